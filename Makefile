@@ -1,0 +1,69 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`.
+# Each makes .venv where it is missing, and installs only what has changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# More threads than cores make matrix products many times slower.
+export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test check lint types unit wheel chromium format benchmarks picture clean
+
+# The main job, end to end: fetch the offline model once, generate, attribute, write a report.
+demo: $(VENV)/.runtime
+	$(BIN)/ecco-captum demo
+
+# What continuous integration runs.
+test: check
+check: lint types unit wheel demo
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers cannot resolve the mapping of widgets/ to ecco_captum.widgets: check an installed tree.
+types: $(VENV)/.dev
+	rm -rf build/check
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/check .
+	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ecco_captum
+
+unit: $(VENV)/.dev chromium
+	$(BIN)/pytest
+
+wheel: $(VENV)/.dev
+	rm -rf build/dist
+	$(BIN)/python -m build --quiet --outdir build/dist
+	$(BIN)/python tests/check_wheel.py build/dist
+
+# The browser tests use Debian's Chromium; elsewhere, install one yourself, or they are skipped.
+chromium:
+	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			chromium fonts-noto-cjk fonts-noto-color-emoji >/dev/null; fi
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(VENV)/.dev
+	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/saliency.py
+
+# The README's picture, made from real output.
+picture: $(VENV)/.dev chromium
+	$(BIN)/python benchmarks/picture.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python setup.cfg constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

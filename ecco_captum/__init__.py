@@ -1,0 +1,61 @@
+"""ecco-captum: what a Transformer language model did while it wrote, shown and tested."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ecco_captum._version import __version__
+
+if TYPE_CHECKING:
+    from ecco_captum.anatomy import Anatomy
+    from ecco_captum.attribution import Attribution, saliency
+    from ecco_captum.generation import Generation, force_decode, generate
+    from ecco_captum.models import LanguageModel, load, wrap
+    from ecco_captum.offline import offline_models
+    from ecco_captum.records import Record, load_record
+
+# Where each public name lives. Imported when first asked for (PEP 562), so that
+# `import ecco_captum` costs neither torch nor ipywidgets.
+_HOMES = {
+    "Anatomy": "anatomy",
+    "Attribution": "attribution",
+    "Generation": "generation",
+    "LanguageModel": "models",
+    "Record": "records",
+    "force_decode": "generation",
+    "generate": "generation",
+    "load": "models",
+    "load_record": "records",
+    "offline_models": "offline",
+    "saliency": "attribution",
+    "wrap": "models",
+}
+
+__all__ = [
+    "Anatomy",
+    "Attribution",
+    "Generation",
+    "LanguageModel",
+    "Record",
+    "__version__",
+    "force_decode",
+    "generate",
+    "load",
+    "load_record",
+    "offline_models",
+    "saliency",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ecco_captum' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"ecco_captum.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

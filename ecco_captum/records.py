@@ -1,0 +1,248 @@
+r"""Record: the base of every result.
+
+A record is frozen data: numpy arrays on the CPU, read-only, with texts and settings beside them. It
+holds no model and no widget, so it can be kept, compared, pickled and reopened years later. On disk
+a record is one ``.npz`` file: its arrays, and a JSON text that holds everything else. Nothing in it
+is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ecco_captum.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+R = TypeVar("R", bound="Record")
+
+_FORMAT = 1
+_META = "__record__"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    r"""The base of every result.
+
+    Subclasses are frozen dataclasses whose fields are numpy arrays, strings, numbers, None, tuples
+    and dicts of those, or further records. Arrays are made read-only. A subclass implements
+    :meth:`to_pandas` and :meth:`_html`.
+    """
+
+    _kinds: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Record._kinds[cls.__name__] = cls.__module__
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and value.flags.writeable:
+                # A view: the caller's own array stays writeable, the record's does not.
+                frozen = value.copy() if value.base is not None else value.view()
+                frozen.flags.writeable = False
+                object.__setattr__(self, field.name, frozen)
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns the record's numbers as a long table, one row a number.
+
+        Raises:
+            ImportError: if pandas is not installed (``pip install 'ecco-captum[data]'``).
+        """
+        raise TypeError(f"a {type(self).__name__} has no table")
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        r"""Returns the record as one self-contained page: no network, light and dark.
+
+        Args:
+            path (str or PathLike, optional): where to write the page as well. An existing file is
+                replaced in one step, so an interrupted write leaves the old one.
+
+        Returns:
+            str: the page.
+        """
+        from ecco_captum.html import page
+
+        text = page(self._html(), title=self._title())
+        if path is not None:
+            _write_atomically(Path(path), text.encode("utf-8"))
+        return text
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        r"""Writes the record to one ``.npz`` file.
+
+        Args:
+            path (str or PathLike): the file; an existing one is replaced in one step.
+
+        Returns:
+            Path: the file written.
+
+        Examples::
+
+            >>> attribution.save("eu.npz")
+            >>> ecco_captum.load_record("eu.npz").scores.shape
+        """
+        path = Path(path)
+        arrays: dict[str, np.ndarray] = {}
+        meta = {"format": _FORMAT, "record": _pack(self, "", arrays)}
+        arrays[_META] = np.array(json.dumps(meta, ensure_ascii=False))
+        with _replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        return path
+
+    @classmethod
+    def load(cls: type[R], path: str | os.PathLike[str]) -> R:
+        r"""Reads a record that :meth:`save` wrote.
+
+        Args:
+            path (str or PathLike): the file.
+
+        Returns:
+            Record: a record of this class.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file holds no record, or one of another class.
+        """
+        record = load_record(path)
+        if not isinstance(record, cls):
+            raise ValueError(
+                f"path: {os.fspath(path)!r} holds a {type(record).__name__}, not a {cls.__name__}; "
+                "load_record() reads any record."
+            )
+        return record
+
+    def explore(self) -> Any:
+        r"""Returns an interactive explorer of this record, for a notebook."""
+        from ecco_captum.widgets import explore
+
+        return explore(self)
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _html(self) -> str:
+        raise TypeError(f"a {type(self).__name__} has no static view")
+
+    def _repr_html_(self) -> str:
+        return self._html()
+
+
+def load_record(path: str | os.PathLike[str]) -> Record:
+    r"""Reads any record that :meth:`Record.save` wrote.
+
+    Args:
+        path (str or PathLike): the file.
+
+    Returns:
+        Record: a record of the class that was saved.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds no record of this package, or one of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: there is no file {str(path)!r}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+            meta = json.loads(str(arrays.pop(_META)[()]))
+    except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"path: {str(path)!r} holds no record of ecco-captum; files written by a record's "
+            f".save() are accepted ({type(error).__name__})"
+        ) from error
+    if meta["format"] > _FORMAT:
+        raise ValueError(
+            f"path: {str(path)!r} has format {meta['format']}, this version reads up to {_FORMAT}; "
+            "a newer ecco-captum wrote it"
+        )
+    return _unpack(meta["record"], arrays)  # type: ignore[no-any-return]
+
+
+def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Turns a value into JSON; arrays go to ``arrays`` under their path and leave a reference."""
+    if isinstance(value, Record | Tokens):
+        names = [field.name for field in dataclasses.fields(value)]
+        fields = {name: _pack(getattr(value, name), f"{where}/{name}", arrays) for name in names}
+        return {"!record": type(value).__name__, "fields": fields}
+    if isinstance(value, np.ndarray):
+        arrays[where] = value
+        return {"!array": where}
+    if isinstance(value, tuple | list):
+        return [_pack(item, f"{where}/{index}", arrays) for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {str(key): _pack(item, f"{where}/{key}", arrays) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"a record cannot hold a {type(value).__name__} (at {where or 'its root'})")
+
+
+def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpack(item, arrays) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "!array" in value:
+        return arrays[value["!array"]]
+    if "!record" in value:
+        fields = {name: _unpack(item, arrays) for name, item in value["fields"].items()}
+        return _record_class(value["!record"])(**fields)
+    return {key: _unpack(item, arrays) for key, item in value.items()}
+
+
+def _record_class(name: str) -> type[Record] | type[Tokens]:
+    """Only classes that this package exports are built: a file cannot name others."""
+    import ecco_captum
+
+    if name == "Tokens":
+        return Tokens
+    if name in Record._kinds:
+        return getattr(importlib.import_module(Record._kinds[name]), name)  # type: ignore[no-any-return]
+    found = getattr(ecco_captum, name, None) if name in ecco_captum.__all__ else None
+    if not (isinstance(found, type) and issubclass(found, Record)):
+        raise ValueError(f"path: it holds a {name!r}, which this version does not know")
+    return found
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary file beside ``path`` that takes its place if all went well."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(path.absolute().parent)!r}")
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files for the owner alone; a result is a file like any other.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,104 @@
+r"""Tokens: ids, the texts a person reads, and where the prompt ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+# How many texts back a tokenizer may look when it decides how to show the next token: word-initial
+# spaces and continued words need one or two.
+_WINDOW = 4
+# Tokens that one character may take: its bytes.
+_LONGEST = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    r"""A sequence of tokens as a person reads it.
+
+    Args:
+        ids (array): (tokens,), int64, the ids as the model saw them.
+        texts (tuple of str): (tokens,), what each token adds to the text, spaces and line breaks
+            included. The bytes of one character, where several tokens carry them, are shown once:
+            at the first of these tokens, the others have the empty text.
+        prompt_length (int): how many of the tokens are the prompt; those after it are outputs.
+    """
+
+    ids: np.ndarray
+    texts: tuple[str, ...]
+    prompt_length: int
+
+    def __post_init__(self) -> None:
+        ids = np.array(self.ids, dtype=np.int64)
+        ids.flags.writeable = False
+        object.__setattr__(self, "ids", ids)
+        if len(self.ids) != len(self.texts):
+            raise ValueError(f"texts: got {len(self.texts)} texts for {len(self.ids)} ids")
+        if not 0 <= self.prompt_length <= len(self.ids):
+            raise ValueError(
+                f"prompt_length: got {self.prompt_length}, accepts 0 to {len(self.ids)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def outputs(self) -> range:
+        """The positions of the output tokens."""
+        return range(self.prompt_length, len(self))
+
+
+def display_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    r"""Returns what each token adds to the text, as a person would read it.
+
+    Each token is decoded behind the few before it, and what it adds is its text. This is right for
+    byte-level pieces, word pieces and sentence pieces alike, since the tokenizer's own decoder
+    decides. While the bytes of a character are incomplete, a decoder answers with the replacement
+    character; such tokens wait until the character is whole, which is then shown once.
+
+    Args:
+        tokenizer (Any): a Hugging Face tokenizer (anything with its ``decode``).
+        ids (Sequence of int): the token ids.
+
+    Returns:
+        tuple of str: one text a token; joined, they read as the whole.
+    """
+    ids = [int(i) for i in ids]
+    texts = [""] * len(ids)
+    settled = [0]  # where texts start; the tokens before the last of these have their texts
+    for end in range(1, len(ids) + 1):
+        read = settled[-1]
+        # A window that started inside a character would be decoded as something else.
+        start = settled[-_WINDOW:][0]
+        added = _added(tokenizer, ids, (start, read, end))
+        if added.endswith(_REPLACEMENT) and end < len(ids) and end - read < _LONGEST:
+            continue
+        texts[read] = added
+        if end - read > 1:
+            # Bytes that never became a character must not swallow the token that follows them.
+            own = _decode(tokenizer, ids[end - 1 : end])
+            if _REPLACEMENT in added and own and _REPLACEMENT not in own and added.endswith(own):
+                texts[read], texts[end - 1] = added[: len(added) - len(own)], own
+        settled.append(end)
+    return tuple(texts)
+
+
+def _added(tokenizer: Any, ids: list[int], window: tuple[int, int, int]) -> str:
+    """The text that the tokens from ``read`` to ``end`` add behind those from ``start``."""
+    start, read, end = window
+    before, after = _decode(tokenizer, ids[start:read]), _decode(tokenizer, ids[start:end])
+    if after.startswith(before):
+        return after[len(before) :]
+    return _decode(tokenizer, ids[read:end])
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    if not ids:
+        return ""
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
