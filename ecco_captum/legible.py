@@ -1,0 +1,165 @@
+"""What a person reads: numbers in three digits, and texts in which no character hides."""
+
+from __future__ import annotations
+
+import unicodedata
+
+MINUS = "\u2212"
+
+_BIDI = {
+    0x061C: "ALM", 0x200E: "LRM", 0x200F: "RLM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF",
+    0x202D: "LRO", 0x202E: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
+}  # fmt: skip
+_MARKS = {" ": "␣", "\n": "↵", "\t": "⇥"}
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+# Letters and a symbol to Unicode, blank to the eye.
+
+
+def format_number(value: float) -> str:
+    r"""
+    Write a number with three significant digits.
+
+    Args:
+        value (float): A finite number.
+
+    Returns:
+        str: Such as ``0.497``, ``12.3``, ``1.23k``; powers of ten where these would be long.
+
+    Examples::
+
+        >>> format_number(1234.5), format_number(0.000042)
+        ('1.23k', '4.2e−5')
+    """
+    sign, size = (MINUS if value < 0 else ""), abs(value)
+    if size == 0:
+        return "0"
+    if size < 0.001 or size >= 999.5e9:
+        mantissa, exponent = f"{size:.1e}".split("e")
+        return f"{sign}{mantissa}e{exponent[0].replace('-', MINUS).strip('+')}{int(exponent[1:])}"
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= unit * 0.9995:
+            return f"{sign}{_three_digits(size / unit)}{letter}"
+    return sign + _three_digits(size)
+
+
+def _three_digits(size: float) -> str:
+    return f"{size:#.3g}".rstrip(".")
+
+
+def format_share(share: float) -> str:
+    r"""
+    Write a share of a whole as a percentage, with one decimal, or two digits below 1 %.
+
+    Args:
+        share (float): A fraction, from -1 to 1.
+
+    Returns:
+        str: Such as ``20.0%``, ``6.2%``, ``0.42%``.
+
+    Examples::
+
+        >>> format_share(0.2), format_share(0.0042), format_share(1)
+        ('20.0%', '0.42%', '100%')
+    """
+    sign, percent = (MINUS if share < 0 else ""), 100 * abs(share)
+    if percent == 0:
+        return "0%"
+    if percent < 0.001:
+        return "≈0%"
+    if percent >= 99.95:
+        return f"{sign}100%"
+    if percent >= 0.995:
+        return f"{sign}{percent:.1f}%"
+    digits = 2 if percent >= 0.0995 else 3
+    return f"{sign}{percent:.{digits}f}%"
+
+
+def format_rank(rank: int) -> str:
+    r"""
+    Write a rank, where 1 is the best; those over 999 in thousands.
+
+    Args:
+        rank (int): 1 or more.
+
+    Returns:
+        str: Such as ``7``, ``999``, ``1.2k``, ``12k``.
+
+    Examples::
+
+        >>> format_rank(999), format_rank(1234), format_rank(12345)
+        ('999', '1.2k', '12k')
+    """
+    if rank < 1000:
+        return str(rank)
+    return f"{rank / 1000:.1f}k" if rank < 9950 else f"{rank / 1000:.0f}k"
+
+
+def visible_parts(text: str) -> list[str]:
+    r"""
+    Cut a text into what it says and the marks that stand for what cannot be seen.
+
+    Controls, surrogates without a partner, line separators and the characters that change the
+    direction of writing are always replaced by a mark, since they could break the page or lie about
+    it. Blanks get a mark only where the whole text would otherwise be invisible; a newline then
+    stays, after its mark, so that the line still breaks.
+
+    Args:
+        text (str): The text of a token.
+
+    Returns:
+        list of str: Plain text and marks in turn, plain text first; ``[text]`` if there is nothing
+        to mark.
+
+    Examples::
+
+        >>> visible_parts(" Austria"), visible_parts("\n"), visible_parts("a\x00")
+        ([' Austria'], ['', '↵', '\n'], ['a', 'U+0000'])
+    """
+    blank = not any(map(_has_shape, text))
+    parts = [""]
+    for character in text:
+        mark = _always_marked(character) or (_blank_mark(character) if blank else "")
+        if mark:
+            parts += [mark, "\n" if character == "\n" else ""]
+        else:
+            parts[-1] += character
+    return parts if parts[-1] or len(parts) == 1 else parts[:-1]
+
+
+def visible(text: str) -> str:
+    r"""
+    Write a text on one line, with a mark for each character that cannot be seen.
+
+    Args:
+        text (str): The text of a token.
+
+    Returns:
+        str: The text without the spaces around it; newlines and tabs show as ``↵`` and ``⇥``.
+
+    Examples::
+
+        >>> visible(" Austria"), visible("\n"), visible(".\n")
+        ('Austria', '↵', '.↵')
+    """
+    parts = visible_parts(text)
+    if len(parts) == 1:
+        return text.strip(" ").replace("\n", "↵").replace("\t", "⇥")
+    return "".join(parts).replace("\n", "").strip(" ")
+
+
+def _has_shape(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "ZC" and not (
+        character in _FILLERS or "\ufe00" <= character <= "\ufe0f"
+    )
+
+
+def _always_marked(character: str) -> str:
+    code, category = ord(character), unicodedata.category(character)
+    if code in _BIDI:
+        return _BIDI[code]
+    hidden = category in ("Cs", "Zl", "Zp") or (category == "Cc" and character not in "\n\t")
+    return f"U+{code:04X}" if hidden else ""
+
+
+def _blank_mark(character: str) -> str:
+    return _MARKS.get(character) or f"U+{ord(character):04X}"

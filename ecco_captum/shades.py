@@ -1,0 +1,172 @@
+"""Colours: two hues on calm neutrals, and an ink that can be read on every shade.
+
+One accent hue says how much; a second, cool hue is for negative values only. Purple and teal are
+told apart with red-green and with blue-yellow colour blindness too, which purple and blue are not.
+Every colour is a pair (light theme, dark theme), so that the style sheet switches by
+``color-scheme`` alone and no script has to know the theme.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Hue = Literal["accent", "cool"]
+RGB = tuple[int, int, int]
+
+LEVELS = 32
+"""Steps of a ramp: level 0 is the card itself, level ``LEVELS`` the largest magnitude."""
+
+MINIMUM_CONTRAST = 4.5
+"""WCAG 2 AA for text of normal size."""
+
+COLORS: dict[str, tuple[str, str]] = {
+    "bg": ("#ffffff", "#16151b"),
+    "card": ("#fbfafc", "#1c1b23"),
+    "line": ("#e6e4ec", "#2f2d39"),
+    "ink": ("#1c1b22", "#eceaf2"),
+    "soft": ("#6b6876", "#9d99ab"),
+    "mark": ("#565361", "#b4b0c1"),
+    "accent": ("#6d3fc4", "#b79bf5"),
+    "cool": ("#0f766e", "#2dbeaa"),
+}
+"""Name of a colour: its light and its dark value."""
+
+_TOPS: dict[Hue, tuple[str, str]] = {
+    "accent": ("#6d3fc4", "#a283ee"),
+    "cool": ("#0f766e", "#2bb3a1"),
+}
+# On a dark page the accent at full strength would glare: there a ramp ends a little below it.
+
+_PREFIX: dict[Hue, str] = {"accent": "ecco-s", "cool": "ecco-c"}
+
+
+def _rgb(color: str) -> RGB:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def contrast(first: str, second: str) -> float:
+    r"""
+    Contrast ratio of two colours, as WCAG 2 defines it.
+
+    Args:
+        first (str): A colour written ``#rrggbb``.
+        second (str): Another one; the order does not matter.
+
+    Returns:
+        float: From 1 (the same) to 21 (black and white).
+
+    Examples::
+
+        >>> round(contrast("#000000", "#ffffff"))
+        21
+    """
+    low, high = sorted((_luminance(_rgb(first)), _luminance(_rgb(second))))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(rgb: RGB) -> float:
+    linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def shade(level: int, hue: Hue = "accent") -> tuple[str, str]:
+    r"""
+    Colour of one step of a ramp, from the card (0) to the hue's strongest shade.
+
+    Args:
+        level (int): 0 to ``LEVELS``.
+        hue (str): ``"accent"``, or ``"cool"`` for negative values. Default: ``"accent"``
+
+    Returns:
+        tuple of str: ``#rrggbb`` for the light and for the dark theme.
+
+    Raises:
+        ValueError: ``level`` lies outside of the ramp.
+    """
+    if not 0 <= level <= LEVELS:
+        raise ValueError(f"level: got {level}, accepts 0 to {LEVELS}")
+    light, dark = (
+        _mix(_rgb(card), _rgb(top), level / LEVELS)
+        for card, top in zip(COLORS["card"], _TOPS[hue], strict=True)
+    )
+    return light, dark
+
+
+def _mix(start: RGB, end: RGB, part: float) -> str:
+    mixed = [round(a + (b - a) * part) for a, b in zip(start, end, strict=True)]
+    return "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+def ink(background: str, usual: str) -> str:
+    r"""
+    Ink that can be read on a shade.
+
+    The theme's usual ink, an off-black or an off-white, stays as long as it can. Where it falls
+    below 4.5:1, white or black takes over: one of the two always reaches it.
+
+    Args:
+        background (str): The shade, ``#rrggbb``.
+        usual (str): The theme's ink, ``#rrggbb``.
+
+    Returns:
+        str: ``#rrggbb``, with a contrast of at least ``MINIMUM_CONTRAST`` to ``background``.
+    """
+    for candidate in (usual, "#ffffff"):
+        if contrast(background, candidate) >= MINIMUM_CONTRAST:
+            return candidate
+    return "#000000"
+
+
+def shade_class(value: float, peak: float) -> str:
+    r"""
+    Class that paints a value on a ramp which ends at ``peak``.
+
+    Args:
+        value (float): What is shown; a negative one takes the cool hue.
+        peak (float): The largest magnitude of the picture.
+
+    Returns:
+        str: Such as ``"ecco-s7"``; ``""`` where nothing is painted.
+    """
+    level = round(LEVELS * min(1.0, abs(value) / peak)) if peak > 0 else 0
+    return f"{_PREFIX['cool' if value < 0 else 'accent']}{level}" if level else ""
+
+
+def theme_css() -> str:
+    r"""
+    The colours as CSS variables of views and pages, each with its light and its dark value.
+
+    Returns:
+        str: CSS.
+    """
+    pairs = {**COLORS, **{f"top-{hue}": pair for hue, pair in _TOPS.items()}}
+    lines = "".join(f"--ecco-{name}:{_pair(pair)};" for name, pair in pairs.items())
+    return f".ecco,.ecco-page{{{lines}}}\n"
+
+
+def ramp_css(hue: Hue = "accent") -> str:
+    r"""
+    A class for each level of a ramp: its shade, and the ink that can be read on it.
+
+    Marks (``.ecco-m``) keep their softer ink up to the level where it could no longer be read.
+
+    Args:
+        hue (str): ``"accent"`` or ``"cool"``. Default: ``"accent"``
+
+    Returns:
+        str: CSS.
+    """
+    rules, too_deep = [], []
+    for level in range(1, LEVELS + 1):
+        pair = shade(level, hue)
+        inks = tuple(ink(back, usual) for back, usual in zip(pair, COLORS["ink"], strict=True))
+        style = f"background-color:{_pair(pair)};color:{_pair(inks)}"
+        rules.append(f".ecco .{_PREFIX[hue]}{level}{{{style}}}")
+        if min(map(contrast, pair, COLORS["mark"])) < MINIMUM_CONTRAST:
+            too_deep.append(f".{_PREFIX[hue]}{level}")
+    rules.append(f".ecco :is({','.join(too_deep)}) .ecco-m{{color:inherit}}")
+    return "\n".join(rules) + "\n"
+
+
+def _pair(pair: tuple[str, ...]) -> str:
+    return pair[0] if pair[0] == pair[1] else f"light-dark({pair[0]},{pair[1]})"

@@ -1,0 +1,53 @@
+"""The static view at its limits: long texts, and numbers of any size."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from page_reading import OPTION, document, expected_shades, shades, until
+from view_samples import long_text
+
+from ecco_captum.html import asset
+from ecco_captum.legible import format_number, format_share
+from ecco_captum.saliency_html import saliency_view
+
+TIMES = """() => { window.times = []; addEventListener('pointerover', (event) => {
+  performance.mark('hover', { startTime: event.timeStamp });
+  requestAnimationFrame(() => { const painted = new MessageChannel();
+    painted.port1.onmessage = () => times.push(performance.measure('painted', 'hover').duration);
+    painted.port2.postMessage(0); }); }, true); }"""
+
+
+@pytest.mark.parametrize(("prompt", "outputs"), [(10_000, 50), (2000, 500)])
+def test_long_texts_are_hovered_smoothly(open_page: Callable, prompt: int, outputs: int) -> None:
+    tokens, scores = long_text(prompt, outputs)
+    opened = open_page(document(saliency_view(tokens, scores)))
+    opened.get_by_role("button", name="Show all").click()
+    boxes = [opened.locator(OPTION).nth(t).bounding_box() for t in range(40)]
+    opened.evaluate(TIMES)
+    for box in boxes:
+        opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        opened.wait_for_timeout(40)
+    until(opened, lambda: len(opened.evaluate("times")) >= len(boxes))
+    assert statistics.median(opened.evaluate("times")) < 50
+    # What was out of sight is painted too, as soon as the pointer rests.
+    until(opened, lambda: shades(opened) == expected_shades(scores[39]))
+
+
+def test_python_and_the_page_write_numbers_alike(open_page: Callable) -> None:
+    source = asset("numbers.js")
+    rng = np.random.default_rng(3)
+    values = (rng.choice([-1, 1], 3000) * 10 ** rng.uniform(-12, 14, 3000)).tolist()
+    shares = (rng.choice([-1, 1], 3000) * 10 ** rng.uniform(-7, 0, 3000)).tolist()
+    written = open_page("<p>").evaluate(
+        """async ([source, values, shares]) => {
+          const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
+          const { formatNumber, formatShare } = await import(url);
+          return [values.map(formatNumber), shares.map(formatShare)];
+        }""",
+        [source, values, shares],
+    )
+    assert written == [list(map(format_number, values)), list(map(format_share, shares))]

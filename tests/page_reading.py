@@ -1,0 +1,38 @@
+"""Reading a view in a browser: its tokens' shades, and waiting for what comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecco_captum.html import page
+from ecco_captum.shades import LEVELS
+
+OPTION, SELECTED, TOKEN = "[role=option]", "[aria-selected=true]", ".ecco-t"
+
+
+def shades(opened: Any) -> list[int]:
+    """The level of each token, negative for the second hue."""
+    names = opened.locator(TOKEN).evaluate_all("nodes => nodes.map((node) => node.className)")
+    levels = [name.removeprefix("ecco-t").strip() for name in names]
+    return [int(n[6:]) * (1 if n[5] == "s" else -1) if n else 0 for n in levels]
+
+
+def expected_shades(row: np.ndarray) -> list[int]:
+    return [int(np.floor(LEVELS * value / np.abs(row).max() + 0.5)) for value in row.astype(float)]
+
+
+def until(opened: Any, condition: Callable[[], bool]) -> None:
+    """Waits in Python: the page's own policy forbids the evaluation that a browser wait needs."""
+    for _ in range(100):
+        if condition():
+            return
+        opened.wait_for_timeout(30)
+    pytest.fail("this never came true")
+
+
+def document(view: str) -> str:
+    return page(view, title="Test")

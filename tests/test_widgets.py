@@ -1,0 +1,113 @@
+"""The token strip as Python sees it: traits, bytes sent once, and the static view beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import traitlets
+from view_samples import countries
+
+from ecco_captum import widgets
+from ecco_captum.saliency_html import first_output, pack_scores, saliency_script, saliency_view
+
+
+def test_scores_are_sent_as_the_bytes_of_the_triangle() -> None:
+    tokens, scores = countries()
+    state = widgets.TokenStrip(tokens, scores).get_state()
+    assert bytes(state["_scores"]) == pack_scores(tokens, scores)
+    assert len(state["_scores"]) == 4 * sum(tokens.prompt_length + t for t in range(len(scores)))
+    assert state["_data"]["prompt"] == tokens.prompt_length
+    assert len(state["_data"]["texts"]) == len(tokens)
+    assert state["_script"] == saliency_script()
+
+
+def test_selecting_sends_the_selection_and_not_the_scores() -> None:
+    strip = widgets.TokenStrip(*countries())
+    sent: list[set[str]] = []
+    strip.comm = SimpleNamespace(
+        comm_id="1",
+        kernel=True,
+        on_msg=lambda _: None,
+        send=lambda data, buffers=None: sent.append(set(data["state"])),
+        close=lambda *_, **__: None,
+    )
+    strip.selected = (strip.selected + 1) % 9
+    assert sent == [{"selected"}]
+
+
+def test_selected_starts_at_the_first_view_and_stays_among_the_outputs() -> None:
+    tokens, scores = countries()
+    strip = widgets.TokenStrip(tokens, scores)
+    assert strip.selected == first_output(tokens, scores)
+    assert strip.hovered == -1
+    seen = []
+    strip.observe(lambda change: seen.append(change["new"]), "selected")
+    strip.selected = 0
+    strip.selected = 8
+    assert seen == [0, 8]
+    for value in (-1, 9):
+        with pytest.raises(traitlets.TraitError, match=f"selected: got {value}, accepts .* 0 to 8"):
+            strip.selected = value
+    assert strip.selected == 8
+
+
+def test_where_no_widget_can_live_the_static_view_is_shown() -> None:
+    tokens, scores = countries()
+    words = {"title": "<T>", "subtitle": "s", "unit": "u", "note": "n"}
+    bundle, _ = widgets.TokenStrip(tokens, scores, **words)._repr_mimebundle_()
+    assert bundle["text/html"] == saliency_view(tokens, scores, **words)
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_texts_around_the_widget_are_escaped() -> None:
+    state = widgets.TokenStrip(*countries(), title="<img src=x onerror=alert(1)>").get_state()
+    assert "<img" not in state["_frame"]
+    assert "&lt;img" in state["_frame"]
+
+
+def test_explore_opens_the_explorer_of_a_record() -> None:
+    tokens, scores = countries()
+    record = type("Attribution", (), {"tokens": tokens, "scores": scores, "unit": "logits"})()
+    strip = widgets.explore(record)
+    assert isinstance(strip, widgets.TokenStrip)
+    assert strip.get_state()["_data"]["unit"] == "logits"
+
+
+@pytest.mark.parametrize("record", [None, np.zeros((2, 2)), SimpleNamespace(tokens=1, scores=2)])
+def test_explore_refuses_what_it_does_not_know(record: object) -> None:
+    with pytest.raises(TypeError, match=f"record: got a {type(record).__name__}, accepts an Attr"):
+        widgets.explore(record)
+
+
+def test_scores_that_cannot_be_drawn_are_refused() -> None:
+    tokens, scores = countries()
+    with pytest.raises(ValueError, match="scores: got nan"):
+        widgets.TokenStrip(tokens, np.where(scores > 0, np.nan, 0))
+
+
+def test_the_folder_is_no_package_of_another_name() -> None:
+    spec = importlib.util.spec_from_file_location("widgets", widgets.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.raises(ImportError, match="imported as 'widgets'"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_the_assets_are_installed_beside_the_code() -> None:
+    shipped = {path.name for path in Path(widgets.__file__).parent.iterdir()}
+    assert {"strip.py", "strip.js", "strip.css"} <= shipped
+
+
+def test_widgets_need_no_model_library() -> None:
+    code = (
+        "import sys, ecco_captum.widgets, ecco_captum.saliency_html;"
+        "print([m for m in ('torch', 'transformers', 'captum', 'pandas') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

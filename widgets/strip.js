@@ -1,0 +1,45 @@
+// The token strip as a widget: it draws with the script of the static view, which arrives as text.
+
+const scripts = new Map();
+
+function load(source) {
+  if (!scripts.has(source)) {
+    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    scripts.set(source, import(url).finally(() => URL.revokeObjectURL(url)));
+  }
+  return scripts.get(source);
+}
+
+function floats(view) {
+  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+// Tells Python at most once a frame: a pointer that sweeps over a line sends one message, not ten.
+function teller(model) {
+  let asked = 0;
+  return (name, value) => {
+    if (model.get(name) === value) return;
+    model.set(name, value);
+    asked ||= requestAnimationFrame(() => { asked = 0; model.save_changes(); });
+  };
+}
+
+async function render({ model, el }) {
+  const { mount } = await load(model.get("_script"));
+  const tell = teller(model);
+  const data = { ...model.get("_data"), scores: floats(model.get("_scores")) };
+  el.classList.add("ecco-widget");
+  el.innerHTML = model.get("_frame"); // escaped where it is made, in html.py
+  const view = mount(el.querySelector(".ecco-swap"), data, {
+    select: (t) => tell("selected", t),
+    hover: (t) => tell("hovered", t),
+  }, model.get("selected"));
+  const follow = () => view.select(model.get("selected"));
+  model.on("change:selected", follow);
+  return () => {
+    model.off("change:selected", follow);
+    view.destroy();
+  };
+}
+
+export default { render };
