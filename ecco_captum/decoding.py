@@ -1,0 +1,77 @@
+r"""How the model decodes: its generation settings, the seed, the progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+from tqdm.auto import tqdm
+
+from ecco_captum.models import LanguageModel
+
+_SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff")
+
+
+def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str, Any]) -> Any:
+    """The checkpoint's generation settings, with the user's options, as one copy of its own."""
+    options = dict(options)
+    base = options.pop("generation_config", None) or lm.model.generation_config
+    config = copy.deepcopy(base)
+    unknown = sorted(name for name in options if not hasattr(config, name))
+    if unknown:
+        raise ValueError(
+            f"options: {', '.join(unknown)} unknown; accepted: max_new_tokens, seed, progress and "
+            "every option of transformers.GenerationConfig"
+        )
+    if options.get("num_return_sequences", 1) not in (None, 1):
+        raise ValueError("options: num_return_sequences accepts 1; a Generation is one sequence")
+    options.setdefault("do_sample", False)
+    if not options["do_sample"]:
+        # Left in place, the checkpoint's sampling defaults make transformers warn on each run.
+        for name in _SAMPLING_ONLY:
+            options.setdefault(name, None)
+    options.update(max_new_tokens=max_new_tokens, max_length=None, return_dict_in_generate=False)
+    if config.pad_token_id is None:
+        options.setdefault("pad_token_id", _padding(lm, config))
+    config.update(**options)
+    return config
+
+
+def _padding(lm: LanguageModel, config: Any) -> int | None:
+    """One sequence is never padded, but transformers asks for the token."""
+    end = config.eos_token_id
+    end = end[0] if isinstance(end, list | tuple) else end
+    return lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else end
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as they can be kept in a file."""
+    kept = (str, int, float, bool, type(None))
+    return {name: v if isinstance(v, kept) else str(v) for name, v in options.items()}
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def progress_criteria(total: int, progress: bool | None) -> tuple[Any, Any]:
+    """A criterion that never stops anything: it moves the bar, for every kind of decoding."""
+    # tqdm's None means: only where somebody sees it.
+    hidden = None if progress is None else not progress
+    bar = tqdm(total=total, unit="token", desc="Generating", leave=False, disable=hidden)
+
+    def advance(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        bar.update()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    return transformers.StoppingCriteriaList([advance]), bar

@@ -1,0 +1,245 @@
+r"""LanguageModel: an untouched Hugging Face model, its tokenizer and its anatomy."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from torch import nn
+
+from ecco_captum.anatomy import Anatomy, find_anatomy
+from ecco_captum.offline import is_offline_name, offline_models, offline_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    r"""A Hugging Face model as it is, with its tokenizer and its anatomy.
+
+    Made by :func:`load` or :func:`wrap`. Nothing is attached to the model: analyses wrap what they
+    need while they run, and put it back.
+
+    Args:
+        model (PreTrainedModel): the model.
+        tokenizer (PreTrainedTokenizerBase): its tokenizer.
+        name (str): what it is called in titles.
+        given_anatomy (Anatomy, optional): an anatomy to use instead of the one that is found by
+            watching the model run.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    given_anatomy: Anatomy | None = field(default=None, repr=False)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Where the model keeps its parts; found at first use and then kept for the model."""
+        return self.given_anatomy or find_anatomy(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that token ids go to."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(getattr(self.model.config, "is_encoder_decoder", False))
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the input embedding: ids from 0 up to this are accepted."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def context_length(self) -> int | None:
+        """Positions that the model was made for; None where its config names no limit."""
+        config = self.model.config.get_text_config()
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
+            length = getattr(config, name, None)
+            if isinstance(length, int) and length > 0:
+                return length
+        return None
+
+    def __repr__(self) -> str:
+        size = sum(parameter.numel() for parameter in self.model.parameters())
+        kind = type(self.model).__name__
+        return f"LanguageModel({self.name!r}, {kind}, {size / 1e6:.0f}M parameters)"
+
+
+def load(name: str | os.PathLike[str], *, trust_remote_code: bool = False, **kwargs: Any) -> Any:
+    r"""Loads a model and its tokenizer.
+
+    Args:
+        name (str or PathLike): a hub id (``"gpt2"``), a local directory that ``save_pretrained``
+            wrote, a ``.gguf`` file, or the name of an offline model (see :func:`offline_models`).
+        trust_remote_code (bool, optional): whether code that comes with the checkpoint may run.
+        **kwargs (Any): passed to ``from_pretrained``: dtype, device_map, revision,
+            attn_implementation and the others.
+
+    Returns:
+        LanguageModel: the model in evaluation mode, in the class that its checkpoint names.
+
+    Raises:
+        ValueError: if nothing of that name can be loaded, or the checkpoint lacks weights that the
+            model needs (they would be random, and so would be every number read off them).
+
+    Examples::
+
+        >>> lm = ecco_captum.load("smollm2-135m")
+        >>> lm = ecco_captum.load("gpt2", dtype="bfloat16")
+    """
+    shown = os.fspath(name)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": shown}
+    if is_offline_name(shown):
+        source["pretrained_model_name_or_path"] = str(offline_path(shown))
+    elif shown.endswith(".gguf"):
+        source = _gguf_source(Path(shown))
+    shared = {"trust_remote_code": trust_remote_code}
+    for key in ("revision", "token", "cache_dir", "local_files_only", "subfolder"):
+        if key in kwargs:
+            shared[key] = kwargs[key]
+    try:
+        config = transformers.AutoConfig.from_pretrained(**source, **shared)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source, **shared)
+        model, info = _model_class(config).from_pretrained(
+            **source, **kwargs, trust_remote_code=trust_remote_code, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ValueError(_load_failure(shown, error)) from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ValueError(
+            f"name: the checkpoint {shown!r} lacks {len(missing)} weights of "
+            f"{type(model).__name__}, such as {missing[0]}; they would be random. "
+            "If that is what you want, build the model yourself and pass it to wrap()."
+        )
+    return wrap(model.eval(), tokenizer, name=Path(shown).stem if "gguf" in shown else shown)
+
+
+def wrap(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str | None = None,
+    anatomy: Anatomy | None = None,
+) -> LanguageModel:
+    r"""Takes a model that you already have, and leaves it exactly as it is.
+
+    Args:
+        model (PreTrainedModel): any Hugging Face model: on any device, in any mode.
+        tokenizer (PreTrainedTokenizerBase): the tokenizer that belongs to it.
+        name (str, optional): what to call it in titles. Default: what its config says.
+        anatomy (Anatomy, optional): where it keeps its parts, if you know better than what watching
+            it run would find.
+
+    Returns:
+        LanguageModel: the model, wrapped.
+
+    Raises:
+        TypeError: if ``model`` is no ``PreTrainedModel`` or ``tokenizer`` no tokenizer.
+        ValueError: if the tokenizer makes ids that the model has no embedding for.
+
+    Examples::
+
+        >>> lm = ecco_captum.wrap(model, tokenizer)
+    """
+    if not isinstance(model, transformers.PreTrainedModel):
+        raise TypeError(f"model: got {_kind(model)}, accepts a transformers PreTrainedModel")
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+        raise TypeError(f"tokenizer: got {_kind(tokenizer)}, accepts a transformers tokenizer")
+    if anatomy is not None and not isinstance(anatomy, Anatomy):
+        raise TypeError(f"anatomy: got {_kind(anatomy)}, accepts an Anatomy or None")
+    name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
+    lm = LanguageModel(model, tokenizer, name, anatomy)
+    _check_tokenizer(lm)
+    return lm
+
+
+@contextlib.contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    r"""While active, the model is in evaluation mode and no parameter asks for a gradient.
+
+    Dropout would make every number a draw, and weights that ask for gradients make the graph keep
+    activations that nobody reads. Each module's mode and each parameter's flag are put back.
+
+    Args:
+        model (nn.Module): the model.
+    """
+    training = [module for module in model.modules() if module.training]
+    wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for parameter in wanting:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in wanting:
+            parameter.requires_grad_(True)
+
+
+def keep_last(lm: LanguageModel, positions: int) -> dict[str, int]:
+    r"""Returns the argument that makes the model compute its last logits only, where it has one."""
+    accepted = inspect.signature(lm.model.forward).parameters
+    return {"logits_to_keep": positions} if "logits_to_keep" in accepted else {}
+
+
+def _check_tokenizer(lm: LanguageModel) -> None:
+    """A tokenizer of another model gives ids that mean other words, or no words at all."""
+    rows, size = lm.vocabulary_size, len(lm.tokenizer)
+    # A few real checkpoints have more added tokens than embeddings (Gemma 3's image token).
+    if size > rows + max(8, rows // 100):
+        raise ValueError(
+            f"tokenizer: it has {size} tokens, the model embeds {rows}; it does not belong to this "
+            "model. Load both under one name."
+        )
+    if size < 0.75 * rows:
+        warnings.warn(
+            f"tokenizer: it has {size} tokens, the model embeds {rows}; does it belong to this "
+            "model?",
+            stacklevel=3,
+        )
+
+
+def _model_class(config: Any) -> Any:
+    """The class that the checkpoint names; else the head that fits its kind of model."""
+    for architecture in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, architecture, None)
+        if found is not None:
+            return found
+    if getattr(config, "is_encoder_decoder", False):
+        return transformers.AutoModelForSeq2SeqLM
+    return transformers.AutoModelForCausalLM
+
+
+def _gguf_source(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"name: there is no file {str(path)!r}")
+    return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+def _load_failure(name: str, error: Exception) -> str:
+    offline = ", ".join(model.name for model in offline_models())
+    reason = " ".join(str(error).split())
+    return (
+        f"name: {name!r} could not be loaded. Accepted: a hub id (needs the network once), a local "
+        f"directory with a config.json, a .gguf file, or an offline model ({offline}). "
+        f"transformers says: {reason[:300]}"
+    )
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__module__}.{type(value).__qualname__}"
