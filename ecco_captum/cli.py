@@ -1,0 +1,186 @@
+r"""The command ``ecco-captum``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ecco_captum._version import __version__
+
+DEMO_MODEL = "smollm2-135m"
+DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
+DEMO_REPORT = "ecco-captum-demo.html"
+
+_DESCRIPTION = """\
+Look inside a language model: which earlier tokens each generated token came from.
+
+examples:
+  ecco-captum demo
+  ecco-captum models
+  ecco-captum saliency --model smollm2-135m --prompt "The capital of France is" -o report.html
+  ecco-captum saliency --model gpt2 --prompt-file prompt.txt --max-new-tokens 40 -o report.html
+"""
+
+_EPILOG = "exit codes: 0 done, 1 it could not be done (one line says why), 2 wrong usage"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    r"""Runs the command.
+
+    Args:
+        arguments (Sequence of str, optional): the words after the command's name. Default: those of
+            the process.
+
+    Returns:
+        int: the exit code: 0 done, 1 failed, 130 interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("ecco-captum: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+        if options.traceback:
+            raise
+        print(f"ecco-captum: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="ecco-captum", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=formatter
+    )
+    parser.add_argument("--version", action="version", version=f"ecco-captum {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--traceback", action="store_true", help="show Python's traceback on errors"
+    )
+
+    demo = commands.add_parser(
+        "demo", parents=[shared], help="the main job on a small real model, as an HTML report"
+    )
+    demo.add_argument("-o", "--output", type=Path, default=Path(DEMO_REPORT), metavar="FILE")
+    demo.set_defaults(
+        run=_saliency,
+        model=DEMO_MODEL,
+        prompt=DEMO_PROMPT,
+        prompt_file=None,
+        max_new_tokens=24,
+        method="input_x_gradient",
+        seed=None,
+        dtype=None,
+        save=None,
+        trust_remote_code=False,
+    )
+
+    models = commands.add_parser(
+        "models", parents=[shared], help="list the models that need no model hub"
+    )
+    models.set_defaults(run=_models)
+
+    saliency = commands.add_parser(
+        "saliency",
+        parents=[shared],
+        help="generate, and show where each token came from",
+        description="Generate text and attribute every generated token to the tokens before it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_saliency_options(saliency)
+    saliency.set_defaults(run=_saliency)
+    return parser
+
+
+def _add_saliency_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", required=True, help="hub id, local directory, .gguf file or offline name")
+    prompt = parser.add_mutually_exclusive_group(required=True)
+    prompt.add_argument("--prompt", help="the prompt; '-' reads it from standard input")
+    prompt.add_argument(
+        "--prompt-file", type=Path, metavar="FILE", help="read the prompt from here"
+    )
+    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML report to write")
+    add("--max-new-tokens", type=int, default=32, metavar="N", help="how many tokens to write")
+    add("--method", default="input_x_gradient", help="the attribution method")
+    add("--seed", type=int, help="sample with this seed instead of decoding greedily")
+    add("--dtype", help="load the weights as float32, bfloat16 or float16")
+    add("--save", type=Path, metavar="FILE", help="also save the record (.npz), for load_record()")
+    add("--trust-remote-code", action="store_true", help="let the checkpoint's own code run")
+
+
+def _models(options: argparse.Namespace) -> int:
+    from ecco_captum.offline import offline_models
+
+    print(f"{'NAME':14}{'SIZE':>7}  {'LICENCE':12}{'HERE':6}MODEL")
+    for model in offline_models():
+        here = "yes" if model.cached else "no"
+        print(f"{model.name:14}{model.megabytes:>4} MB  {model.licence:12}{here:6}{model.title}")
+        print(f"{'':41}{model.kind}")
+    print(
+        "\nFetched once, at first use. Any model of the Hugging Face hub works as well, by its id."
+    )
+    return 0
+
+
+def _saliency(options: argparse.Namespace) -> int:
+    for path in (options.output, options.save):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"--output: there is no folder {str(path.absolute().parent)!r}")
+    prompt = _prompt(options)
+
+    from ecco_captum.attribution import saliency
+    from ecco_captum.generation import generate
+    from ecco_captum.methods import method_named
+    from ecco_captum.models import load
+
+    method_named(options.method)  # before the model is loaded
+    kwargs = {} if options.dtype is None else {"dtype": options.dtype}
+    lm = load(options.model, trust_remote_code=options.trust_remote_code, **kwargs)
+    sampling = {} if options.seed is None else {"do_sample": True, "seed": options.seed}
+    generation = generate(lm, prompt, max_new_tokens=options.max_new_tokens, **sampling)
+    attribution = saliency(lm, generation, method=options.method)
+    attribution.to_html(options.output)
+    if options.save is not None:
+        attribution.save(options.save)
+    _summarise(attribution)
+    print(f"\nReport: {options.output.absolute()}")
+    return 0
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    if options.prompt_file is not None:
+        return str(options.prompt_file.read_text(encoding="utf-8"))
+    return sys.stdin.read() if options.prompt == "-" else str(options.prompt)
+
+
+def _summarise(attribution: Any) -> None:
+    """A terminal's view: each output token with its strongest sources."""
+    generation, shares = attribution.generation, attribution.shares
+    start = generation.tokens.prompt_length
+    print(f"{generation.model}, {attribution.method}, L2 norm over the embedding\n")
+    print(f"{generation.prompt}[{generation.text}]\n")
+    print(f"{'GENERATED':>16}  {'LOGIT':>6} {'RANK':>5}  STRONGEST SOURCES")
+    for output, share in enumerate(shares):
+        sources = "   ".join(
+            f"{_shown(generation.tokens.texts[i])} {share[i]:.1%}" for i in (-share).argsort()[:3]
+        )
+        token = _shown(generation.tokens.texts[start + output])
+        logit, rank = generation.logits[output], generation.ranks[output]
+        print(f"{token:>16}  {logit:6.2f} {rank:>5}  {sources}")
+
+
+def _shown(text: str) -> str:
+    """One token on one line: control characters must not act on the terminal."""
+    shown = repr(text)[1:-1].replace("\\n", "↵")
+    return shown.replace(" ", "␣") if shown.isspace() or not shown else shown.strip(" ")

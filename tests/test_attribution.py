@@ -1,0 +1,177 @@
+"""Saliency equals the naive loop, for any chunk, and leaves nothing on the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from model_state import state_of
+from naive_saliency import naive_saliency
+
+from ecco_captum import Attribution, force_decode, generate, saliency
+from ecco_captum.models import LanguageModel
+
+MakeLM = Callable[..., LanguageModel]
+FAMILIES = ["gpt2", "llama", "gemma2", "gemma3_text", "qwen3", "mixtral", "opt", "bloom", "mamba"]
+
+
+def rows_of(attribution: Attribution) -> list[np.ndarray]:
+    start = attribution.tokens.prompt_length
+    return [row[: start + t] for t, row in enumerate(attribution.scores)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_the_naive_loop(tiny_lm: MakeLM, family: str) -> None:
+    lm = tiny_lm(family)
+    generation = generate(lm, [5, 9, 6, 7, 30], max_new_tokens=20)
+    attribution = saliency(lm, generation)
+    assert attribution.scores.shape == (20, 25)
+    assert attribution.scores.dtype == np.float32
+    expected = naive_saliency(lm, generation.tokens.ids, 5)
+    for row, other in zip(rows_of(attribution), expected, strict=True):
+        np.testing.assert_allclose(row, other, rtol=2e-5, atol=1e-5 * other.max())
+    for t, row in enumerate(attribution.scores):
+        assert not row[5 + t :].any()
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_any_budget_and_attention_give_the_same_numbers(tiny_lm: MakeLM, attention: str) -> None:
+    lm = tiny_lm("llama", attn_implementation=attention)
+    generation = force_decode(lm, "The keys to", " the cabinet are on the table")
+    whole = saliency(lm, generation)
+    for budget in (1, 200_000):
+        pieces = saliency(lm, generation, memory_budget=budget)
+        np.testing.assert_allclose(pieces.scores, whole.scores, rtol=1e-5, atol=1e-6)
+
+
+def test_the_budget_cuts_targets_into_passages(tiny_lm: MakeLM) -> None:
+    from ecco_captum.gradients import passages
+
+    lm = tiny_lm("gpt2")
+    ids = torch.arange(40)[None] + 5
+    for budget in (1, 100_000, 2**30):
+        parts = list(passages(lm, ids, 7, budget))
+        covered = sorted(i for part in parts for i in range(*part.outputs.indices(33)))
+        assert covered == list(range(33))
+        for part in parts:
+            # A passage reads what is before its last target, and no more.
+            assert part.ids.shape[1] == 7 + part.outputs.stop - 1
+            first = 7 + part.first
+            assert part.targets.tolist() == ids[0, first : first + len(part.targets)].tolist()
+    assert len(list(passages(lm, ids, 7, 1))) == 33
+    assert len(list(passages(lm, ids, 7, 2**30))) == 3
+
+
+def test_the_cost_follows_the_triangle(tiny_lm: MakeLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm("gpt2")
+    generation = force_decode(lm, [5], list(range(6, 54)))
+    lm.anatomy  # noqa: B018  # found beforehand: it watches the model run, too
+    lengths = []
+    forward = lm.model.forward
+    monkeypatch.setattr(
+        lm.model,
+        "forward",
+        lambda *args, **kwargs: lengths.append(kwargs["input_ids"].shape[1])
+        or forward(*args, **kwargs),
+    )
+    saliency(lm, generation)
+    # The first forward stops at the embedding; then one for each passage of 16 targets.
+    assert lengths[1:] == [48, 32, 16]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights(tiny_lm: MakeLM, dtype: torch.dtype) -> None:
+    lm = tiny_lm("llama")
+    generation = force_decode(lm, "The keys to", " the cabinet are")
+    expected = saliency(lm, generation).shares
+    lm.model.to(dtype)
+    shares = saliency(lm, generation).shares
+    assert np.abs(shares - expected).max() < 0.02
+
+
+def test_an_operation_without_a_batched_rule_is_done_one_by_one(
+    tiny_lm: MakeLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_lm("gpt2")
+    generation = force_decode(lm, "The keys to", " the cabinet are")
+    expected = saliency(lm, generation)
+    original = torch.autograd.grad
+
+    def refusing(*args: Any, is_grads_batched: bool = False, **kwargs: Any) -> Any:
+        if is_grads_batched:
+            raise RuntimeError("no batching rule")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", refusing)
+    np.testing.assert_allclose(saliency(lm, generation).scores, expected.scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_the_model_is_left_as_it_was(tiny_lm: MakeLM, mode: str) -> None:
+    lm = tiny_lm("gpt2")
+    generation = force_decode(lm, "The keys to", " the cabinet are")
+    getattr(lm.model, mode)()
+    next(lm.model.parameters()).requires_grad_(False)
+    before, random = state_of(lm.model), torch.random.get_rng_state()
+    saliency(lm, generation)
+    assert state_of(lm.model) == before
+    assert torch.equal(random, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_nothing_stays_behind_after_an_interruption(
+    tiny_lm: MakeLM, error: type[BaseException]
+) -> None:
+    lm = tiny_lm("gpt2")
+    generation = force_decode(lm, "The keys to", " the cabinet are")
+    lm.anatomy  # noqa: B018  # found beforehand: it watches the model run, too
+    lm.model.train()
+    calls = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise error("stop")
+
+    hook = lm.model.transformer.h[2].register_forward_hook(interrupt)
+    before = state_of(lm.model)
+    with pytest.raises(error):
+        saliency(lm, generation)
+    assert state_of(lm.model) == before
+    hook.remove()
+    assert saliency(lm, generation).scores.any()
+
+
+def test_nan_gradients_are_an_error(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("gpt2")
+    generation = force_decode(lm, "The keys to", " the cabinet are")
+    lm.anatomy  # noqa: B018
+    with torch.no_grad():
+        lm.model.transformer.h[1].mlp.c_fc.weight[0, 0] = float("nan")
+    before = state_of(lm.model)
+    with pytest.raises(ValueError, match=r"the gradient of output \d+ is not finite"):
+        saliency(lm, generation)
+    assert state_of(lm.model) == before
+
+
+def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("gpt2")
+    generation = force_decode(lm, [5, 6], [300])
+    with pytest.raises(ValueError, match="method: got 'magic', accepts 'input_x_gradient'"):
+        saliency(lm, generation, method="magic")
+    with pytest.raises(ValueError, match="memory_budget: got 0"):
+        saliency(lm, generation, memory_budget=0)
+    with pytest.raises(TypeError, match="generation: got a str"):
+        saliency(lm, "The keys")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="lm: got a GPT2LMHeadModel"):
+        saliency(lm.model, generation)  # type: ignore[arg-type]
+    seq2seq = tiny_lm("t5", "seq2seq")
+    with pytest.raises(TypeError, match="saliency accepts causal language models"):
+        saliency(seq2seq, generate(seq2seq, [5, 6], max_new_tokens=2))
+    lm.model.resize_token_embeddings(100, mean_resizing=False)
+    with pytest.raises(ValueError, match="made with 'tiny gpt2'"):
+        saliency(lm, generation)

@@ -1,0 +1,126 @@
+"""The command: reports, exit codes, and errors in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ecco_captum
+from ecco_captum import cli
+from ecco_captum.models import LanguageModel
+
+
+@pytest.fixture
+def model(tiny_lm: Callable[..., LanguageModel], tmp_path: Path) -> str:
+    lm = tiny_lm("gpt2")
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_saliency_writes_the_report_and_the_record(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, record = tmp_path / "r.html", tmp_path / "r.npz"
+    words = ["saliency", "--model", model, "--prompt", "The keys\n", "-o", str(report)]
+    assert cli.main([*words, "--max-new-tokens", "3", "--save", str(record)]) == 0
+    out = capsys.readouterr().out
+    assert f"Report: {report}" in out
+    attribution = ecco_captum.load_record(record)
+    assert isinstance(attribution, ecco_captum.Attribution)
+    assert len(attribution.scores) == 3
+    assert report.read_text(encoding="utf-8") == attribution.to_html()
+    # The strongest source and its share stand in the summary.
+    strongest = attribution.shares[0].max()
+    assert f"{strongest:.1%}" in out
+
+
+def test_prompts_from_files_and_standard_input(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompt.txt").write_text("The keys 🙂", encoding="utf-8")
+    common = ["saliency", "--model", model, "--max-new-tokens", "2", "--seed", "3"]
+    texts = []
+    for given in (["--prompt-file", str(tmp_path / "prompt.txt")], ["--prompt", "-"]):
+        monkeypatch.setattr("sys.stdin.read", lambda: "The keys 🙂", raising=False)
+        save = ["--save", str(tmp_path / "a.npz"), "-o", str(tmp_path / "a.html")]
+        assert cli.main([*common, *given, *save]) == 0
+        generation = ecco_captum.Attribution.load(tmp_path / "a.npz").generation
+        assert generation.prompt == "The keys 🙂"
+        texts.append(generation.text)
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--prompt", ""], "prompt: got an empty string"),
+        (["--prompt", "a", "--method", "magic"], "method: got 'magic'"),
+        (["--prompt", "a", "--max-new-tokens", "0"], "max_new_tokens: got 0"),
+        (["--prompt", "a", "-o", "/no/such/folder/r.html"], "no folder '/no/such/folder'"),
+        (["--prompt-file", "/no/such/file"], "No such file"),
+    ],
+)
+def test_errors_take_one_line_and_leave_no_file(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    report = tmp_path / "r.html"
+    assert cli.main(["saliency", "--model", model, "-o", str(report), *words]) == 1
+    captured = capsys.readouterr()
+    message = captured.err.strip().splitlines()[-1]
+    assert message.startswith("ecco-captum: error: ")
+    assert line in message
+    assert captured.out == ""
+    assert not report.exists()
+
+
+def test_a_traceback_is_there_for_the_asking(tmp_path: Path) -> None:
+    words = ["saliency", "--model", "x", "--prompt", "a", "-o", str(tmp_path / "r.html")]
+    with pytest.raises(ValueError, match="method"):
+        cli.main([*words, "--method", "magic", "--traceback"])
+
+
+def test_an_interruption_has_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecco_captum.offline.offline_models", interrupted)
+    assert cli.main(["models"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "smollm2-135m" in out
+    assert "Apache-2.0" in out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["saliency", "--help"], ["--version"]])
+def test_help_is_there_without_loading_torch(words: list[str]) -> None:
+    code = (
+        f"import sys; from ecco_captum import cli\ntry: cli.main({words!r})\n"
+        "except SystemExit as e: print(e.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert done.stdout.strip().endswith("0 False")
+
+
+def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["saliency", "--model", "x"])
+    assert caught.value.code == 2
+    assert "--prompt" in capsys.readouterr().err
+
+
+def test_tokens_cannot_act_on_the_terminal() -> None:
+    assert cli._shown("\x1b[31m") == "\\x1b[31m"
+    assert cli._shown(" Paris") == "Paris"
+    assert cli._shown("\n") == "↵"
+    assert cli._shown("  ") == "␣␣"
