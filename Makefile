@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 # Type checkers cannot resolve the mapping of widgets/ to ecco_captum.widgets: check an installed tree.
 types: $(VENV)/.dev
 	rm -rf build/check
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/check .
+	$(BIN)/pip install --quiet --no-deps --target build/check .
 	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ecco_captum
 
 unit: $(VENV)/.dev chromium

@@ -13,7 +13,6 @@ from ecco_captum.generation import Generation
 from ecco_captum.gradients import Passage, embedded, passages, target_scores
 from ecco_captum.methods import METHODS, Method, method_named
 from ecco_captum.models import LanguageModel, quiet
-from ecco_captum.products import fast_products
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -78,8 +77,16 @@ class Attribution(Record):
 
     @property
     def unit(self) -> str:
-        """The unit of a score."""
-        return "logits"
+        """What a score is, and its unit."""
+        return f"L2 norm of {METHODS[self.method].label}, in logits, unnormalised"
+
+    @property
+    def note(self) -> str:
+        """What the picture does not claim."""
+        return (
+            "A share says how strongly the token's logit reacts to an earlier token, to first "
+            "order; it does not say that the earlier token caused it. Remove that token to test it."
+        )
 
     def _title(self) -> str:
         return "Where did each token come from?"
@@ -87,8 +94,8 @@ class Attribution(Record):
     def _html(self) -> str:
         from ecco_captum.saliency_html import saliency_view
 
-        words = {"title": self._title(), "subtitle": self.subtitle, "unit": self.unit}
-        return saliency_view(self.tokens, self.scores, **words)
+        words = {"subtitle": self.subtitle, "unit": self.unit, "note": self.note}
+        return saliency_view(self.tokens, self.scores, title=self._title(), **words)
 
     def __repr__(self) -> str:
         outputs, positions = self.scores.shape
@@ -142,7 +149,7 @@ def saliency(
     ids = torch.tensor(generation.tokens.ids[None], device=lm.device)
     hidden = None if progress is None else not progress
     bar = tqdm(total=outputs, unit="token", desc="Attributing", leave=False, disable=hidden)
-    with quiet(lm.model), fast_products(), bar:
+    with quiet(lm.model), bar:
         embeddings = embedded(lm, ids)
         for passage in passages(lm, ids, prompt, memory_budget):
             rows = _norms(lm, chosen, passage, embeddings)

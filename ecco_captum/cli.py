@@ -144,6 +144,10 @@ def _saliency(options: argparse.Namespace) -> int:
     from ecco_captum.methods import method_named
     from ecco_captum.models import load
 
+    if not sys.stderr.isatty():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
     method_named(options.method)  # before the model is loaded
     kwargs = {} if options.dtype is None else {"dtype": options.dtype}
     lm = load(options.model, trust_remote_code=options.trust_remote_code, **kwargs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ecco_captum.causality import is_causal
 from ecco_captum.decoding import generation_config, plain_options, progress_criteria, seeded
 from ecco_captum.encoding import Prompt, encode_continuation, encode_prompt
 from ecco_captum.models import LanguageModel, keep_last, quiet
@@ -73,6 +74,17 @@ class Generation(Record):
                 "rank": self.ranks,
             }
         )
+
+    def _title(self) -> str:
+        from ecco_captum.generation_html import TITLE
+
+        return TITLE
+
+    def _html(self) -> str:
+        from ecco_captum.generation_html import generation_view
+
+        scores = self.logits, self.logprobs, self.ranks
+        return generation_view(self.tokens, *scores, subtitle=self.model)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.prompt_ids)} prompt tokens, {len(self.output_ids)} outputs"
@@ -216,7 +228,7 @@ def _score(
         }
     scores = []
     with quiet(lm.model):
-        at_once = max(1, _SCORED_AT_ONCE // lm.vocabulary_size)
+        at_once = max(1, _SCORED_AT_ONCE // lm.vocabulary_size) if is_causal(lm.model) else 1
         for first in range(0, count, at_once):
             chosen = torch.tensor(output_ids[first : first + at_once])
             last = len(before) + first + len(chosen) - 1

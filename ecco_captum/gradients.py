@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ecco_captum.anatomy import AnatomyError, Embedding
+from ecco_captum.causality import is_causal
 from ecco_captum.models import LanguageModel, keep_last
+from ecco_captum.products import fast_products
 from ecco_captum.replay import intercepted, replaced_output
 
 # Larger chunks save forwards but leave the processor's cache and waste work above the triangle;
@@ -77,7 +80,11 @@ def _batched(scores: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """One batched backward; one by one where an operation of the model has no batched rule."""
     each = torch.eye(len(scores), dtype=scores.dtype, device=scores.device)
     try:
-        return torch.autograd.grad(scores, inputs, each, is_grads_batched=True, retain_graph=True)
+        # Only the backward: the forward's activations are then the model's own to the last bit.
+        with fast_products():
+            return torch.autograd.grad(
+                scores, inputs, each, is_grads_batched=True, retain_graph=True
+            )
     except RuntimeError:
         # Also where memory did not suffice: one target at a time needs the least.
         rows = [torch.autograd.grad(scores, inputs, row, retain_graph=True) for row in each]
@@ -94,9 +101,7 @@ def embedded(lm: LanguageModel, ids: Tensor) -> Tensor:
     Returns:
         Tensor: (1, positions, embedding), without a graph.
     """
-    lm.anatomy.require("gradient")
-    site = lm.anatomy.embedding
-    module = lm.model.get_submodule(site.module)
+    module, site = _entrance(lm)
     found: list[Tensor] = []
 
     def stop(forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -107,6 +112,15 @@ def embedded(lm: LanguageModel, ids: Tensor) -> Tensor:
     with torch.no_grad(), stopping, contextlib.suppress(_ReachedError):
         lm.model(input_ids=ids, use_cache=False)
     return found[0].permute(site.axes)[:, site.offset : site.offset + ids.shape[1]]
+
+
+def _entrance(lm: LanguageModel) -> tuple[nn.Module, Embedding]:
+    """The module whose output gradients enter through."""
+    lm.anatomy.require("gradient")
+    site = lm.anatomy.embedding
+    if site is None:  # only an anatomy written by hand can have come this far without
+        raise AnatomyError(f"lm: the anatomy given for {lm.name!r} names no embedding")
+    return lm.model.get_submodule(site.module), site
 
 
 class _ReachedError(Exception):
@@ -126,14 +140,15 @@ def target_scores(lm: LanguageModel, passage: Passage) -> Callable[[Tensor], Ten
     Returns:
         Callable: takes (1, positions, embedding), returns (targets,) logits.
     """
-    site = lm.anatomy.embedding
-    module = lm.model.get_submodule(site.module)
+    module, site = _entrance(lm)
     count = len(passage.targets)
 
     def scores(embeddings: Tensor) -> Tensor:
         def enter(current: Tensor) -> Tensor:
-            before, _, after = current.detach().permute(site.axes).tensor_split(
-                [site.offset, site.offset + embeddings.shape[1]], dim=1
+            before, _, after = (
+                current.detach()
+                .permute(site.axes)
+                .tensor_split([site.offset, site.offset + embeddings.shape[1]], dim=1)
             )
             # A new tensor also where nothing is added: some models write into it in place.
             whole = torch.cat([before, embeddings, after], dim=1)
@@ -173,6 +188,8 @@ def passages(lm: LanguageModel, ids: Tensor, prompt: int, memory_budget: int) ->
 
 def _targets_within(lm: LanguageModel, positions: int, memory_budget: int) -> int:
     """How many targets' gradients fit; what one needs was fitted to measured peaks."""
+    if not is_causal(lm.model):
+        return 1
     stack = lm.anatomy.stack
     widths = [site.width for block in stack.blocks for site in block.neurons]
     neurons = max(widths, default=4 * stack.width)
@@ -180,5 +197,5 @@ def _targets_within(lm: LanguageModel, positions: int, memory_budget: int) -> in
     if lm.model.config._attn_implementation == "eager":
         heads = getattr(lm.model.config.get_text_config(), "num_attention_heads", 1)
         numbers += 3 * heads * positions**2
-    bytes_a_target = numbers * lm.model.dtype.itemsize
+    bytes_a_target = max(1, numbers * lm.model.dtype.itemsize)
     return int(max(1, min(_MOST_TARGETS, memory_budget // bytes_a_target)))

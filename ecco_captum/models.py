@@ -50,7 +50,8 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """The device that token ids go to."""
-        return self.model.get_input_embeddings().weight.device
+        table = getattr(self.model.get_input_embeddings(), "weight", None)
+        return self.model.device if table is None else table.device
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -59,7 +60,8 @@ class LanguageModel:
     @property
     def vocabulary_size(self) -> int:
         """Rows of the input embedding: ids from 0 up to this are accepted."""
-        return int(self.model.get_input_embeddings().weight.shape[0])
+        table = getattr(self.model.get_input_embeddings(), "weight", None)
+        return int(self.model.config.vocab_size if table is None else table.shape[0])
 
     @property
     def context_length(self) -> int | None:

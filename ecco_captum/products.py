@@ -64,6 +64,8 @@ def _suits(left: Tensor, right: Tensor) -> bool:
         and left.device.type == right.device.type == "cpu"
         and left.layout == right.layout == torch.strided
         and left.shape[0] > 1
+        # With weights in any other layout oneDNN falls back to loops a hundred times slower.
+        and (right.is_contiguous() or right.t().is_contiguous())
         and left.shape[0] * left.shape[1] * right.shape[1] >= _SMALL
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ _TOKENIZERS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Tiny products do not gain from threads, and too many threads cost a lot.
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    # Tiny products do not gain from threads.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +53,21 @@ def tiny_lm() -> Callable[..., LanguageModel]:
 
 
 @pytest.fixture(scope="session")
-def real_lm() -> LanguageModel:
-    """SmolLM2-135M: fetched once into the cache; in continuous integration it has to be there."""
+def loaded_smollm2() -> LanguageModel:
     try:
         return ecco_captum.load("smollm2-135m")
     except (OSError, ValueError) as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"the offline model cannot be had: {error}")
+
+
+@pytest.fixture
+def real_lm(loaded_smollm2: LanguageModel) -> Iterator[LanguageModel]:
+    """SmolLM2-135M: fetched once into the cache; in continuous integration it has to be there."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    yield loaded_smollm2
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

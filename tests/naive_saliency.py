@@ -10,7 +10,8 @@ from ecco_captum.models import LanguageModel
 
 def naive_saliency(lm: LanguageModel, ids: np.ndarray, prompt: int) -> list[np.ndarray]:
     """One row an output: the L2 norm of gradient × input of each position before it."""
-    module = lm.model.get_submodule(lm.anatomy.embedding.module)
+    site = lm.anatomy.embedding
+    module = lm.model.get_submodule(site.module)
     rows = []
     for end in range(prompt, len(ids)):
         before = torch.tensor(ids[None, :end], device=lm.device)
@@ -27,6 +28,6 @@ def naive_saliency(lm: LanguageModel, ids: np.ndarray, prompt: int) -> list[np.n
             (gradient,) = torch.autograd.grad(score, leaves[0])
         finally:
             hook.remove()
-        product = (gradient * leaves[0]).detach()[0]
+        product = (gradient * leaves[0]).detach().permute(site.axes)[0, site.offset :]
         rows.append(product.float().norm(dim=-1).cpu().numpy())
     return rows

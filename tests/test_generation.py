@@ -32,7 +32,7 @@ def greedy_loop(lm: LanguageModel, ids: list[int], count: int) -> tuple[list[int
     return ids[-count:], torch.stack(rows)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "qwen3", "mamba"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "qwen3", "mamba", "bert"])
 def test_greedy_equals_the_naive_loop(tiny_lm: MakeLM, family: str) -> None:
     lm = tiny_lm(family)
     generation = generate(lm, PROMPT, max_new_tokens=6)

@@ -109,9 +109,9 @@ def test_wrap_refuses_other_things(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     with pytest.raises(TypeError, match=r"model: got a torch\.nn.*Linear"):
         ecco_captum.wrap(torch.nn.Linear(2, 2), lm.tokenizer)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="tokenizer: got a builtins.str"):
+    with pytest.raises(TypeError, match=r"tokenizer: got a builtins\.str"):
         ecco_captum.wrap(lm.model, "gpt2")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="anatomy: got a builtins.dict"):
+    with pytest.raises(TypeError, match=r"anatomy: got a builtins\.dict"):
         ecco_captum.wrap(lm.model, lm.tokenizer, anatomy={})  # type: ignore[arg-type]
 
 
@@ -121,9 +121,11 @@ def test_quiet_puts_back_each_mode_and_flag(tiny_lm: MakeLM) -> None:
     model.transformer.h[1].eval()
     next(model.parameters()).requires_grad_(False)
     before = state_of(model)
-    with pytest.raises(KeyboardInterrupt), quiet(model):
+    with quiet(model):
         assert not any(module.training for module in model.modules())
         assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert state_of(model) == before
+    with pytest.raises(KeyboardInterrupt), quiet(model):
         raise KeyboardInterrupt
     assert state_of(model) == before
 

@@ -82,3 +82,11 @@ def test_without_onednn_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(products.platform, "machine", lambda: "riscv64")
     with fast_products():
         assert (torch.ones(200, 200) @ torch.ones(200, 200) == 200).all()
+
+
+@needs_onednn
+def test_weights_in_odd_layouts_stay_where_they_are(sent: list[object]) -> None:
+    left, right = torch.ones(64, 160), torch.ones(160, 400)[:, ::2]
+    with fast_products():
+        assert (left @ right == 160).all()
+    assert sent == []

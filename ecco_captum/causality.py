@@ -1,0 +1,56 @@
+r"""Does a position of a model see only what is before it?
+
+Then one forward over a whole text gives the same logits as one forward over each of its prefixes,
+and many outputs can share it. Some models that can generate do look ahead (an encoder used as a
+language model, a sparse attention that ranks all positions): for them each output needs a forward
+of its own.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PreTrainedModel
+
+from ecco_captum.prompts import tiny_prompt
+
+_FOUND: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+_TEXTS = ("input_ids", "decoder_input_ids")
+
+# How far two orders of summation may drift apart, relative to the logits' spread.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
+
+
+def is_causal(model: PreTrainedModel) -> bool:
+    r"""Tells, by running it, whether a model's logits depend on earlier positions alone.
+
+    Args:
+        model (PreTrainedModel): a model with a language-model head, in evaluation mode.
+
+    Returns:
+        bool: whether logits over a text equal those over its prefixes. Found once per model object.
+    """
+    if model not in _FOUND:
+        _FOUND[model] = _equals_its_prefixes(model)
+    return _FOUND[model]
+
+
+@torch.no_grad()
+def _equals_its_prefixes(model: PreTrainedModel) -> bool:
+    inputs = {name: value[:1] for name, value in tiny_prompt(model).items() if name in _TEXTS}
+    decoded = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
+    # Long enough for a sparse attention to have to choose.
+    inputs[decoded] = inputs[decoded].repeat(1, 4)
+    whole = model(**inputs, use_cache=False).logits.float()
+    spread = float(whole.std()) or 1.0
+    length = inputs[decoded].shape[1]
+    for end in range(2, length, 3):
+        prefix = {**inputs, decoded: inputs[decoded][:, :end]}
+        last = model(**prefix, use_cache=False).logits[:, -1].float()
+        # Counted from the end: some models put positions of their own before the text's.
+        error = float((last - whole[:, end - 1 - length]).abs().max())
+        if not error <= _TOLERANCE.get(model.dtype, 1e-3) * spread:
+            return False
+    return True

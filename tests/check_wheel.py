@@ -1,0 +1,44 @@
+"""Compares the built wheel and sdist with the sources: python tests/check_wheel.py FOLDER."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def expected_files() -> set[str]:
+    """What an installation has to hold, as paths in site-packages."""
+    kept = {".py", ".js", ".css", ".typed"}
+    sources = [p for p in (ROOT / "ecco_captum").rglob("*") if p.suffix in kept]
+    sources += [ROOT / "ecco_captum" / "py.typed"]
+    files = {p.relative_to(ROOT).as_posix() for p in sources if "__pycache__" not in p.parts}
+    widgets = [p for p in (ROOT / "widgets").rglob("*") if p.suffix in kept]
+    return files | {
+        f"ecco_captum/widgets/{p.relative_to(ROOT / 'widgets').as_posix()}" for p in widgets
+    }
+
+
+def main(folder: Path) -> str:
+    """Returns what differs; empty if nothing does."""
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    expected = expected_files()
+    problems = [f"wheel lacks {name}" for name in sorted(expected - packed)]
+    problems += [f"wheel has {name} as well" for name in sorted(packed - expected)]
+    with tarfile.open(sdist) as archive:
+        unpacked = {name.partition("/")[2] for name in archive.getnames()}
+    sources = {name.replace("ecco_captum/widgets/", "widgets/") for name in expected}
+    sources |= {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
+    problems += [f"sdist lacks {name}" for name in sorted(sources - unpacked)]
+    return "\n".join(problems)
+
+
+if __name__ == "__main__":
+    differences = main(Path(sys.argv[1]))
+    print(differences or f"The wheel and the sdist hold all {len(expected_files())} files.")
+    sys.exit(1 if differences else 0)

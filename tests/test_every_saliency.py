@@ -1,0 +1,57 @@
+"""Saliency equals the naive loop on every causal architecture that can be built."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import tiny_models
+import tiny_tokenizers
+import transformers
+from naive_saliency import naive_saliency
+
+from ecco_captum import Generation, saliency
+from ecco_captum.models import LanguageModel
+from ecco_captum.tokens import Tokens
+
+PROMPT, OUTPUTS = 5, 20
+
+REFUSED = {
+    "hrm_text": "gives no gradient",
+    "musicgen": "does not run on plain token ids",
+    "musicgen_melody": "does not run on plain token ids",
+    "reformer": "gives no gradient",
+}
+BROKEN = {"prophetnet": "its own forward fails on a text of this length with so small a config"}
+
+
+def text_for(name: str) -> Generation:
+    ids = np.random.default_rng(0).integers(5, 80, PROMPT + OUTPUTS)
+    zeros = np.zeros(OUTPUTS, dtype=np.float32)
+    tokens = Tokens(ids, tuple(map(str, ids)), PROMPT)
+    return Generation(
+        ids[:PROMPT], ids[PROMPT:], tokens, zeros, zeros, zeros + 1, ids[:0], name, {}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tiny_models.names("causal"))
+def test_equals_the_naive_loop(name: str) -> None:
+    transformers.logging.set_verbosity_error()
+    if name in BROKEN:
+        pytest.skip(BROKEN[name])
+    with warnings.catch_warnings():
+        # Models speak up about their own configurations; this is about numbers.
+        warnings.simplefilter("ignore")
+        model = tiny_models.build("causal", name)
+        lm = LanguageModel(model, tiny_tokenizers.byte_level(), name)
+        generation = text_for(name)
+        if name in REFUSED:
+            with pytest.raises(ValueError, match=REFUSED[name]):
+                saliency(lm, generation)
+            return
+        scores = saliency(lm, generation).scores
+        for t, row in enumerate(naive_saliency(lm, generation.tokens.ids, PROMPT)):
+            error = np.abs(scores[t, : PROMPT + t] - row).max()
+            assert error <= 2e-5 * row.max(), f"output {t}"

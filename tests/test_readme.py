@@ -1,0 +1,37 @@
+"""What the README says is what happens: its Python runs as written, its files are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ecco_captum.models import LanguageModel
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.model
+def test_the_example_runs_as_written(
+    real_lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(example.strip().splitlines()) <= 11
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert names["generation"].text.startswith(" Paris")  # type: ignore[attr-defined]
+
+
+def test_its_links_and_pictures_are_there() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
+
+
+def test_its_commands_exist() -> None:
+    targets = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^\$ make (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", targets, flags=re.MULTILINE), target
