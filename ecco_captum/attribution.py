@@ -10,10 +10,11 @@ import torch
 from tqdm.auto import tqdm
 
 from ecco_captum.generation import Generation
-from ecco_captum.gradients import Passage, embedded, passages, target_scores
+from ecco_captum.gradients import passages
 from ecco_captum.methods import METHODS, Method, method_named
 from ecco_captum.models import LanguageModel, quiet
 from ecco_captum.records import Record
+from ecco_captum.scoring import Passage, embedded, target_scores
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:

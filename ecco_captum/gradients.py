@@ -8,43 +8,20 @@ A stock Captum class, such as ``InputXGradient``, then gives all targets' attrib
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ecco_captum.anatomy import AnatomyError, Embedding
 from ecco_captum.causality import is_causal
-from ecco_captum.models import LanguageModel, keep_last
+from ecco_captum.models import LanguageModel
 from ecco_captum.products import fast_products
-from ecco_captum.replay import intercepted, replaced_output
+from ecco_captum.scoring import Passage
 
 # Larger chunks save forwards but leave the processor's cache and waste work above the triangle;
 # 16 was the best of 8, 12, 16, 24 and 32 on a 135M model.
 _MOST_TARGETS = 16
-
-
-@dataclass(frozen=True)
-class Passage:
-    r"""A prefix of a text and the outputs that its last positions predict.
-
-    Args:
-        ids (Tensor): (1, positions), the tokens that the model reads.
-        targets (Tensor): (targets,), the tokens that follow the last ``targets`` positions.
-        first (int): which output the first target is.
-    """
-
-    ids: Tensor
-    targets: Tensor
-    first: int
-
-    @property
-    def outputs(self) -> slice:
-        """The rows of the result that this passage gives."""
-        return slice(self.first, self.first + len(self.targets))
 
 
 def target_gradients(
@@ -89,78 +66,6 @@ def _batched(scores: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # Also where memory did not suffice: one target at a time needs the least.
         rows = [torch.autograd.grad(scores, inputs, row, retain_graph=True) for row in each]
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
-
-
-def embedded(lm: LanguageModel, ids: Tensor) -> Tensor:
-    r"""Returns what the model's embedding module gives for ids: the model runs only that far.
-
-    Args:
-        lm (LanguageModel): a causal model.
-        ids (Tensor): (1, positions).
-
-    Returns:
-        Tensor: (1, positions, embedding), without a graph.
-    """
-    module, site = _entrance(lm)
-    found: list[Tensor] = []
-
-    def stop(forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        found.append(forward(*args, **kwargs).detach())
-        raise _ReachedError
-
-    stopping = intercepted(module, stop, call=site.call)
-    with torch.no_grad(), stopping, contextlib.suppress(_ReachedError):
-        lm.model(input_ids=ids, use_cache=False)
-    return found[0].permute(site.axes)[:, site.offset : site.offset + ids.shape[1]]
-
-
-def _entrance(lm: LanguageModel) -> tuple[nn.Module, Embedding]:
-    """The module whose output gradients enter through."""
-    lm.anatomy.require("gradient")
-    site = lm.anatomy.embedding
-    if site is None:  # only an anatomy written by hand can have come this far without
-        raise AnatomyError(f"lm: the anatomy given for {lm.name!r} names no embedding")
-    return lm.model.get_submodule(site.module), site
-
-
-class _ReachedError(Exception):
-    """Ends a forward that has given what was wanted."""
-
-
-def target_scores(lm: LanguageModel, passage: Passage) -> Callable[[Tensor], Tensor]:
-    r"""Returns the function from embeddings to the logits of a passage's targets.
-
-    ``input_ids`` stay what they are, and the embedding module's output is replaced: some models
-    compute other things from the ids, which ``inputs_embeds`` would silently drop.
-
-    Args:
-        lm (LanguageModel): a causal model.
-        passage (Passage): ids and targets.
-
-    Returns:
-        Callable: takes (1, positions, embedding), returns (targets,) logits.
-    """
-    module, site = _entrance(lm)
-    count = len(passage.targets)
-
-    def scores(embeddings: Tensor) -> Tensor:
-        def enter(current: Tensor) -> Tensor:
-            before, _, after = (
-                current.detach()
-                .permute(site.axes)
-                .tensor_split([site.offset, site.offset + embeddings.shape[1]], dim=1)
-            )
-            # A new tensor also where nothing is added: some models write into it in place.
-            whole = torch.cat([before, embeddings, after], dim=1)
-            return whole.permute(*torch.tensor(site.axes).argsort().tolist())
-
-        with replaced_output(module, enter, call=site.call):
-            output = lm.model(input_ids=passage.ids, use_cache=False, **keep_last(lm, count))
-        logits = output.logits[0, -count:]
-        chosen = passage.targets.to(logits.device)[:, None]
-        return logits.gather(1, chosen)[:, 0]
-
-    return scores
 
 
 def passages(lm: LanguageModel, ids: Tensor, prompt: int, memory_budget: int) -> Iterator[Passage]:

@@ -49,10 +49,11 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "models": (3, {"anatomy", "offline"}),
     "encoding": (3, set()),
     "decoding": (3, {"models"}),
-    "gradients": (3, {"anatomy", "causality", "models", "products", "replay"}),
+    "scoring": (3, {"anatomy", "models", "replay"}),
+    "gradients": (3, {"causality", "models", "products", "scoring"}),
     "methods": (3, {"gradients"}),
     "generation": (4, set()),
-    "attribution": (5, {"gradients", "methods"}),
+    "attribution": (5, {"gradients", "methods", "scoring"}),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}
