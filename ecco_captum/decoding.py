@@ -19,8 +19,8 @@ _SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilo
 def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str, Any]) -> Any:
     """The checkpoint's generation settings, with the user's options, as one copy of its own."""
     options = dict(options)
-    base = options.pop("generation_config", None) or lm.model.generation_config
-    config = copy.deepcopy(base)
+    given = options.pop("generation_config", None)
+    config = copy.deepcopy(given or lm.model.generation_config)
     unknown = sorted(name for name in options if not hasattr(config, name))
     if unknown:
         raise ValueError(
@@ -29,7 +29,8 @@ def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str,
         )
     if options.get("num_return_sequences", 1) not in (None, 1):
         raise ValueError("options: num_return_sequences accepts 1; a Generation is one sequence")
-    options.setdefault("do_sample", False)
+    # A checkpoint's own default does not decide whether a draw is made; the user's settings do.
+    options.setdefault("do_sample", bool(given is not None and given.do_sample))
     if not options["do_sample"]:
         # Left in place, the checkpoint's sampling defaults make transformers warn on each run.
         for name in _SAMPLING_ONLY:

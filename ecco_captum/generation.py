@@ -109,9 +109,10 @@ def generate(
         seed (int, optional): seed for sampling; torch's own random state is left as it was.
         progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
             notebooks.
-        **options (Any): any option of transformers' ``GenerationConfig``: do_sample, temperature,
-            top_p, num_beams, repetition_penalty, … Without ``do_sample=True`` it is greedy (or a
-            beam search), whatever the checkpoint's own defaults say.
+        **options (Any): any option of transformers' ``GenerationConfig`` (do_sample, temperature,
+            top_p, num_beams, repetition_penalty, …), or a whole one as ``generation_config``.
+            Without ``do_sample=True`` there it is greedy (or a beam search), whatever the
+            checkpoint's own defaults say.
 
     Returns:
         Generation: the output's ids are what the model chose; they are never decoded and encoded

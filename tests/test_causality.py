@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tiny_models
+import torch
 from model_state import state_of
 
 from ecco_captum.causality import is_causal
@@ -26,3 +27,27 @@ def test_known_families(kind: str, family: str, expected: bool) -> None:
     before = state_of(model)
     assert is_causal(model) is expected
     assert state_of(model) == before
+
+
+def test_models_that_rule_tokens_out_are_no_exception() -> None:
+    model = tiny_models.build("causal", "gpt2")
+    forward = model.forward
+
+    def ruled_out(*args: object, **kwargs: object) -> object:
+        outputs = forward(*args, **kwargs)
+        outputs.logits[..., 7] = -torch.inf
+        return outputs
+
+    model.forward = ruled_out
+    assert is_causal(model)
+
+
+def test_nan_is_not_remembered() -> None:
+    model = tiny_models.build("causal", "bert")
+    weight = model.bert.encoder.layer[0].output.dense.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+        assert is_causal(model)  # nothing can be said
+        weight.copy_(kept)
+    assert not is_causal(model)

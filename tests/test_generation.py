@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from model_state import state_of
+from transformers import GenerationConfig
 
 from ecco_captum import force_decode, generate
 from ecco_captum.models import LanguageModel
@@ -99,6 +100,15 @@ def test_greedy_whatever_the_checkpoints_defaults_say(tiny_lm: MakeLM) -> None:
     before = config.to_dict()
     assert generate(lm, PROMPT, max_new_tokens=5).output_ids.tolist() == expected
     assert config.to_dict() == before
+
+
+def test_a_generation_config_of_the_users_own_is_followed(lm: LanguageModel) -> None:
+    config = GenerationConfig(do_sample=True, temperature=2.0, max_length=5)
+    drawn = generate(lm, PROMPT, max_new_tokens=8, generation_config=config, seed=1)
+    options = {"do_sample": True, "temperature": 2.0}
+    expected = generate(lm, PROMPT, max_new_tokens=8, seed=1, top_k=50, **options)
+    assert drawn.output_ids.tolist() == expected.output_ids.tolist()
+    assert config.max_length == 5
 
 
 def test_an_end_token_ends_it(tiny_lm: MakeLM) -> None:
