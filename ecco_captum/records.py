@@ -170,7 +170,7 @@ def load_record(path: str | os.PathLike[str]) -> Record:
             f"path: {str(path)!r} has format {meta['format']}, this version reads up to {_FORMAT}; "
             "a newer ecco-captum wrote it"
         )
-    return _unpack(meta["record"], arrays)  # type: ignore[no-any-return]
+    return _unpack(meta["record"], arrays)
 
 
 def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -213,7 +213,7 @@ def _record_class(name: str) -> type[Record] | type[Tokens]:
     if name == "Tokens":
         return Tokens
     if name in Record._kinds:
-        return getattr(importlib.import_module(Record._kinds[name]), name)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(Record._kinds[name]), name)
     found = getattr(ecco_captum, name, None) if name in ecco_captum.__all__ else None
     if not (isinstance(found, type) and issubclass(found, Record)):
         raise ValueError(f"path: it holds a {name!r}, which this version does not know")

@@ -158,9 +158,10 @@ def _scores_with_row_gradients(
 
 def _separate(scores: Tensor, leaf: Tensor, embeddings: Tensor) -> bool:
     """Whether each score depends on its own row of the head's input, and on nothing beside it."""
-    total, beside = torch.autograd.grad(
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(
         scores.sum(), (leaf, embeddings), allow_unused=True, retain_graph=True
     )
+    total, beside = found
     if total is None or beside is not None:
         return False
     # Weighted differently, the targets would show where one reached into another's row.
