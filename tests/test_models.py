@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +35,7 @@ def test_a_directory_loads_into_the_class_it_was_saved_from(
     lm.tokenizer.save_pretrained(tmp_path)
     again = ecco_captum.load(tmp_path)
     assert type(again.model) is type(lm.model)
+    assert again.name == tmp_path.name
     assert not again.model.training
     before, after = lm.model.state_dict(), again.model.state_dict()
     assert before.keys() == after.keys()
@@ -97,12 +97,10 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_lm: MakeLM) -> None:
         ecco_captum.wrap(small, byte_level())
     large = tiny_lm("gpt2").model
     large.resize_token_embeddings(1000, mean_resizing=False)
-    with pytest.warns(UserWarning, match="does it belong to this model"):
+    with pytest.raises(ValueError, match=r"it has 320 tokens, the model embeds 1000; it does not"):
         ecco_captum.wrap(large, byte_level())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        large.resize_token_embeddings(384, mean_resizing=False)  # padded, as many are
-        ecco_captum.wrap(large, byte_level())
+    large.resize_token_embeddings(384, mean_resizing=False)  # padded, as many are
+    assert ecco_captum.wrap(large, byte_level()).vocabulary_size == 384
 
 
 def test_wrap_refuses_other_things(tiny_lm: MakeLM) -> None:
