@@ -147,10 +147,11 @@ def saliency(
     prompt = len(generation.prompt_ids)
     outputs = len(generation.output_ids)
     scores = np.zeros((outputs, prompt + outputs), dtype=np.float32)
-    ids = torch.tensor(generation.tokens.ids[None], device=lm.device)
     hidden = None if progress is None else not progress
     bar = tqdm(total=outputs, unit="token", desc="Attributing", leave=False, disable=hidden)
-    with quiet(lm.model), bar:
+    # A caller's inference_mode would leave nothing to take gradients of.
+    with torch.inference_mode(False), quiet(lm.model), bar:
+        ids = torch.tensor(generation.tokens.ids[None], device=lm.device)
         embeddings = embedded(lm, ids)
         for passage in passages(lm, ids, prompt, memory_budget):
             rows = _norms(lm, chosen, passage, embeddings)
@@ -166,7 +167,8 @@ def _norms(
     explainer = method.build(target_scores(lm, passage))
     inputs = embeddings[:, : passage.ids.shape[1]].detach().requires_grad_()
     attributions = explainer.attribute(inputs)
-    norms = torch.linalg.vector_norm(attributions.detach(), dim=-1, dtype=torch.float32)
+    wide = torch.promote_types(attributions.dtype, torch.float32)
+    norms = torch.linalg.vector_norm(attributions.detach(), dim=-1, dtype=wide)
     if not torch.isfinite(norms).all():
         row = int((~torch.isfinite(norms)).any(dim=1).nonzero()[0])
         raise ValueError(
@@ -193,6 +195,17 @@ def _check(lm: LanguageModel, generation: Generation, memory_budget: int) -> Non
         raise ValueError(
             f"generation: it has token ids that {lm.name!r} does not embed; it was made with "
             f"{generation.model!r}"
+        )
+    length = len(generation.tokens) - 1  # the last output is read by nobody
+    if lm.context_length is not None and length > lm.context_length:
+        raise ValueError(
+            f"generation: it has {length} tokens to read, the context of {lm.name!r} holds "
+            f"{lm.context_length}; it was made with {generation.model!r}"
+        )
+    if any(parameter.is_inference() for parameter in lm.model.parameters()):
+        raise ValueError(
+            f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
+            "through its weights; build it outside"
         )
     if not isinstance(memory_budget, int) or memory_budget < 1:
         raise ValueError(f"memory_budget: got {memory_budget!r}, accepts bytes from 1")

@@ -8,11 +8,14 @@ of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from ecco_captum.models import LanguageModel, keep_last
 from ecco_captum.prompts import tiny_prompt
 
 _FOUND: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
@@ -38,6 +41,40 @@ def is_causal(model: PreTrainedModel) -> bool:
             return True
         _FOUND[model] = found
     return _FOUND[model]
+
+
+@torch.no_grad()
+def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int) -> bool:
+    r"""Tells whether one forward over a text serves all of its outputs.
+
+    That a model is causal does not suffice: rotary embeddings that are stretched beyond a certain
+    length give other logits to the same beginning of a longer text. So the first output's logits
+    over this very text are compared with those over what is before it.
+
+    Args:
+        lm (LanguageModel): the model, in evaluation mode.
+        inputs (Mapping): the model's inputs, ``input_ids`` and for an encoder–decoder
+            ``decoder_input_ids``, (1, positions).
+        before (int): how many positions are before the first output.
+
+    Returns:
+        bool: whether they agree; False where the model is not causal.
+    """
+    if not is_causal(lm.model):
+        return False
+    name = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
+    outputs = inputs[name].shape[1] - before + 1
+    if outputs == 1:
+        return True
+    prefix = {**inputs, name: inputs[name][:, :before]}
+    alone = lm.model(**prefix, use_cache=False, **keep_last(lm, 1)).logits[0, -1].float()
+    whole = lm.model(**inputs, use_cache=False, **keep_last(lm, outputs)).logits[0, -outputs]
+    finite = torch.isfinite(alone)
+    if not finite.any():
+        return True  # an error that others report
+    alone, whole = alone[finite], whole.float()[finite]
+    error = float((alone - whole).abs().max())
+    return error <= _TOLERANCE.get(lm.model.dtype, 1e-3) * (float(alone.std()) or 1.0)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@ r"""The command ``ecco-captum``."""
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         int: the exit code: 0 done, 1 failed, 130 interrupted.
     """
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character must not stop the work.
+        sys.stdout.reconfigure(errors="replace")
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -134,9 +138,7 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _saliency(options: argparse.Namespace) -> int:
-    for path in (options.output, options.save):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"--output: there is no folder {str(path.absolute().parent)!r}")
+    _check_paths(options)
     prompt = _prompt(options)
 
     from ecco_captum.attribution import saliency
@@ -160,6 +162,20 @@ def _saliency(options: argparse.Namespace) -> int:
     _summarise(attribution)
     print(f"\nReport: {options.output.absolute()}")
     return 0
+
+
+def _check_paths(options: argparse.Namespace) -> None:
+    """Before anything is computed that could then not be written."""
+    for name in ("output", "save"):
+        path = getattr(options, name)
+        if path is None:
+            continue
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"--{name}: there is no folder {str(path.absolute().parent)!r}")
+        if path.is_dir():
+            raise IsADirectoryError(f"--{name}: {str(path)!r} is a folder, accepts a file")
+    if options.save is not None and options.save.absolute() == options.output.absolute():
+        raise ValueError(f"--save: {str(options.save)!r} is where --output goes; name another file")
 
 
 def _prompt(options: argparse.Namespace) -> str:

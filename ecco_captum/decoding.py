@@ -16,6 +16,22 @@ from ecco_captum.models import LanguageModel
 _SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff")
 
 
+def new_tokens(asked: int | None, options: dict[str, Any]) -> int:
+    """How many tokens may be written: as asked, else as the user's own settings say, else 32."""
+    given = options.get("generation_config")
+    if given is not None and not isinstance(given, transformers.GenerationConfig):
+        raise TypeError(
+            f"generation_config: got a {type(given).__name__}, accepts a transformers "
+            "GenerationConfig"
+        )
+    most = asked if asked is not None else getattr(given, "max_new_tokens", None)
+    if most is None:
+        return 32
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ValueError(f"max_new_tokens: got {most!r}, accepts a whole number from 1")
+    return most
+
+
 def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str, Any]) -> Any:
     """The checkpoint's generation settings, with the user's options, as one copy of its own."""
     options = dict(options)
@@ -27,7 +43,7 @@ def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str,
             f"options: {', '.join(unknown)} unknown; accepted: max_new_tokens, seed, progress and "
             "every option of transformers.GenerationConfig"
         )
-    if options.get("num_return_sequences", 1) not in (None, 1):
+    if options.get("num_return_sequences", config.num_return_sequences) not in (None, 1):
         raise ValueError("options: num_return_sequences accepts 1; a Generation is one sequence")
     # A checkpoint's own default does not decide whether a draw is made; the user's settings do.
     options.setdefault("do_sample", bool(given is not None and given.do_sample))
@@ -60,6 +76,8 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     if seed is None:
         yield
         return
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed: got {seed!r}, accepts a whole number from 0 below 2^63")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -33,6 +33,7 @@ def encode_prompt(lm: LanguageModel, prompt: Prompt) -> list[int]:
     if isinstance(prompt, str):
         if not prompt:
             raise ValueError("prompt: got an empty string, accepts at least one character")
+        _check_text(prompt, "prompt")
         ids = _encode_text(lm.tokenizer, prompt)
     elif _is_chat(prompt):
         ids = _encode_chat(lm.tokenizer, prompt)
@@ -66,6 +67,7 @@ def encode_continuation(lm: LanguageModel, prompt: Prompt, continuation: Any) ->
         ValueError: if it is empty or has an id that the model does not embed.
     """
     if isinstance(continuation, str):
+        _check_text(continuation, "continuation")
         ids = _encode_behind(lm, prompt, continuation)
     else:
         ids = _as_ids(continuation, "continuation")
@@ -101,6 +103,16 @@ def _check_ids(lm: LanguageModel, ids: Sequence[int], argument: str) -> None:
             f"{argument}: token id {outside[0]} is outside the model's vocabulary of "
             f"{lm.vocabulary_size}; does the tokenizer belong to this model?"
         )
+
+
+def _check_text(text: str, argument: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{argument}: character {error.start} is half of a surrogate pair, which is no "
+            "text; was it read with the wrong encoding?"
+        ) from error
 
 
 def _is_chat(prompt: Any) -> bool:

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ecco_captum.causality import is_causal
-from ecco_captum.decoding import generation_config, plain_options, progress_criteria, seeded
+from ecco_captum.causality import shares_forwards
+from ecco_captum.decoding import (
+    generation_config,
+    new_tokens,
+    plain_options,
+    progress_criteria,
+    seeded,
+)
 from ecco_captum.encoding import Prompt, encode_continuation, encode_prompt
 from ecco_captum.models import LanguageModel, keep_last, quiet
 from ecco_captum.records import Record
@@ -95,7 +101,7 @@ def generate(
     lm: LanguageModel,
     prompt: Prompt,
     *,
-    max_new_tokens: int = 32,
+    max_new_tokens: int | None = None,
     seed: int | None = None,
     progress: bool | None = None,
     **options: Any,
@@ -106,6 +112,7 @@ def generate(
         lm (LanguageModel): the model.
         prompt (str, list of messages, or ids): a text, a chat, or token ids.
         max_new_tokens (int, optional): how many tokens it may write at most; it may stop earlier.
+            Default: what ``generation_config`` says, else 32.
         seed (int, optional): seed for sampling; torch's own random state is left as it was.
         progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
             notebooks.
@@ -128,7 +135,7 @@ def generate(
         >>> generation.text
     """
     _check_can_generate(lm)
-    _check_length("max_new_tokens", max_new_tokens)
+    max_new_tokens = new_tokens(max_new_tokens, options)
     prompt_ids = encode_prompt(lm, prompt)
     _check_fits(lm, prompt_ids, max_new_tokens, "max_new_tokens")
     config = generation_config(lm, max_new_tokens, options)
@@ -141,6 +148,7 @@ def generate(
                 attention_mask=torch.ones_like(inputs),
                 generation_config=config,
                 stopping_criteria=criteria,
+                **({"tokenizer": lm.tokenizer} if config.stop_strings else {}),
             )[0]
         except RuntimeError as error:
             if "probability tensor" in str(error):
@@ -229,7 +237,8 @@ def _score(
         }
     scores = []
     with quiet(lm.model):
-        at_once = max(1, _SCORED_AT_ONCE // lm.vocabulary_size) if is_causal(lm.model) else 1
+        together = shares_forwards(lm, inputs, len(before))
+        at_once = max(1, _SCORED_AT_ONCE // lm.vocabulary_size) if together else 1
         for first in range(0, count, at_once):
             chosen = torch.tensor(output_ids[first : first + at_once])
             last = len(before) + first + len(chosen) - 1
@@ -267,11 +276,6 @@ def _check_can_generate(lm: LanguageModel) -> None:
             f"lm: {lm.name!r} is a {type(lm.model).__name__}, which has no language-model head "
             "that writes on; accepted: causal language models and encoder–decoders"
         )
-
-
-def _check_length(argument: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{argument}: got {value!r}, accepts a whole number from 1")
 
 
 def _check_fits(lm: LanguageModel, prompt_ids: list[int], new: int, argument: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecco_captum.causality import is_causal
+from ecco_captum.causality import shares_forwards
 from ecco_captum.models import LanguageModel
 from ecco_captum.products import fast_products
 from ecco_captum.scoring import Passage
@@ -83,9 +83,11 @@ def passages(lm: LanguageModel, ids: Tensor, prompt: int, memory_budget: int) ->
     Returns:
         Iterator of Passage: the last outputs first, so that the largest needs come first.
     """
+    together = shares_forwards(lm, {"input_ids": ids[:, :-1]}, prompt)
     end = ids.shape[1]
     while end > prompt:
-        count = min(end - prompt, _targets_within(lm, end - 1, memory_budget))
+        most = _targets_within(lm, end - 1, memory_budget) if together else 1
+        count = min(end - prompt, most)
         first = end - count
         yield Passage(ids[:, : end - 1], ids[0, first:end], first - prompt)
         end = first
@@ -93,8 +95,6 @@ def passages(lm: LanguageModel, ids: Tensor, prompt: int, memory_budget: int) ->
 
 def _targets_within(lm: LanguageModel, positions: int, memory_budget: int) -> int:
     """How many targets' gradients fit; what one needs was fitted to measured peaks."""
-    if not is_causal(lm.model):
-        return 1
     stack = lm.anatomy.stack
     widths = [site.width for block in stack.blocks for site in block.neurons]
     neurons = max(widths, default=4 * stack.width)

@@ -116,7 +116,7 @@ def load(name: str | os.PathLike[str], *, trust_remote_code: bool = False, **kwa
         model, info = _model_class(config).from_pretrained(
             **source, **kwargs, trust_remote_code=trust_remote_code, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # damaged files fail in as many ways as there are formats
         raise ValueError(_load_failure(shown, error)) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -178,7 +178,10 @@ def quiet(model: nn.Module) -> Iterator[None]:
         model (nn.Module): the model.
     """
     training = [module for module in model.modules() if module.training]
-    wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # Tensors made under inference_mode never ask for gradients, whatever their flag says, and the
+    # flag could not be put back.
+    parameters = [parameter for parameter in model.parameters() if not parameter.is_inference()]
+    wanting = [parameter for parameter in parameters if parameter.requires_grad]
     try:
         for module in training:
             module.training = False

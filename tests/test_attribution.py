@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 import torch
 from model_state import state_of
 from naive_saliency import naive_saliency
+from tiny_tokenizers import byte_level
+from transformers import Phi3ForCausalLM
 
-from ecco_captum import Attribution, force_decode, generate, saliency
+from ecco_captum import Attribution, Generation, force_decode, generate, saliency
 from ecco_captum.models import LanguageModel
+from ecco_captum.tokens import Tokens
 
 MakeLM = Callable[..., LanguageModel]
 CAUSAL = ["gpt2", "llama", "gemma2", "gemma3_text", "qwen3", "mixtral", "opt", "bloom", "mamba"]
@@ -81,8 +85,9 @@ def test_the_cost_follows_the_triangle(tiny_lm: MakeLM, monkeypatch: pytest.Monk
         ),
     )
     saliency(lm, generation)
-    # The first forward stops at the embedding; then one for each passage of 16 targets.
-    assert lengths[1:] == [48, 32, 16]
+    # One stops at the embedding, two ask whether forwards can be shared (over the first token and
+    # over all); then one for each passage of 16 targets.
+    assert lengths == [49, 1, 48, 48, 32, 16]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -93,6 +98,52 @@ def test_half_precision_weights(tiny_lm: MakeLM, dtype: torch.dtype) -> None:
     lm.model.to(dtype)
     shares = saliency(lm, generation).shares
     assert np.abs(shares - expected).max() < 0.02
+
+
+def test_double_precision(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("llama")
+    generation = force_decode(lm, "The keys to", " the cabinet are")
+    expected = saliency(lm, generation).scores
+    lm.model.double()
+    np.testing.assert_allclose(saliency(lm, generation).scores, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_rotary_embeddings_that_are_stretched_beyond_a_length() -> None:
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+    rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
+    config = tiny_models.tiny_config("causal", "phi3")
+    config.original_max_position_embeddings, config.max_position_embeddings = 64, 256
+    config.vocab_size, config.rope_parameters, config.eos_token_id = 320, rope, None
+    torch.manual_seed(0)
+    model = Phi3ForCausalLM(config).eval()
+    lm = LanguageModel(model, byte_level(), "tiny phi3")
+    generation = generate(lm, list(range(10, 60)), max_new_tokens=24)
+    # Greedy: each token was the best when it was chosen, before and after the switch.
+    assert generation.ranks.tolist() == [1] * 24
+    first = force_decode(lm, list(range(10, 60)), generation.output_ids[:10])
+    np.testing.assert_allclose(first.logits, generation.logits[:10], rtol=1e-4)
+    expected = naive_saliency(lm, generation.tokens.ids, 50)
+    for row, other in zip(rows_of(saliency(lm, generation)), expected, strict=True):
+        np.testing.assert_allclose(row, other, rtol=1e-4, atol=1e-5 * other.max())
+
+
+def test_callers_modes_make_no_difference(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("gpt2")
+    expected = saliency(lm, force_decode(lm, "The keys to", " the cabinet")).scores
+    for mode in (torch.inference_mode(), torch.no_grad()):
+        with mode:
+            scores = saliency(lm, force_decode(lm, "The keys to", " the cabinet")).scores
+        np.testing.assert_array_equal(scores, expected)
+
+
+def test_weights_made_under_inference_mode_are_refused(tiny_lm: MakeLM) -> None:
+    with torch.inference_mode():
+        lm = tiny_lm("gpt2")
+    before = [parameter.requires_grad for parameter in lm.model.parameters()]
+    generation = generate(lm, "The keys", max_new_tokens=2)
+    with pytest.raises(ValueError, match=r"was built under torch\.inference_mode"):
+        saliency(lm, generation)
+    assert [parameter.requires_grad for parameter in lm.model.parameters()] == before
 
 
 def test_an_operation_without_a_batched_rule_is_done_one_by_one(
@@ -175,6 +226,11 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
     seq2seq = tiny_lm("t5", "seq2seq")
     with pytest.raises(TypeError, match="saliency accepts causal language models"):
         saliency(seq2seq, generate(seq2seq, [5, 6], max_new_tokens=2))
+    long = Generation(
+        **{**vars(generation), "tokens": Tokens(np.arange(70), ("a",) * 70, 1), "model": "other"}
+    )
+    with pytest.raises(ValueError, match="it has 69 tokens to read, the context"):
+        saliency(lm, long)
     lm.model.resize_token_embeddings(100, mean_resizing=False)
     with pytest.raises(ValueError, match="made with 'tiny gpt2'"):
         saliency(lm, generation)

@@ -62,6 +62,9 @@ def test_prompts_from_files_and_standard_input(
         (["--prompt", "a", "--method", "magic"], "method: got 'magic'"),
         (["--prompt", "a", "--max-new-tokens", "0"], "max_new_tokens: got 0"),
         (["--prompt", "a", "-o", "/no/such/folder/r.html"], "no folder '/no/such/folder'"),
+        (["--prompt", "a", "--save", "/no/such/folder/r.npz"], "--save: there is no folder"),
+        (["--prompt", "a", "-o", "/tmp"], "--output: '/tmp' is a folder"),
+        (["--prompt", "a", "-o", "x.html", "--save", "x.html"], "name another file"),
         (["--prompt-file", "/no/such/file"], "No such file"),
     ],
 )

@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
             *("stacks", "structures", "tracing"),
         },
     ),
-    "causality": (3, {"prompts"}),
+    "causality": (3, {"models", "prompts"}),
     # Models and gradients.
     "offline": (3, set()),
     "products": (3, set()),

@@ -90,6 +90,7 @@ def test_a_continuation_is_cut_as_behind_its_prompt(
         ([[1, 2], [3]], TypeError, "one sequence"),
         ([0.5], TypeError, "accepts a string"),
         (None, TypeError, "accepts a string"),
+        ("a\ud800", ValueError, "character 1 is half of a surrogate pair"),
         ("a " * 200, ValueError, "context of 'tiny gpt2' holds 64"),
     ],
 )

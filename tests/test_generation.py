@@ -109,6 +109,18 @@ def test_a_generation_config_of_the_users_own_is_followed(lm: LanguageModel) -> 
     expected = generate(lm, PROMPT, max_new_tokens=8, seed=1, top_k=50, **options)
     assert drawn.output_ids.tolist() == expected.output_ids.tolist()
     assert config.max_length == 5
+    config.max_new_tokens = 3
+    assert len(generate(lm, PROMPT, generation_config=config, seed=1).output_ids) == 3
+    with pytest.raises(TypeError, match="generation_config: got a dict"):
+        generate(lm, PROMPT, generation_config={"do_sample": True})
+
+
+def test_stop_strings_are_read_with_the_models_tokenizer(lm: LanguageModel) -> None:
+    whole = generate(lm, PROMPT, max_new_tokens=8)
+    stop = next(text for text in whole.tokens.texts[whole.tokens.prompt_length :] if text.strip())
+    stopped = generate(lm, PROMPT, max_new_tokens=8, stop_strings=[stop])
+    assert stopped.text.endswith(stop)
+    assert len(stopped.output_ids) <= len(whole.output_ids)
 
 
 def test_an_end_token_ends_it(tiny_lm: MakeLM) -> None:
@@ -149,6 +161,7 @@ def test_the_text_reads_as_it_was_written(lm: LanguageModel) -> None:
         ({"max_new_tokens": True}, "max_new_tokens: got True"),
         ({"max_new_tokens": 1000}, "the context of 'tiny gpt2' holds 64"),
         ({"warmth": 3}, "warmth unknown"),
+        ({"seed": -1}, "seed: got -1"),
         ({"num_return_sequences": 2}, "num_return_sequences accepts 1"),
     ],
 )

@@ -74,6 +74,17 @@ def test_what_cannot_be_loaded_says_what_can(tmp_path: Path) -> None:
         assert re.search(r"could not be loaded\. Accepted: a hub id|no file", str(caught.value))
 
 
+def test_a_damaged_checkpoint_is_named(tiny_lm: MakeLM, tmp_path: Path) -> None:
+    lm = tiny_lm("llama")
+    lm.model.save_pretrained(tmp_path)
+    lm.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"short")
+    (tmp_path / "x.gguf").write_bytes(b"GGUFxxxx")
+    for name in (tmp_path, tmp_path / "x.gguf"):
+        with pytest.raises(ValueError, match=r"name: .* could not be loaded"):
+            ecco_captum.load(name)
+
+
 def test_wrap_leaves_the_model_as_it_is(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     lm.model.train()
