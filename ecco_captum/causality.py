@@ -20,6 +20,10 @@ from ecco_captum.prompts import tiny_prompt
 
 _FOUND: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
+# The latest text of each model and what was found: an analysis asks again about the text that was
+# generated just before.
+_LATEST: WeakKeyDictionary[PreTrainedModel, tuple[object, bool]] = WeakKeyDictionary()
+
 _TEXTS = ("input_ids", "decoder_input_ids")
 
 # How far two orders of summation may drift apart, relative to the logits' spread.
@@ -43,7 +47,6 @@ def is_causal(model: PreTrainedModel) -> bool:
     return _FOUND[model]
 
 
-@torch.no_grad()
 def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int) -> bool:
     r"""Tells whether one forward over a text serves all of its outputs.
 
@@ -62,6 +65,18 @@ def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int
     """
     if not is_causal(lm.model):
         return False
+    texts = {name: ids.tolist() for name, ids in inputs.items()}
+    text = (texts, before, lm.model.dtype, lm.model.config._attn_implementation)
+    latest = _LATEST.get(lm.model)
+    if latest is None or latest[0] != text:
+        _LATEST[lm.model] = latest = (text, _agrees_with_its_beginning(lm, inputs, before))
+    return latest[1]
+
+
+@torch.no_grad()
+def _agrees_with_its_beginning(
+    lm: LanguageModel, inputs: Mapping[str, Tensor], before: int
+) -> bool:
     name = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
     outputs = inputs[name].shape[1] - before + 1
     if outputs == 1:

@@ -6,8 +6,10 @@ import pytest
 import tiny_models
 import torch
 from model_state import state_of
+from tiny_tokenizers import byte_level
 
-from ecco_captum.causality import is_causal
+from ecco_captum.causality import is_causal, shares_forwards
+from ecco_captum.models import LanguageModel
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,15 @@ def test_nan_is_not_remembered() -> None:
         assert is_causal(model)  # nothing can be said
         weight.copy_(kept)
     assert not is_causal(model)
+
+
+def test_another_text_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_models.build("causal", "gpt2")
+    lm = LanguageModel(model, byte_level(), "tiny gpt2")
+    assert is_causal(model)
+    forward, calls = model.forward, []
+    monkeypatch.setattr(model, "forward", lambda **k: calls.append(k) or forward(**k))
+    first, second = torch.arange(5, 20)[None], torch.arange(6, 21)[None]
+    for ids, before, seen in ((first, 4, 2), (first, 4, 2), (first, 5, 4), (second, 5, 6)):
+        assert shares_forwards(lm, {"input_ids": ids}, before)
+        assert len(calls) == seen
