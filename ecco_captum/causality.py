@@ -24,6 +24,9 @@ _FOUND: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 # generated just before.
 _LATEST: WeakKeyDictionary[PreTrainedModel, tuple[object, bool]] = WeakKeyDictionary()
 
+# Logits held at once, in numbers: 64 M are 256 MB in float32.
+_LOGITS_AT_ONCE = 64 * 2**20
+
 _TEXTS = ("input_ids", "decoder_input_ids")
 
 # How far two orders of summation may drift apart, relative to the logits' spread.
@@ -77,19 +80,28 @@ def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int
 def _agrees_with_its_beginning(
     lm: LanguageModel, inputs: Mapping[str, Tensor], before: int
 ) -> bool:
+    """Stretch by stretch, each starting where the last one ended, so that few logits are held."""
     name = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
-    outputs = inputs[name].shape[1] - before + 1
-    if outputs == 1:
-        return True
-    prefix = {**inputs, name: inputs[name][:, :before]}
-    alone = lm.model(**prefix, use_cache=False, **keep_last(lm, 1)).logits[0, -1].float()
-    whole = lm.model(**inputs, use_cache=False, **keep_last(lm, outputs)).logits[0, -outputs]
-    finite = torch.isfinite(alone)
-    if not finite.any():
-        return True  # an error that others report
-    alone, whole = alone[finite], whole.float()[finite]
-    error = float((alone - whole).abs().max())
-    return error <= _TOLERANCE.get(lm.model.dtype, 1e-3) * (float(alone.std()) or 1.0)
+    length = inputs[name].shape[1]
+    stretch = max(1, _LOGITS_AT_ONCE // lm.vocabulary_size)
+    for start in range(before, length, stretch):
+        end = min(start + stretch, length)
+        alone = _logits(lm, {**inputs, name: inputs[name][:, :start]}, 0)
+        within = _logits(lm, {**inputs, name: inputs[name][:, :end]}, end - start)
+        finite = torch.isfinite(alone)
+        if not finite.any():
+            return True  # an error that others report
+        error = float((alone[finite] - within[finite]).abs().max())
+        spread = float(alone[finite].std()) or 1.0
+        if not error <= _TOLERANCE.get(lm.model.dtype, 1e-3) * spread:
+            return False
+    return True
+
+
+def _logits(lm: LanguageModel, inputs: Mapping[str, Tensor], back: int) -> Tensor:
+    """(vocabulary,), so many positions before the last."""
+    output = lm.model(**inputs, use_cache=False, **keep_last(lm, back + 1))
+    return output.logits[0, -back - 1].float()
 
 
 @torch.no_grad()

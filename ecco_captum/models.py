@@ -78,7 +78,9 @@ class LanguageModel:
         return f"LanguageModel({self.name!r}, {kind}, {size / 1e6:.0f}M parameters)"
 
 
-def load(name: str | os.PathLike[str], *, trust_remote_code: bool = False, **kwargs: Any) -> Any:
+def load(
+    name: str | os.PathLike[str], *, trust_remote_code: bool = False, **kwargs: Any
+) -> LanguageModel:
     r"""Loads a model and its tokenizer.
 
     Args:

@@ -108,7 +108,12 @@ def test_double_precision(tiny_lm: MakeLM) -> None:
     np.testing.assert_allclose(saliency(lm, generation).scores, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_rotary_embeddings_that_are_stretched_beyond_a_length() -> None:
+@pytest.mark.parametrize("stretch", [3, 1000])
+def test_rotary_embeddings_that_are_stretched_beyond_a_length(
+    stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Wherever in the text the switch is, few logits held at once must not hide it.
+    monkeypatch.setattr("ecco_captum.causality._LOGITS_AT_ONCE", stretch * 320)
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
     rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
     config = tiny_models.tiny_config("causal", "phi3")
