@@ -9,17 +9,46 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from ecco_captum.html import asset, embed_json, escape, frame, style, table, token
-from ecco_captum.legible import format_share, visible_parts
-from ecco_captum.shades import LEVELS, ramp_css, theme_css
+from ecco_captum.legible import format_share
+from ecco_captum.saliency_data import (
+    Task,
+    checked_outputs,
+    checked_places,
+    checked_scores,
+    first_output,
+    known_lengths,
+    pack_scores,
+    saliency_data,
+    words_of,
+)
+from ecco_captum.shades import ramp_css, theme_css
 from ecco_captum.tokens import Tokens
 
-TITLE = "Where did each token come from?"
+__all__ = [
+    "NEGATIVE",
+    "TITLE",
+    "checked_scores",
+    "first_output",
+    "folded_table",
+    "pack_scores",
+    "saliency_css",
+    "saliency_data",
+    "saliency_script",
+    "saliency_view",
+    "strongest_sources",
+    "token_name",
+    "view_key",
+]
 
-_SCRIPTS = ("numbers.js", "tokens.js", "detail.js", "saliency.js")
+TITLE = "Where did each token come from?"
+NEGATIVE = "below 0: it spoke against"
+
+_SCRIPTS = ("numbers.js", "tokens.js", "phrases.js", "detail.js", "saliency.js")
 _SOURCES = 5  # sources that the plain table names for each output
 _SOURCE = "display:inline-block;margin-right:14px"
 _OPEN_ROWS = 40  # rows of the plain table before the others are folded away
@@ -29,22 +58,36 @@ def saliency_view(
     tokens: Tokens,
     scores: np.ndarray,
     *,
+    outputs: Sequence[int] | np.ndarray | None = None,
+    task: Task = "causal",
+    places: Sequence[int] | np.ndarray | None = None,
     title: str = TITLE,
     subtitle: str = "",
     unit: str = "",
     note: str = "",
+    below: str = "",
 ) -> str:
     r"""
-    Draw how much each earlier token weighed for each output token.
+    Draw how much each token that was read weighed for each output.
 
     Args:
-        tokens (Tokens): Prompt and output tokens.
-        scores (numpy.ndarray): Shape (outputs, positions), raw; row ``t`` covers the prompt and the
-            outputs before ``t``, later positions are 0. Negative scores take the second hue.
+        tokens (Tokens): Prompt (source, text) and output tokens; of a classifier, the outputs are
+            the names of classes.
+        scores (numpy.ndarray): Shape (explained, positions), raw; the row of output ``t`` covers
+            the prompt and, where a text is written on, the outputs before ``t``; the rest is 0.
+            Negative scores take the second hue.
+        outputs (sequence of int, optional): Which outputs the rows explain, ascending; the others
+            are drawn, and can be sources, but cannot be asked. Default: all.
+        task (str, optional): What the outputs are: ``"causal"`` or ``"seq2seq"`` for written
+            tokens, ``"masked"`` for predictions at masks, ``"classification"`` for classes.
+            Default: ``"causal"``
+        places (sequence of int, optional): For ``"masked"``, the position of each output's mask in
+            the text. Default: not said.
         title (str, optional): The question above the view. Default: ``TITLE``
         subtitle (str, optional): What is drawn, such as model and method. Default: ``""``
         unit (str, optional): Unit of a raw score. Default: ``""``
         note (str, optional): A sentence below the view. Default: ``""``
+        below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
 
     Returns:
         str: An HTML fragment, fit for a notebook cell and for the body of `ecco_captum.html.page`.
@@ -57,17 +100,33 @@ def saliency_view(
         >>> view = saliency_view(record.tokens, record.scores, unit="L2 norm of gradient x input")
         >>> pathlib.Path("report.html").write_text(page(view, title="Report"), encoding="utf-8")
     """
-    scores = checked_scores(tokens, scores)
-    packed = base64.b64encode(pack_scores(tokens, scores)).decode()
-    data = embed_json({**saliency_data(tokens, scores, unit=unit), "scores": packed})
-    key = hashlib.sha256((data + title + subtitle + note).encode("utf-8", "replace")).hexdigest()
+    scores = checked_scores(tokens, scores, outputs=outputs, task=task)
+    facts = saliency_data(tokens, scores, outputs=outputs, task=task, places=places, unit=unit)
+    packed = base64.b64encode(pack_scores(tokens, scores, outputs=outputs, task=task)).decode()
+    data = embed_json({**facts, "scores": packed})
+    key = view_key(data, title, subtitle, note)
+    explained = checked_outputs(tokens, outputs)
+    plain = _plain_view(tokens, scores, explained, task, checked_places(tokens, places, task))
     body = (
-        style(saliency_css(signed=bool((scores < 0).any())))
-        + f'{data}<div class="ecco-swap">{_plain_view(tokens, scores)}</div>'
-        + f'<script type="module">\n{saliency_script()}{asset("boot.js")}boot("{key[:16]}");\n'
-        + "</script>"
+        style(saliency_css(signed=bool(facts["signed"])))
+        + f'{data}<div class="ecco-swap">{plain}</div>'
+        + f'<script type="module">\n{saliency_script()}{asset("boot.js")}boot("{key}", mount);\n'
+        + f"</script>{below}"
     )
-    return frame(body, title=title, subtitle=subtitle, note=note, key=key[:16])
+    return frame(body, title=title, subtitle=subtitle, note=note, key=key)
+
+
+def view_key(*parts: str) -> str:
+    r"""
+    A name by which a script finds its view; the same content has the same name.
+
+    Args:
+        parts (str): What the view shows.
+
+    Returns:
+        str: 16 hexadecimal digits.
+    """
+    return hashlib.sha256("".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def saliency_css(*, signed: bool) -> str:
@@ -96,133 +155,66 @@ def saliency_script() -> str:
     return "".join(asset(name) for name in _SCRIPTS)
 
 
-def saliency_data(tokens: Tokens, scores: np.ndarray, *, unit: str = "") -> dict[str, object]:
+def _plain_view(
+    tokens: Tokens, scores: np.ndarray, outputs: np.ndarray, task: Task, places: list[int]
+) -> str:
+    words, known = words_of(task), known_lengths(tokens, outputs, task)
+    rows = []
+    for row, length, t in zip(scores, known, outputs, strict=True):
+        name = token_name(tokens, tokens.prompt_length + int(t))
+        where = f" at position {places[t]}" if places else ""
+        rows.append([name + where, str(t), strongest_sources(tokens, row[:length])])
+    strongest = "Its strongest sources, with their share of the score"
+    if (scores < 0).any():
+        strongest += f" ({NEGATIVE})"
+    header = (words["one"].capitalize(), "Output", strongest)
+    return folded_table(header, rows, numeric=(1,), many=words["many"])
+
+
+def folded_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int], many: str
+) -> str:
     r"""
-    What the script needs beside the scores.
+    A plain table that stands in for a view without scripts; most of a long one is folded away.
 
     Args:
-        tokens (Tokens): Prompt and output tokens.
-        scores (numpy.ndarray): Shape (outputs, positions), raw.
-        unit (str, optional): Unit of a raw score. Default: ``""``
+        header (sequence of str): Texts of the header cells; they are escaped here.
+        rows (sequence of sequences of str): HTML of the cells.
+        numeric (sequence of int): Columns that hold numbers.
+        many (str): What the rows are called, such as ``"generated tokens"``.
 
     Returns:
-        dict: ``texts`` (a string for each token, or plain parts and marks in turn), ``prompt`` (how
-        many of them are the prompt), ``first`` (the output shown first), ``signed``, ``levels`` of
-        the ramp, ``unit``.
+        str: HTML.
     """
-    parts = map(visible_parts, tokens.texts)
-    return {
-        "texts": [p[0] if len(p) == 1 else p for p in parts],
-        "prompt": tokens.prompt_length,
-        "first": first_output(tokens, scores),
-        "signed": bool((scores < 0).any()),
-        "levels": LEVELS,
-        "unit": "".join(visible_parts(unit)),
-    }
-
-
-def pack_scores(tokens: Tokens, scores: np.ndarray) -> bytes:
-    r"""
-    Write the scores of earlier tokens, row after row, without the zeros of the future.
-
-    Args:
-        tokens (Tokens): Prompt and output tokens.
-        scores (numpy.ndarray): Shape (outputs, positions), raw.
-
-    Returns:
-        bytes: float32, little-endian; row ``t`` has ``prompt_length + t`` values.
-    """
-    rows = [row[: tokens.prompt_length + t] for t, row in enumerate(scores)]
-    return np.concatenate(rows).astype("<f4").tobytes()
-
-
-def first_output(tokens: Tokens, scores: np.ndarray) -> int:
-    r"""
-    Choose the output that is shown before the reader points at one.
-
-    It is the output with the most concentrated sources, the one that says most at a glance: its
-    shares are furthest from an equal share for all (in nats, so that early outputs with few sources
-    do not win by that alone). Words and numbers go before newlines and punctuation.
-
-    Args:
-        tokens (Tokens): Prompt and output tokens.
-        scores (numpy.ndarray): Shape (outputs, positions), raw.
-
-    Returns:
-        int: Index among the outputs.
-    """
-    sizes = np.abs(scores, dtype=np.float64)
-    shares = sizes / np.maximum(sizes.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    nats = shares * np.log(np.where(shares > 0, shares, 1.0))
-    known = tokens.prompt_length + np.arange(len(scores))
-    concentration = np.where(shares.any(axis=1), np.log(np.maximum(known, 1)) + nats.sum(axis=1), 0)
-    wordlike = [any(map(str.isalnum, text)) for text in tokens.texts[tokens.prompt_length :]]
-    return int(np.lexsort((-concentration, ~np.array(wordlike)))[0])
-
-
-def checked_scores(tokens: Tokens, scores: np.ndarray) -> np.ndarray:
-    r"""
-    Check that scores fit the tokens and can be drawn.
-
-    Args:
-        tokens (Tokens): Prompt and output tokens.
-        scores (numpy.ndarray): Expected shape (outputs, positions).
-
-    Returns:
-        numpy.ndarray: The scores as float32.
-
-    Raises:
-        ValueError: They have another shape, are not finite, or a token has a score for an output
-            that was written before it.
-    """
-    scores = np.asarray(scores, dtype=np.float32)
-    outputs = len(tokens) - tokens.prompt_length
-    if outputs < 1:
-        raise ValueError(
-            f"tokens: got {len(tokens)} tokens, all of them prompt, accepts a prompt with at least "
-            "one output token; there is nothing to explain yet."
-        )
-    if scores.shape != (outputs, len(tokens)):
-        raise ValueError(
-            f"scores: got shape {scores.shape}, accepts (outputs, positions) = "
-            f"({outputs}, {len(tokens)}): a column for each prompt and each output token."
-        )
-    if not np.isfinite(scores).all():
-        where = ", ".join(map(str, np.argwhere(~np.isfinite(scores))[0]))
-        raise ValueError(
-            f"scores: got {scores[~np.isfinite(scores)][0]} at [{where}], accepts finite numbers; "
-            "the usual cause is NaN weights or a float16 overflow."
-        )
-    if np.triu(scores[:, tokens.prompt_length :]).any():
-        raise ValueError(
-            "scores: got values at or after the token that they explain, accepts row t with the "
-            "prompt and the outputs before t; the usual cause is a shift by one position."
-        )
-    return scores
-
-
-def _plain_view(tokens: Tokens, scores: np.ndarray) -> str:
-    rows = [_plain_row(tokens, scores[t], t) for t in range(len(scores))]
-    header = ("Generated token", "Output", "Its strongest sources, with their share of the score")
-    shown = table(header, rows[:_OPEN_ROWS], numeric=(1,))
+    shown = table(header, rows[:_OPEN_ROWS], numeric=numeric)
     if len(rows) > _OPEN_ROWS:
-        rest = table(header, rows[_OPEN_ROWS:], numeric=(1,))
+        rest = table(header, rows[_OPEN_ROWS:], numeric=numeric)
         count = len(rows) - _OPEN_ROWS
-        shown += f"<details><summary>{count} more generated tokens</summary>{rest}</details>"
-    return f'<div class="ecco-plain">{shown}</div>'
+        shown += f"<details><summary>{count} more {escape(many)}</summary>{rest}</details>"
+    return f'<div class="ecco-plain" style="overflow-x:auto">{shown}</div>'
 
 
-def _plain_row(tokens: Tokens, scores: np.ndarray, output: int) -> list[str]:
-    row = scores[: tokens.prompt_length + output]
+def strongest_sources(tokens: Tokens, row: np.ndarray, count: int = _SOURCES) -> str:
+    r"""
+    The strongest sources of one output as text, each shaded, with its share.
+
+    Args:
+        tokens (Tokens): Prompt and output tokens.
+        row (numpy.ndarray): Shape (known,), raw scores of what the output could depend on.
+        count (int, optional): How many sources to name. Default: 5
+
+    Returns:
+        str: HTML; "none" if no source has a score.
+    """
     sizes = np.abs(row, dtype=np.float64)
     total = sizes.sum()
-    strongest = np.argsort(-sizes, kind="stable")[:_SOURCES]
-    sources = "".join(
+    if not total > 0:
+        return "none"
+    strongest = np.argsort(-sizes, kind="stable")[:count]
+    return "".join(
         _source(tokens, int(i), float(row[i] / total), float(sizes[i] / sizes.max()))
         for i in strongest
-        if total > 0
     )
-    return [_name(tokens, tokens.prompt_length + output), str(output), sources or "none"]
 
 
 def _source(tokens: Tokens, position: int, share: float, strength: float) -> str:
@@ -231,11 +223,21 @@ def _source(tokens: Tokens, position: int, share: float, strength: float) -> str
     shade = f"background:rgba({hue},{0.4 * strength:.2f});border-radius:4px;padding:1px 4px"
     return (
         f'<span class="ecco-source" style="{_SOURCE}" title="position {position}">'
-        f'<span style="{shade}">{_name(tokens, position)}</span> {format_share(share)}</span> '
+        f'<span style="{shade}">{token_name(tokens, position)}</span> {format_share(share)}</span> '
     )
 
 
-def _name(tokens: Tokens, position: int) -> str:
+def token_name(tokens: Tokens, position: int) -> str:
+    r"""
+    Show a token on one line; one that only continues a character leads with "⋯".
+
+    Args:
+        tokens (Tokens): Prompt and output tokens.
+        position (int): Which of them.
+
+    Returns:
+        str: HTML.
+    """
     start = position
     while start > 0 and not tokens.texts[start]:
         start -= 1

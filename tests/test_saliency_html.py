@@ -10,11 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from view_samples import Outline, countries, hostile, long_text, sample, sanitised
+from view_samples import (
+    Outline,
+    classified,
+    countries,
+    hostile,
+    long_text,
+    masked,
+    sample,
+    sanitised,
+)
 
 from ecco_captum.html import page
 from ecco_captum.legible import format_share, visible, visible_parts
-from ecco_captum.saliency_html import first_output, pack_scores, saliency_view
+from ecco_captum.saliency_data import Task, first_output, known_lengths, pack_scores
+from ecco_captum.saliency_html import saliency_view
 from ecco_captum.tokens import Tokens
 
 SECOND = "ecco-c32"  # a class of the second hue
@@ -28,12 +38,14 @@ def embedded(view: str) -> dict:
 def unpacked(data: dict) -> np.ndarray:
     values = np.frombuffer(base64.b64decode(data["scores"]), dtype="<f4")
     positions, prompt = len(data["texts"]), data["prompt"]
-    scores = np.zeros((positions - prompt, positions), np.float32)
+    explained = data["outputs"] or range(positions - prompt)
+    scores = np.zeros((len(explained), positions), np.float32)
     start = 0
-    for t, row in enumerate(scores):
-        row[: prompt + t] = values[start : start + prompt + t]
-        start += prompt + t
-    assert start == len(values), "nothing but the triangle is sent"
+    for row, t in zip(scores, explained, strict=True):
+        length = prompt + (t if data["grows"] else 0)
+        row[:length] = values[start : start + length]
+        start += length
+    assert start == len(values), "nothing but what an output could depend on is sent"
     return scores
 
 
@@ -45,6 +57,50 @@ def test_scores_arrive_bit_for_bit(prompt: int, signed: bool) -> None:
     data = embedded(saliency_view(tokens, scores))
     assert unpacked(data).tobytes() == scores.tobytes()
     assert data["signed"] == bool((scores < 0).any())
+
+
+@st.composite
+def explanations(draw: st.DrawFn) -> tuple[Tokens, np.ndarray, dict]:
+    """Tokens and scores of any task, of all outputs or of some."""
+    prompt, count = draw(st.integers(0, 6)), draw(st.integers(1, 7))
+    task = draw(st.sampled_from(["causal", "seq2seq", "masked", "classification"]))
+    outputs = draw(st.none() | st.sets(st.integers(0, count - 1), min_size=1).map(sorted))
+    tokens = Tokens(np.arange(prompt + count), ("x",) * (prompt + count), prompt)
+    explained = np.arange(count) if outputs is None else np.array(outputs)
+    scores = np.random.default_rng(draw(st.integers(0, 99))).normal(
+        size=(len(explained), len(tokens))
+    )
+    known = known_lengths(tokens, explained, task)
+    scores[np.arange(len(tokens)) >= known[:, None]] = 0
+    return tokens, scores.astype(np.float32), {"outputs": outputs, "task": task}
+
+
+@given(explanations())
+@settings(max_examples=60, deadline=None)
+def test_some_outputs_of_any_task_arrive_bit_for_bit(given: tuple) -> None:
+    tokens, scores, options = given
+    view = saliency_view(tokens, scores, **options)
+    data = embedded(view)
+    assert unpacked(data).tobytes() == scores.tobytes()
+    count = len(tokens) - tokens.prompt_length
+    explained = list(range(count)) if options["outputs"] is None else options["outputs"]
+    assert data["outputs"] == (explained if len(explained) < count else None)
+    assert data["first"] in explained
+    rows = re.findall(r"<tr>(.*?)</tr>", sanitised(view))[1:]
+    assert [int(re.findall(r"<td[^>]*>(\d+)</td>", row)[0]) for row in rows] == explained
+
+
+@given(explanations(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_score_of_what_an_output_cannot_know_is_refused(given: tuple, data) -> None:
+    tokens, scores, options = given
+    outputs = options["outputs"]
+    explained = np.arange(len(scores)) if outputs is None else np.array(outputs)
+    known = known_lengths(tokens, explained, options["task"])
+    row = data.draw(st.integers(0, len(scores) - 1))
+    scores[row, data.draw(st.integers(int(known[row]), len(tokens) - 1))] = 1
+    with pytest.raises(ValueError, match="scores: got values at"):
+        saliency_view(tokens, scores, **options)
 
 
 @given(st.lists(st.text(st.characters(), max_size=8), min_size=2, max_size=12))
@@ -110,6 +166,52 @@ def test_shares_of_signed_scores_are_of_the_sum_of_magnitudes() -> None:
     assert SECOND not in saliency_view(tokens, np.array([[3.0, 1.0, 0.0]], np.float32))
 
 
+def test_a_source_below_zero_is_said_to_speak_against_it() -> None:
+    header = "Its strongest sources, with their share of the score"
+    against = "(below 0: it spoke against)"
+    assert f"{header} {against}" in Outline(sanitised(saliency_view(*countries(signed=True)))).text
+    assert against not in Outline(sanitised(saliency_view(*countries()))).text
+
+
+WORDS: list[tuple[Task, tuple[str, ...]]] = [
+    ("causal", ("prompt", "generated", "Generated token")),
+    ("seq2seq", ("source", "generated", "Generated token")),
+    ("masked", ("text", "predicted at the masks", "Predicted token")),
+    ("classification", ("text", "class", "Class")),
+]
+
+
+@pytest.mark.parametrize(("task", "expected"), WORDS)
+def test_a_view_speaks_of_what_its_outputs_are(task: Task, expected: tuple[str, ...]) -> None:
+    tokens, scores = sample(tuple("x" * 60), 10)
+    scores[:, 10:] = 0
+    view = saliency_view(tokens, scores, task=task)
+    words = embedded(view)["words"]
+    assert (words["source"], words["target"]) == expected[:2]
+    shown = Outline(sanitised(view)).text
+    assert expected[2] + "Output" in shown
+    assert f"10 more {words['many']}" in shown
+
+
+def test_a_prediction_says_which_mask_it_is_for() -> None:
+    tokens, scores, places = masked()
+    view = saliency_view(tokens, scores, task="masked", places=places)
+    assert embedded(view)["places"] == places
+    text = Outline(sanitised(view)).text
+    assert "France at position 4" in text
+    assert "Paris at position 6" in text
+    unsaid = saliency_view(tokens, scores, task="masked")
+    assert "at position" not in Outline(sanitised(unsaid)).text
+
+
+def test_html_below_the_picture_stays_as_it_is() -> None:
+    tokens, scores = classified()
+    below = '<p class="mine">It <b>holds</b>.</p>'
+    view = saliency_view(tokens, scores, task="classification", below=below, note="The end.")
+    assert view.index("ecco-swap") < view.index(below) < view.index("The end.")
+    assert Outline(sanitised(view)).text.endswith("It holds.The end.")
+
+
 def test_a_row_without_any_score_is_said_so() -> None:
     tokens = Tokens(np.arange(3), ("a", "b", "c"), 1)
     text = Outline(sanitised(saliency_view(tokens, np.zeros((2, 3), np.float32)))).text
@@ -147,6 +249,30 @@ def test_scores_that_cannot_be_drawn_are_refused(broken, message: str) -> None:
     tokens, scores = countries()
     with pytest.raises(ValueError, match=message):
         saliency_view(tokens, broken(scores))
+
+
+@pytest.mark.parametrize(
+    "outputs", [[], [3, 2, 1], [1, 1, 2], [-1, 0, 1], [7, 8, 9], [[0, 1, 2]], [0.5]]
+)
+def test_outputs_that_are_none_are_refused(outputs: list) -> None:
+    tokens, scores = countries()
+    with pytest.raises(ValueError, match=r"outputs: got .*, accepts ascending .* from 0 to 8"):
+        saliency_view(tokens, scores[:3], outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    ("task", "places"),
+    [("causal", [0, 1]), ("masked", [1]), ("masked", [0, 9]), ("masked", [-1, 2])],
+)
+def test_places_that_are_no_masks_are_refused(task: Task, places: list[int]) -> None:
+    tokens, scores, _ = masked()
+    with pytest.raises(ValueError, match=r"places: got .* accepts for 'masked' 2 positions"):
+        saliency_view(tokens, scores, task=task, places=places)
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="task: got 'poetry', accepts 'causal', 'seq2seq'"):
+        saliency_view(*countries(), task="poetry")
 
 
 def test_a_prompt_alone_is_refused() -> None:

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import traitlets
-from view_samples import countries
+from view_samples import classified, countries, masked
 
 from ecco_captum import widgets
-from ecco_captum.saliency_html import first_output, pack_scores, saliency_script, saliency_view
+from ecco_captum.saliency_data import first_output, pack_scores
+from ecco_captum.saliency_html import saliency_script, saliency_view
 
 
 def test_scores_are_sent_as_the_bytes_of_the_triangle() -> None:
@@ -57,6 +58,32 @@ def test_selected_starts_at_the_first_view_and_stays_among_the_outputs() -> None
     assert strip.selected == 8
 
 
+def test_only_explained_outputs_can_be_selected() -> None:
+    tokens, scores = countries()
+    some = [2, 3, 4, 8]
+    strip = widgets.TokenStrip(tokens, scores[some], outputs=some)
+    assert strip.selected == first_output(tokens, scores[some], outputs=some)
+    state = strip.get_state()
+    assert state["_data"]["outputs"] == some
+    assert bytes(state["_scores"]) == pack_scores(tokens, scores[some], outputs=some)
+    strip.selected = 3
+    for value in (0, 5, 9):
+        with pytest.raises(traitlets.TraitError, match=rf"selected: got {value}, .* 2 to 4, 8$"):
+            strip.selected = value
+    assert strip.selected == 3
+
+
+def test_the_widget_knows_tasks_places_and_what_is_below() -> None:
+    tokens, scores, places = masked()
+    options = {"task": "masked", "places": places, "below": "<p>below</p>"}
+    strip = widgets.TokenStrip(tokens, scores, **options)
+    state = strip.get_state()
+    assert state["_data"]["places"] == places
+    assert state["_frame"].index("ecco-swap") < state["_frame"].index("<p>below</p>")
+    bundle, _ = strip._repr_mimebundle_()
+    assert bundle["text/html"] == saliency_view(tokens, scores, **options)
+
+
 def test_where_no_widget_can_live_the_static_view_is_shown() -> None:
     tokens, scores = countries()
     words = {"title": "<T>", "subtitle": "s", "unit": "u", "note": "n"}
@@ -77,6 +104,26 @@ def test_explore_opens_the_explorer_of_a_record() -> None:
     strip = widgets.explore(record)
     assert isinstance(strip, widgets.TokenStrip)
     assert strip.get_state()["_data"]["unit"] == "logits"
+
+
+def test_explore_asks_only_what_a_record_explains() -> None:
+    tokens, scores = countries()
+    fields = {"tokens": tokens, "scores": scores[[1, 7]], "outputs": np.array([1, 7])}
+    fields["generation"] = SimpleNamespace(task="seq2seq", places=None)
+    strip = widgets.explore(type("Attribution", (), fields)())
+    assert strip.get_state()["_data"]["outputs"] == [1, 7]
+    assert strip.get_state()["_data"]["words"]["source"] == "source"
+    tokens, scores, places = masked()
+    fields = {"tokens": tokens, "scores": scores, "outputs": np.array([0, 1]), "spans": None}
+    fields["generation"] = SimpleNamespace(task="masked", places=np.array(places))
+    assert widgets.explore(type("Attribution", (), fields)()).get_state()["_data"]["places"]
+    fields["spans"] = np.array([[0, 1]])  # of the groups, a mask's position would be another
+    assert not widgets.explore(type("Attribution", (), fields)()).get_state()["_data"]["places"]
+    tokens, scores = classified()
+    fields = {"tokens": tokens, "scores": scores}
+    fields["generation"] = SimpleNamespace(task="classification", places=None)
+    strip = widgets.explore(type("Attribution", (), fields)())
+    assert strip.get_state()["_data"]["words"]["one"] == "class"
 
 
 @pytest.mark.parametrize("record", [None, np.zeros((2, 2)), SimpleNamespace(tokens=1, scores=2)])

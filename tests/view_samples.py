@@ -61,6 +61,33 @@ def countries(*, signed: bool = False) -> tuple[Tokens, np.ndarray]:
     return sample(PROMPT + OUTPUT, len(PROMPT), signed=signed)
 
 
+def masked() -> tuple[Tokens, np.ndarray, list[int]]:
+    """A text with two masks, what is predicted at them, and where they are."""
+    text = ("[CLS]", " The", " capital", " of", " [MASK]", " is", " [MASK]", ".", " [SEP]")
+    tokens, scores = sample((*text, " France", " Paris"), len(text))
+    scores[:, len(text) :] = 0
+    return tokens, scores, [4, 6]
+
+
+def classified() -> tuple[Tokens, np.ndarray]:
+    """A text with a word that speaks against the class it was given."""
+    texts = ("This", " film", " is", " not", " bad", " at", " all", "POSITIVE")
+    scores = np.array([[0.1, 0.2, 0.05, -1.5, 2.1, 0.3, 0.6, 0]], np.float32)
+    return Tokens(np.arange(8), texts, 7), scores
+
+
+def removal(conditions: int = 4) -> tuple[tuple[str, ...], tuple[float, ...], np.ndarray]:
+    """Conditions, fractions and drops of a score: (conditions, fractions + 1, 3)."""
+    names = ("gradient × input, L2", "random", "last k", "first k", "a & b", "<i>c</i>")[
+        :conditions
+    ]
+    rng = np.random.default_rng(5)
+    means = np.cumsum(rng.gamma(1.0, size=(len(names), 3)), axis=1) - 0.3
+    means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
+    half = rng.uniform(0.05, 0.4, means.shape)
+    return names, (0.1, 0.2, 0.5), np.stack([means, means - half, means + half], axis=-1)
+
+
 def hostile() -> tuple[Tokens, np.ndarray]:
     """Texts that break a careless page, in the prompt and in the outputs."""
     return sample(HOSTILE + HOSTILE, len(HOSTILE))
@@ -83,7 +110,7 @@ class Sanitiser(HTMLParser):
     gone = frozenset({"script", "style", "svg", "iframe", "template", "title", "head"})
     tags = frozenset(
         {"section", "div", "span", "p", "h1", "h2", "h3", "bdi", "b", "i", "details", "summary"}
-        | {"table", "thead", "tbody", "tr", "th", "td"}
+        | {"h4", "table", "thead", "tbody", "tr", "th", "td"}
     )
     attributes = frozenset({"class", "title", "style", "scope", "open"})
 

@@ -23,7 +23,8 @@ def explore(record: object) -> TokenStrip:
 
     Args:
         record: The result of an analysis. Accepted now: an ``Attribution``, with ``tokens`` and
-            ``scores``; where it has the texts ``subtitle``, ``unit`` and ``note``, they are shown.
+            ``scores``; where it has ``outputs``, only these can be asked, and where it has the
+            texts ``subtitle``, ``unit`` and ``note``, they are shown.
 
     Returns:
         TokenStrip: A widget; a notebook shows it as the last value of a cell.
@@ -41,4 +42,14 @@ def explore(record: object) -> TokenStrip:
             f"record: got a {type(record).__name__}, accepts an Attribution (saliency returns one)"
         )
     words = {name: str(getattr(record, name, "")) for name in ("subtitle", "unit", "note")}
-    return TokenStrip(record.tokens, record.scores, **words)
+    generation = getattr(record, "generation", None)
+    # The masks of a text whose tokens were taken together are no positions of the groups.
+    grouped = getattr(record, "spans", None) is not None
+    return TokenStrip(
+        record.tokens,
+        record.scores,
+        outputs=getattr(record, "outputs", None),
+        task=getattr(generation, "task", "causal"),
+        places=None if grouped else getattr(generation, "places", None),
+        **words,
+    )

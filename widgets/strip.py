@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,14 @@ import numpy as np
 import traitlets
 
 from ecco_captum.html import frame
-from ecco_captum.saliency_html import (
-    TITLE,
+from ecco_captum.saliency_data import (
+    Task,
+    checked_outputs,
     checked_scores,
     pack_scores,
-    saliency_css,
     saliency_data,
-    saliency_script,
-    saliency_view,
 )
+from ecco_captum.saliency_html import TITLE, saliency_css, saliency_script, saliency_view
 from ecco_captum.tokens import Tokens
 
 _HERE = Path(__file__).parent
@@ -33,13 +33,19 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     can live (an untrusted notebook, an export without state), the static view is shown instead.
 
     Args:
-        tokens (Tokens): Prompt and output tokens.
-        scores (numpy.ndarray): Shape (outputs, positions), raw; row ``t`` covers the prompt and the
-            outputs before ``t``, later positions are 0.
+        tokens (Tokens): Prompt (source, text) and output tokens, or names of classes.
+        scores (numpy.ndarray): Shape (explained, positions), raw; the row of output ``t`` covers
+            the prompt and, where a text is written on, the outputs before ``t``; the rest is 0.
+        outputs (sequence of int, optional): Which outputs the rows explain, ascending; only these
+            can be selected. Default: all.
+        task (str, optional): What the outputs are: ``"causal"``, ``"seq2seq"``, ``"masked"`` or
+            ``"classification"``. Default: ``"causal"``
+        places (sequence of int, optional): For ``"masked"``, each output's mask. Default: not said.
         title (str, optional): The question above the view.
         subtitle (str, optional): What is drawn, such as model and method. Default: ``""``
         unit (str, optional): Unit of a raw score. Default: ``""``
         note (str, optional): A sentence below the view. Default: ``""``
+        below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
 
     Raises:
         ValueError: The scores do not fit the tokens, or are not finite.
@@ -59,7 +65,9 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     _data = traitlets.Dict().tag(sync=True)
     _scores = traitlets.Bytes().tag(sync=True)
 
-    selected = traitlets.Int(help="Index of the output whose sources are shown.").tag(sync=True)
+    selected = traitlets.Int(
+        help="Index, among all outputs, of the explained one whose sources are shown."
+    ).tag(sync=True)
     hovered = traitlets.Int(
         -1, help="Index of the output under the pointer or the keyboard's focus; -1 for none."
     ).tag(sync=True)
@@ -69,29 +77,35 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         tokens: Tokens,
         scores: np.ndarray,
         *,
+        outputs: Sequence[int] | np.ndarray | None = None,
+        task: Task = "causal",
+        places: Sequence[int] | np.ndarray | None = None,
         title: str = TITLE,
         subtitle: str = "",
         unit: str = "",
         note: str = "",
+        below: str = "",
     ) -> None:
-        scores = checked_scores(tokens, scores)
-        data = saliency_data(tokens, scores, unit=unit)
-        self._outputs = len(scores)
-        self._view = tokens, scores, {"title": title, "subtitle": subtitle, "note": note}
+        scores = checked_scores(tokens, scores, outputs=outputs, task=task)
+        data = saliency_data(tokens, scores, outputs=outputs, task=task, places=places, unit=unit)
+        words = {"title": title, "subtitle": subtitle, "note": note}
+        options: dict[str, Any] = {"outputs": outputs, "task": task, "places": places}
+        self._explained = checked_outputs(tokens, outputs).tolist()
+        self._view = tokens, scores, options | words | {"unit": unit, "below": below}
         super().__init__(
             _script=saliency_script(),
-            _frame=frame('<div class="ecco-swap"></div>', **self._view[2]),
+            _frame=frame(f'<div class="ecco-swap"></div>{below}', **words),
             _data=data,
-            _scores=pack_scores(tokens, scores),
+            _scores=pack_scores(tokens, scores, outputs=outputs, task=task),
             selected=data["first"],
         )
 
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:
         value = int(proposal["value"])
-        if not 0 <= value < self._outputs:
+        if value not in self._explained:
             raise traitlets.TraitError(
-                f"selected: got {value}, accepts the outputs 0 to {self._outputs - 1}"
+                f"selected: got {value}, accepts the explained outputs {_ranges(self._explained)}"
             )
         return value
 
@@ -100,6 +114,13 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         if bundle is None:
             return None
         data, metadata = bundle
-        tokens, scores, words = self._view
-        view = saliency_view(tokens, scores, unit=str(self._data["unit"]), **words)
-        return {**data, "text/html": view}, metadata
+        tokens, scores, options = self._view
+        return {**data, "text/html": saliency_view(tokens, scores, **options)}, metadata
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers in words: "0 to 8", or "0 to 2, 5, 7 to 9"."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    pairs = zip(starts, ends, strict=True)
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in pairs)

@@ -6,8 +6,9 @@ const COLUMNS = [
 ];
 
 export class Detail {
-  constructor(data, { pointAt, goTo }) {
+  constructor(data, longest, { pointAt, goTo }) {
     this.data = data;
+    this.longest = longest; // the most rows that an output can have
     this.pointAt = pointAt;
     this.goTo = goTo;
     this.all = false;
@@ -28,10 +29,12 @@ export class Detail {
     head.append(this.place, sorts);
 
     this.pane = make("div", "ecco-pane");
+    this.pane.style.setProperty("--ecco-rows", Math.min(TOP, this.longest));
     this.pane.addEventListener("scroll", () => this.draw());
     this.buildTable();
     this.more = this.button("", () => this.expand(!this.all));
     this.more.classList.add("ecco-more");
+    this.more.hidden = this.longest <= TOP;
     this.node = make("div", "ecco-card ecco-detail");
     this.node.append(this.title, head, this.pane, this.more);
     if (this.data.unit) this.node.append(make("p", "ecco-unit", "Score: " + this.data.unit));
@@ -49,6 +52,7 @@ export class Detail {
       head.append(cell);
     }
     head.children[1].title = "Position: column of the scores, from 0";
+    head.children[3].title = "The score over the sum of all magnitudes";
     this.body = this.table.createTBody();
     this.above = this.body.insertRow();
     this.below = this.body.insertRow();
@@ -67,13 +71,14 @@ export class Detail {
     return node;
   }
 
-  show(t, row, summary) {
+  show(t, row, phrases) {
     const { data } = this;
     this.row = row;
-    this.summary = summary;
+    this.summary = phrases.summaries[t];
     const name = make("bdi", "", nameOf(data.texts, data.prompt + t));
     this.title.replaceChildren("Sources of \u201c", name, "\u201d");
-    this.place.textContent = `output ${t} \u00b7 position ${data.prompt + t}`;
+    if (data.label) this.title.append(make("span", "ecco-of-side", ` \u00b7 ${data.label}`));
+    this.place.textContent = this.place.title = phrases.place(t);
     this.arrange();
   }
 

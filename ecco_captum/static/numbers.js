@@ -1,9 +1,16 @@
 // Numbers: the scores of one output, which of them are strongest, and how a number is written.
 
-// `data.scores` is a triangle: row t holds the scores of the prompt and of the outputs before t.
-export function rowOf(data, t) {
-  const start = t * data.prompt + (t * (t - 1)) / 2;
-  return data.scores.subarray(start, start + data.prompt + t);
+// `data.scores` holds row after row: the scores of the prompt and, where a row grows with its
+// output, of the outputs before it. Returns a row for each output that is explained.
+export function rowsOf(data) {
+  const rows = Array(data.texts.length - data.prompt);
+  let start = 0;
+  for (const t of data.outputs ?? rows.keys()) {
+    const end = start + data.prompt + (data.grows ? t : 0);
+    rows[t] = data.scores.subarray(start, end);
+    start = end;
+  }
+  return rows;
 }
 
 // Sum and peak of the magnitudes, and where the peak is (-1 in a row without any score).

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from page_reading import OPTION, SELECTED, document, expected_shades, shades
-from view_samples import countries
+from view_samples import classified, countries, masked, removal
 
+from ecco_captum.comparison_html import comparison_view
+from ecco_captum.faithfulness_html import faithfulness_strip, faithfulness_view
 from ecco_captum.legible import format_share, visible
 from ecco_captum.saliency_html import first_output, saliency_view
 
@@ -30,10 +33,35 @@ CONTRASTS = """() => {
   const texts = [...document.querySelectorAll('.ecco *')].filter((node) => node.checkVisibility() &&
     [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
   return texts.map((node) => {
-    const [a, b] = [luminance(getComputedStyle(node).color), luminance(ground(node))].sort();
-    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.className, node.textContent];
+    const style = getComputedStyle(node), drawn = node instanceof SVGElement;
+    const [a, b] = [luminance(drawn ? style.fill : style.color), luminance(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    return [ratio, node.getAttribute('class') ?? '', node.textContent];
   });
 }"""
+
+
+TOKENS, SCORES = countries()
+SIGNED = countries(signed=True)[1]
+MASKED, MASKED_SCORES, PLACES = masked()
+CLASSIFIED, CLASS_SCORES = classified()
+NAMES, FRACTIONS, DROPS = removal()
+KINDS = {
+    "some outputs, with faithfulness below": lambda: saliency_view(
+        TOKENS,
+        SCORES[[2, 8]],
+        outputs=[2, 8],
+        below=faithfulness_strip(NAMES, FRACTIONS, DROPS, DROPS, sentence="It holds."),
+    ),
+    "masks": lambda: saliency_view(MASKED, MASKED_SCORES, task="masked", places=PLACES),
+    "class": lambda: saliency_view(CLASSIFIED, CLASS_SCORES, task="classification"),
+    "comparison": lambda: comparison_view(
+        TOKENS, SCORES, SIGNED, labels=("one", "other"), agreement={"Spearman": SCORES[:, 0]}
+    ),
+    "faithfulness": lambda: faithfulness_view(
+        NAMES, FRACTIONS, DROPS, DROPS, subtitle="s", sentence="It holds.", note="n"
+    ),
+}
 
 
 def test_keyboard_reaches_every_output_and_reads_it_out(open_page: Callable) -> None:
@@ -80,14 +108,46 @@ def test_every_text_can_be_read(open_page: Callable, theme: str, signed: bool) -
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(open_page: Callable, theme: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_text_of_every_kind_can_be_read(open_page: Callable, theme: str, kind: str) -> None:
+    opened = open_page(document(KINDS[kind]()), color_scheme=theme, reduced_motion="reduce")
+    for summary in opened.locator("summary").all():
+        summary.click()
+    ratios = opened.evaluate(CONTRASTS)
+    assert len(ratios) > 30
+    assert min(ratios)[0] >= 4.5, min(ratios)
+
+
+@pytest.mark.parametrize("width", [360, 900])
+@pytest.mark.parametrize("scripts", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_narrow_screens_do_not_scroll_sideways(
+    open_page: Callable, width: int, scripts: bool, kind: str
+) -> None:
+    opened = open_page(document(KINDS[kind]()), width=width, java_script_enabled=scripts)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def axe_finds(opened: Any) -> list[tuple[str, str]]:
     found = importlib.util.find_spec("axe_playwright_python")
     if found is None or found.origin is None:
         pytest.skip("needs axe-core (pip install axe-playwright-python)")
-    axe = (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
+    opened.evaluate((Path(found.origin).parent / "axe.min.js").read_text("utf-8"))
+    violations = opened.evaluate("axe.run().then((result) => result.violations)")
+    return [(v["id"], v["impact"]) for v in violations]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_nothing_in_any_kind(open_page: Callable, kind: str) -> None:
+    opened = open_page(document(KINDS[kind]()), width=500, bypass_csp=True)
+    for summary in opened.locator("summary").all():
+        summary.click()
+    assert axe_finds(opened) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(open_page: Callable, theme: str) -> None:
     view = saliency_view(*countries(signed=True), subtitle="s", note="n", unit="u")
     opened = open_page(document(view), color_scheme=theme, bypass_csp=True)
     opened.get_by_role("button", name="Show all").click()
-    opened.evaluate(axe)
-    violations = opened.evaluate("axe.run().then((result) => result.violations)")
-    assert [(v["id"], v["impact"]) for v in violations] == []
+    assert axe_finds(opened) == []
