@@ -10,6 +10,10 @@ from ecco_captum._version import __version__
 if TYPE_CHECKING:
     from ecco_captum.anatomy import Anatomy
     from ecco_captum.attribution import Attribution, saliency
+    from ecco_captum.captum_classes import GenerationInputXGradient
+    from ecco_captum.comparison import Comparison
+    from ecco_captum.erasure import faithfulness
+    from ecco_captum.faithfulness_record import Faithfulness
     from ecco_captum.generation import Generation, force_decode, generate
     from ecco_captum.models import LanguageModel, load, wrap
     from ecco_captum.offline import offline_models
@@ -20,9 +24,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Anatomy": "anatomy",
     "Attribution": "attribution",
+    "Comparison": "comparison",
+    "Faithfulness": "faithfulness_record",
     "Generation": "generation",
+    "GenerationInputXGradient": "captum_classes",
     "LanguageModel": "models",
     "Record": "records",
+    "faithfulness": "erasure",
     "force_decode": "generation",
     "generate": "generation",
     "load": "models",
@@ -35,10 +43,14 @@ _HOMES = {
 __all__ = [
     "Anatomy",
     "Attribution",
+    "Comparison",
+    "Faithfulness",
     "Generation",
+    "GenerationInputXGradient",
     "LanguageModel",
     "Record",
     "__version__",
+    "faithfulness",
     "force_decode",
     "generate",
     "load",

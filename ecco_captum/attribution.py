@@ -2,210 +2,250 @@ r"""Input saliency: where each output token came from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import contextlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from ecco_captum.aggregation import Aggregate, aggregate_name, aggregated, check_aggregate
+from ecco_captum.arguments import check_text, check_whole, chosen_outputs, plain
+from ecco_captum.attribution_record import Attribution
+from ecco_captum.baselines import baseline_embeddings
+from ecco_captum.catalogue import find_method
 from ecco_captum.generation import Generation
-from ecco_captum.gradients import passages
-from ecco_captum.methods import METHODS, Method, method_named
-from ecco_captum.models import LanguageModel, quiet
-from ecco_captum.records import Record
-from ecco_captum.scoring import Passage, embedded, target_scores
-from ecco_captum.tokens import Tokens
+from ecco_captum.memory import checkpointed
+from ecco_captum.methods import Case, Method
+from ecco_captum.models import LanguageModel
+from ecco_captum.modes import quiet
+from ecco_captum.passages import Passage, passages, whole_passage
+from ecco_captum.scores import scoring
+from ecco_captum.scoring import embedded, target_scores
+from ecco_captum.tasks import task_of
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["Attribution", "saliency"]
 
-
-@dataclass(frozen=True, eq=False)
-class Attribution(Record):
-    r"""How much each earlier token moved the score of each output token.
-
-    Args:
-        generation (Generation): the text that was explained.
-        scores (array): (outputs, positions), float32, the L2 norm over the embedding of gradient ×
-            input, in logits, unnormalised. Positions are the prompt and the outputs in order; row t
-            covers those before output t, the rest is 0.
-        method (str): the method's name.
-    """
-
-    generation: Generation
-    scores: np.ndarray
-    method: str
-
-    @property
-    def tokens(self) -> Tokens:
-        """Prompt and outputs in order."""
-        return self.generation.tokens
-
-    @property
-    def shares(self) -> np.ndarray:
-        r"""(outputs, positions), float64, each row of the scores over its sum: a row adds up to 1.
-
-        A row of zeros (nothing moved the score) has shares of 0.
-        """
-        scores = self.scores.astype(np.float64)
-        sums = scores.sum(axis=1, keepdims=True)
-        return np.divide(scores, sums, out=np.zeros_like(scores), where=sums > 0)
-
-    def to_pandas(self) -> pd.DataFrame:
-        r"""Returns one row a pair: output, output_token, position, source_token, score, share."""
-        import pandas as pd
-
-        start, shares = self.tokens.prompt_length, self.shares
-        pairs = [(t, s) for t in range(len(self.scores)) for s in range(start + t)]
-        output, position = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
-        texts = np.array(self.tokens.texts, dtype=object)
-        return pd.DataFrame(
-            {
-                "output": output,
-                "output_token": texts[start + output],
-                "position": position,
-                "source_token": texts[position],
-                "score": self.scores[output, position],
-                "share": shares[output, position],
-            }
-        )
-
-    @property
-    def subtitle(self) -> str:
-        """What a view of this record draws: the model, the method and the aggregation."""
-        return f"{self.generation.model} · {METHODS[self.method].label}, L2 over the embedding"
-
-    @property
-    def unit(self) -> str:
-        """What a score is, and its unit."""
-        return f"L2 norm of {METHODS[self.method].label}, in logits, unnormalised"
-
-    @property
-    def note(self) -> str:
-        """What the picture does not claim."""
-        return (
-            "A share says how strongly the token's logit reacts to an earlier token, to first "
-            "order; it does not say that the earlier token caused it. Remove that token to test it."
-        )
-
-    def _title(self) -> str:
-        return "Where did each token come from?"
-
-    def _html(self) -> str:
-        from ecco_captum.saliency_html import saliency_view
-
-        words = {"subtitle": self.subtitle, "unit": self.unit, "note": self.note}
-        return saliency_view(self.tokens, self.scores, title=self._title(), **words)
-
-    def __repr__(self) -> str:
-        outputs, positions = self.scores.shape
-        return f"Attribution({self.method}, {outputs} outputs × {positions} positions)"
+# The share of the difference that attributions may miss before it is said aloud.
+_LARGE_DELTA = 0.05
 
 
 def saliency(
     lm: LanguageModel,
     generation: Generation,
     *,
-    method: str = "input_x_gradient",
+    method: Any = "input_x_gradient",
+    score: str = "logit",
+    versus: Any = None,
+    aggregate: Aggregate | None = None,
+    outputs: slice | Sequence[int] | int | None = None,
+    baseline: Any = None,
+    keep_first: bool | None = None,
+    seed: int = 0,
+    checkpointing: bool = False,
     memory_budget: int = 2**30,
     progress: bool | None = None,
+    **options: Any,
 ) -> Attribution:
-    r"""Attributes each output token's logit to the tokens before it.
+    r"""Attributes the score of each output to the tokens that the model read before it.
 
-    The score of output t is its logit where the model chose it. Captum's method gives an
-    attribution to each number of each earlier token's embedding (the embedding module's output);
-    their L2 norm is the token's saliency: :math:`\lVert \nabla_{X_i} f_t \odot X_i \rVert_2`, the
-    equation of Ecco's paper (Alammar 2021, section 2). Earlier outputs are inputs too.
+    By default the score of output t is its logit where the model chose it, and the method gradient
+    × input: each number of each earlier token's embedding (the embedding module's output) gets an
+    attribution, and their L2 norm is the token's saliency:
+    :math:`\lVert \nabla_{X_i} f_t \odot X_i \rVert_2`, the equation of Ecco's paper (Alammar 2021,
+    section 2). Earlier outputs are inputs too; an encoder–decoder's inputs are its source and its
+    earlier outputs; a masked language model's and a classifier's are the text.
 
     Targets go through the model together, a chunk at a time, and each chunk reads only the prefix
-    that it needs; the numbers equal those of one pass a token up to rounding.
+    that it needs; the numbers equal those of one pass a token up to rounding. Perturbation methods
+    score all targets from one forward a perturbed text.
 
     Args:
         lm (LanguageModel): the model that wrote, or would have written, the text.
         generation (Generation): the text, from :func:`generate` or :func:`force_decode`.
-        method (str, optional): ``"input_x_gradient"``.
+        method (str, type or object, optional): ``"input_x_gradient"``, ``"saliency"``,
+            ``"integrated_gradients"``, ``"gradient_shap"``, ``"smooth_grad"``, ``"deep_lift"``,
+            ``"deep_lift_shap"``, ``"guided_backprop"``, ``"deconvolution"``, ``"attn_lrp"``,
+            ``"feature_ablation"``, ``"occlusion"``, ``"shapley_value_sampling"``,
+            ``"kernel_shap"``, ``"lime"``, ``"attention"`` or ``"attention_rollout"``; Ecco's names
+            (``"ig"``, ``"grad_x_input"``, …); or a class or an object of ``captum.attr``.
+        score (str, optional): what is explained of each output: ``"logit"``, ``"logprob"``,
+            ``"prob"``, or the ``"entropy"`` of the distribution it was chosen from (nats).
+        versus (str, int, or list, optional): a foil: the score's difference to this token's (or
+            these tokens' mean) is explained: why *are* rather than *is*.
+        aggregate (str or Callable, optional): how an embedding's attributions become one number:
+            ``"l2"``, ``"sum"`` (keeps the sign), ``"l1"``, ``"max_abs"``, or a function from
+            (targets, positions, embedding) to (targets, positions). Default: the sum for methods
+            whose attributions add up to the score (integrated gradients, DeepLIFT, gradient SHAP,
+            AttnLRP), else the L2 norm.
+        outputs (slice, list, or int, optional): which outputs to explain. Default: all.
+        baseline (str, int or Tensor, optional): what stands for an absent token: ``"zero"``,
+            ``"mean"`` (over the vocabulary), ``"pad"``, ``"mask"``, ``"tokens"`` (drawn texts), a
+            token id, or embeddings that broadcast to (1, positions, embedding). Default:
+            ``"tokens"`` for gradient and DeepLIFT SHAP, else ``"mean"``. (At ``"zero"`` a
+            root-mean-square norm is singular.)
+        keep_first (bool, optional): whether the text's first token stays itself in the baseline, so
+            that its attribution is 0. Default: on models that write from left to right, for the
+            methods that follow a path to the baseline (integrated gradients, gradient SHAP,
+            DeepLIFT): many such models dump attention on their first token whatever it is (Xiao et
+            al. 2023), and on the way to another one their scores jump, which no number of steps
+            integrates.
+        seed (int, optional): for methods that draw. Global random states are left as they were.
+        checkpointing (bool, optional): whether to compute activations again instead of keeping
+            them: a long text then needs less memory and more time.
         memory_budget (int, optional): bytes that one chunk's gradients may take, beside the model
             and one forward's activations. A lower budget costs time.
         progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
             notebooks.
+        **options (Any): the method's own: ``n_steps`` (integrated gradients), ``n_samples``,
+            ``noise`` (relative to the embeddings' standard deviation), ``window`` (occlusion),
+            ``alpha`` (LIME); for a Captum class or object, what its ``attribute`` accepts.
 
     Returns:
-        Attribution: scores of shape (outputs, prompt + outputs).
+        Attribution: scores of shape (explained outputs, prompt + outputs).
 
     Raises:
-        TypeError: if the model is an encoder–decoder or has no head.
-        ValueError: if the method is unknown, the ids are not the model's, or gradients are NaN.
+        TypeError: if the model's outputs are of no known kind, or an argument is of a wrong type.
+        ValueError: if an argument has no such value, the ids are not the model's, the method does
+            not run on this model (with the reason), or gradients are not finite.
 
     Examples::
 
         >>> attribution = saliency(lm, generate(lm, "The capital of France is", max_new_tokens=5))
         >>> attribution.shares[0].argmax()
+        >>> saliency(lm, generation, method="ig", n_steps=20, versus=" is", outputs=[0])
     """
-    chosen = method_named(method)
-    _check(lm, generation, memory_budget)
-    prompt = len(generation.prompt_ids)
-    outputs = len(generation.output_ids)
-    scores = np.zeros((outputs, prompt + outputs), dtype=np.float32)
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=outputs, unit="token", desc="Attributing", leave=False, disable=hidden)
+    chosen = find_method(method)
+    check_text(lm, generation)
+    check_whole("memory_budget", memory_budget)
+    check_whole("seed", seed, least=0)
+    if chosen.aggregate is None and aggregate is not None:
+        raise ValueError(f"aggregate: {chosen.name} attributes to whole tokens, accepts None")
+    how = aggregate or chosen.aggregate
+    if how is not None:
+        check_aggregate(how)
+    if baseline is not None and chosen.baseline is None:
+        raise ValueError(f"baseline: {chosen.name} has none, accepts None")
+    if keep_first is not None and chosen.baseline is None:
+        raise ValueError(f"keep_first: {chosen.name} has no baseline, accepts None")
+    if checkpointing and chosen.name in ("attn_lrp", "deep_lift", "deep_lift_shap"):
+        raise ValueError(f"checkpointing: {chosen.name} changes the backward pass, accepts False")
+    settings = chosen.read_options(options)
+    explained = scoring(lm, score, versus)
+    rows = chosen_outputs(outputs, len(generation.output_ids))
+    found = np.zeros((len(rows), len(generation.tokens)), dtype=np.float32)
+    deltas, differences = np.zeros(len(rows)), np.zeros(len(rows))
+    kept = checkpointed(lm) if checkpointing else contextlib.nullcontext()
     # A caller's inference_mode would leave nothing to take gradients of.
-    with torch.inference_mode(False), quiet(lm.model), bar:
-        ids = torch.tensor(generation.tokens.ids[None], device=lm.device)
-        embeddings = embedded(lm, ids)
-        for passage in passages(lm, ids, prompt, memory_budget):
-            rows = _norms(lm, chosen, passage, embeddings)
-            scores[passage.outputs, : rows.shape[1]] = rows
-            bar.update(len(rows))
-    return Attribution(generation, scores, chosen.name)
+    with torch.inference_mode(False), quiet(lm.model), kept, _bar(progress) as bar:
+        task = task_of(lm)
+        whole = whole_passage(lm, generation, rows)
+        inputs = embedded(lm, whole)
+        absent = inputs
+        if chosen.baseline is not None:
+            wanted = chosen.baseline if baseline is None else baseline
+            absent = baseline_embeddings(lm, whole, inputs, wanted, seed)
+            keep_first = (
+                task == "causal" and chosen.keeps_first if keep_first is None else keep_first
+            )
+            if keep_first:
+                absent = torch.cat(
+                    [inputs[:, :1].expand(len(absent), -1, -1), absent[:, 1:]], dim=1
+                )
+        budget = memory_budget if chosen.differentiates else None
+        for passage in passages(lm, task, whole, budget):
+            end, at = passage.positions, list(passage.rows)
+            case = Case(
+                lm,
+                passage,
+                explained,
+                inputs[:, :end].detach().requires_grad_(chosen.differentiates),
+                absent[:, :end],
+                settings,
+                seed,
+                _telling(bar, chosen, settings, passage, len(rows)),
+            )
+            attributions = chosen.attribute(case).detach()
+            found[at, :end] = _by_token(case, attributions, how)
+            if chosen.complete:
+                differences[at] = _difference(case)
+                total = attributions.double().flatten(1).sum(dim=1).cpu().numpy()
+                deltas[at] = total - differences[at]
+    if chosen.complete:
+        _warn_of_delta(chosen, deltas, differences)
+    kept_options = {name: plain(value) for name, value in settings.items()}
+    if chosen.baseline is not None:
+        kept_options["baseline"] = plain(chosen.baseline if baseline is None else baseline)
+        kept_options["keep_first"] = keep_first
+    return Attribution(
+        generation,
+        found,
+        chosen.name,
+        outputs=np.array(rows, dtype=np.int64),
+        label=chosen.label,
+        score=score,
+        versus=explained.names,
+        foils=explained.foils,
+        aggregate=aggregate_name(how) if how else "",
+        deltas=deltas if chosen.complete else None,
+        differences=differences if chosen.complete else None,
+        settings={**kept_options, "seed": seed},
+    )
 
 
-def _norms(
-    lm: LanguageModel, method: Method, passage: Passage, embeddings: torch.Tensor
-) -> np.ndarray:
-    """(targets, positions): the L2 norm of each token's attribution to each target."""
-    explainer = method.build(target_scores(lm, passage))
-    inputs = embeddings[:, : passage.ids.shape[1]].detach().requires_grad_()
-    attributions = explainer.attribute(inputs)
-    wide = torch.promote_types(attributions.dtype, torch.float32)
-    norms = torch.linalg.vector_norm(attributions.detach(), dim=-1, dtype=wide)
-    if not torch.isfinite(norms).all():
-        row = int((~torch.isfinite(norms)).any(dim=1).nonzero()[0])
+def _by_token(case: Case, attributions: Tensor, how: Aggregate | None) -> np.ndarray:
+    """(targets, positions): one number a token, 0 where a target cannot depend on it."""
+    if how is not None and attributions.ndim == 3:
+        attributions = aggregated(attributions, how)
+    scores = attributions.float().cpu()
+    if not torch.isfinite(scores).all():
+        row = case.passage.rows[int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])]
         raise ValueError(
-            f"lm: the gradient of output {passage.first + row} is not finite in {lm.name!r}; are "
-            f"its weights? (Their dtype is {lm.model.dtype}; float16 overflows early.)"
+            f"lm: the gradient of output {row} is not finite in {case.lm.name!r}; are its "
+            f"weights? (Their dtype is {case.lm.model.dtype}; float16 overflows early.)"
         )
-    return norms.cpu().numpy()
+    known = torch.arange(scores.shape[1])[None] < case.known[:, None]
+    return torch.where(known, scores, 0.0).numpy()
 
 
-def _check(lm: LanguageModel, generation: Generation, memory_budget: int) -> None:
-    if not isinstance(lm, LanguageModel):
-        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
-    if not isinstance(generation, Generation):
-        raise TypeError(
-            f"generation: got a {type(generation).__name__}, accepts what generate() or "
-            "force_decode() returns"
+@torch.no_grad()
+def _difference(case: Case) -> np.ndarray:
+    """(targets,): the score of the text less that of its baseline, which a complete method
+    distributes."""
+    forward = target_scores(case.lm, case.passage, case.scoring)
+    whole = forward(case.inputs).double()[0]
+    absent = [forward(one).double()[0] for one in case.baseline.split(1)]
+    return (whole - torch.stack(absent).mean(dim=0)).cpu().numpy()
+
+
+def _warn_of_delta(method: Method, deltas: np.ndarray, differences: np.ndarray) -> None:
+    size, of = np.abs(deltas).mean(), np.abs(differences).mean()
+    if size > _LARGE_DELTA * of:
+        more = "; more n_steps make it smaller" if "n_steps" in (method.defaults or ()) else ""
+        warnings.warn(
+            f"{method.name}: attributions miss the difference that they should add up to by "
+            f"{size:.2g} of {of:.2g} on average (see .deltas){more}",
+            stacklevel=3,
         )
-    if lm.is_encoder_decoder or not lm.model.can_generate():
-        raise TypeError(
-            f"lm: {lm.name!r} is a {type(lm.model).__name__}; saliency accepts causal language "
-            "models"
-        )
-    if int(generation.tokens.ids.max()) >= lm.vocabulary_size:
-        raise ValueError(
-            f"generation: it has token ids that {lm.name!r} does not embed; it was made with "
-            f"{generation.model!r}"
-        )
-    length = len(generation.tokens) - 1  # the last output is read by nobody
-    if lm.context_length is not None and length > lm.context_length:
-        raise ValueError(
-            f"generation: it has {length} tokens to read, the context of {lm.name!r} holds "
-            f"{lm.context_length}; it was made with {generation.model!r}"
-        )
-    if any(parameter.is_inference() for parameter in lm.model.parameters()):
-        raise ValueError(
-            f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
-            "through its weights; build it outside"
-        )
-    if not isinstance(memory_budget, int) or memory_budget < 1:
-        raise ValueError(f"memory_budget: got {memory_budget!r}, accepts bytes from 1")
+
+
+def _bar(progress: bool | None) -> Any:
+    hidden = None if progress is None else not progress
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    return tqdm(total=1.0, desc="Attributing", leave=False, disable=hidden, bar_format=form)
+
+
+def _telling(
+    bar: Any, method: Method, options: dict[str, Any], passage: Passage, outputs: int
+) -> Any:
+    """Each text that is read moves the bar by its part of the work."""
+    share = len(passage.targets) / outputs
+    each = 1 if method.defaults is None else method.texts(options, passage.positions)
+
+    def tell(texts: int) -> None:
+        bar.update(min(share * texts / each, max(0.0, 1.0 - bar.n)))
+
+    return tell

@@ -88,14 +88,25 @@ def _agrees_with_its_beginning(
         end = min(start + stretch, length)
         alone = _logits(lm, {**inputs, name: inputs[name][:, :start]}, 0)
         within = _logits(lm, {**inputs, name: inputs[name][:, :end]}, end - start)
-        finite = torch.isfinite(alone)
-        if not finite.any():
-            return True  # an error that others report
-        error = float((alone[finite] - within[finite]).abs().max())
-        spread = float(alone[finite].std()) or 1.0
-        if not error <= _TOLERANCE.get(lm.model.dtype, 1e-3) * spread:
+        if not close_logits(alone, within, lm.model.dtype):
             return False
     return True
+
+
+def close_logits(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    r"""Tells whether logits differ by no more than the order of summation can explain.
+
+    Args:
+        one (Tensor): logits, or numbers made of them.
+        other (Tensor): as many.
+        dtype (dtype): what the model computes in.
+    """
+    finite = torch.isfinite(one)
+    if not finite.any():
+        return True  # an error that others report
+    error = float((one[finite] - other[finite]).abs().max())
+    spread = float(one[finite].std(correction=0)) or 1.0
+    return error <= _TOLERANCE.get(dtype, 1e-3) * spread
 
 
 def _logits(lm: LanguageModel, inputs: Mapping[str, Tensor], back: int) -> Tensor:

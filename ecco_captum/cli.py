@@ -26,6 +26,20 @@ examples:
   ecco-captum saliency --model gpt2 --prompt-file prompt.txt --max-new-tokens 40 -o report.html
 """
 
+_DEFAULTS: dict[str, Any] = {
+    "continuation": None,
+    "method": "input_x_gradient",
+    "score": "logit",
+    "versus": None,
+    "aggregate": None,
+    "outputs": None,
+    "faithfulness": False,
+    "seed": None,
+    "dtype": None,
+    "save": None,
+    "trust_remote_code": False,
+}
+
 _EPILOG = "exit codes: 0 done, 1 it could not be done (one line says why), 2 wrong usage"
 
 
@@ -82,11 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         prompt=DEMO_PROMPT,
         prompt_file=None,
         max_new_tokens=24,
-        method="input_x_gradient",
-        seed=None,
-        dtype=None,
-        save=None,
-        trust_remote_code=False,
+        **_DEFAULTS,
     )
 
     models = commands.add_parser(
@@ -116,11 +126,32 @@ def _add_saliency_options(parser: argparse.ArgumentParser) -> None:
     )
     add("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML report to write")
     add("--max-new-tokens", type=int, default=32, metavar="N", help="how many tokens to write")
-    add("--method", default="input_x_gradient", help="the attribution method")
+    add("--continuation", metavar="TEXT", help="explain this text instead of letting it write")
+    add("--method", default="input_x_gradient", help="the attribution method, such as ig, attn_lrp")
+    add("--score", default="logit", help="what is explained: logit, logprob, prob or entropy")
+    add("--versus", action="append", metavar="TOKEN", help="contrast with this; may be repeated")
+    add("--aggregate", help="l2, sum, l1 or max_abs over the embedding (default: the method's own)")
+    add("--outputs", type=_slice, metavar="START:END", help="explain these outputs only")
+    add("--faithfulness", action="store_true", help="test it: remove the salient tokens")
     add("--seed", type=int, help="sample with this seed instead of decoding greedily")
     add("--dtype", help="load the weights as float32, bfloat16 or float16")
     add("--save", type=Path, metavar="FILE", help="also save the record (.npz), for load_record()")
     add("--trust-remote-code", action="store_true", help="let the checkpoint's own code run")
+
+
+def _slice(text: str) -> slice:
+    """Outputs as Python's slices are written."""
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part else None for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or (len(numbers) == 1 and numbers[0] is None):
+        raise argparse.ArgumentTypeError(f"got {text!r}, accepts START:END or one number")
+    if len(numbers) == 1:
+        start = int(numbers[0] or 0)
+        return slice(start, start + 1 if start != -1 else None)
+    return slice(*numbers)
 
 
 def _models(options: argparse.Namespace) -> int:
@@ -142,26 +173,42 @@ def _saliency(options: argparse.Namespace) -> int:
     prompt = _prompt(options)
 
     from ecco_captum.attribution import saliency
-    from ecco_captum.generation import generate
-    from ecco_captum.methods import method_named
+    from ecco_captum.catalogue import find_method
+    from ecco_captum.erasure import faithfulness
     from ecco_captum.models import load
+    from ecco_captum.scores import as_score
 
     if not sys.stderr.isatty():
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-    method_named(options.method)  # before the model is loaded
+    find_method(options.method), as_score(options.score)  # before the model is loaded
     kwargs = {} if options.dtype is None else {"dtype": options.dtype}
     lm = load(options.model, trust_remote_code=options.trust_remote_code, **kwargs)
-    sampling = {} if options.seed is None else {"do_sample": True, "seed": options.seed}
-    generation = generate(lm, prompt, max_new_tokens=options.max_new_tokens, **sampling)
-    attribution = saliency(lm, generation, method=options.method)
-    attribution.to_html(options.output)
+    generation = _generation(lm, prompt, options)
+    chosen = ("method", "score", "versus", "aggregate", "outputs")
+    attribution = saliency(lm, generation, **{name: getattr(options, name) for name in chosen})
+    tested = faithfulness(lm, attribution) if options.faithfulness else None
+    attribution.to_html(options.output, faithfulness=tested)
     if options.save is not None:
         attribution.save(options.save)
     _summarise(attribution)
+    if tested is not None:
+        print(f"\n{tested}")
     print(f"\nReport: {options.output.absolute()}")
     return 0
+
+
+def _generation(lm: Any, prompt: str, options: argparse.Namespace) -> Any:
+    """What the model writes, fills in, or calls the prompt; or the continuation given."""
+    from ecco_captum.generation import force_decode, generate
+
+    if options.continuation is not None:
+        return force_decode(lm, prompt, options.continuation)
+    if not lm.model.can_generate():
+        return generate(lm, prompt)
+    sampling = {} if options.seed is None else {"do_sample": True, "seed": options.seed}
+    return generate(lm, prompt, max_new_tokens=options.max_new_tokens, **sampling)
 
 
 def _check_paths(options: argparse.Namespace) -> None:
@@ -185,15 +232,16 @@ def _prompt(options: argparse.Namespace) -> str:
 
 
 def _summarise(attribution: Any) -> None:
-    """A terminal's view: each output token with its strongest sources."""
+    """A terminal's view: each explained output with its strongest sources."""
     generation, shares = attribution.generation, attribution.shares
     start = generation.tokens.prompt_length
-    print(f"{generation.model}, {attribution.method}, L2 norm over the embedding\n")
+    print(f"{attribution.subtitle}\n")
     print(f"{generation.prompt}[{generation.text}]\n")
     print(f"{'GENERATED':>16}  {'LOGIT':>6} {'RANK':>5}  STRONGEST SOURCES")
-    for output, share in enumerate(shares):
+    for output, share in zip(attribution.outputs, shares, strict=True):
         sources = "   ".join(
-            f"{_shown(generation.tokens.texts[i])} {share[i]:.1%}" for i in (-share).argsort()[:3]
+            f"{_shown(generation.tokens.texts[i])} {share[i]:.1%}"
+            for i in (-abs(share)).argsort()[:3]
         )
         token = _shown(generation.tokens.texts[start + output])
         logit, rank = generation.logits[output], generation.ranks[output]

@@ -50,6 +50,31 @@ def encode_prompt(lm: LanguageModel, prompt: Prompt) -> list[int]:
     return ids
 
 
+def message_starts(lm: LanguageModel, prompt: Prompt, ids: list[int]) -> list[int]:
+    r"""Returns where each message of a chat starts in the prompt's ids.
+
+    Args:
+        lm (LanguageModel): whose tokenizer rendered the chat.
+        prompt (str, list of messages, or ids): the prompt.
+        ids (list of int): what :func:`encode_prompt` made of it.
+
+    Returns:
+        list of int: one position a message, the first 0; empty if the prompt is no chat, or the
+        template does not render messages one after the other.
+    """
+    if not _is_chat(prompt):
+        return []
+    starts = [0]
+    for count in range(1, len(prompt)):
+        before = lm.tokenizer.apply_chat_template(
+            list(prompt[:count]), tokenize=True, return_dict=True
+        )["input_ids"]
+        if ids[: len(before)] != list(before) or len(before) <= starts[-1]:
+            return []
+        starts.append(len(before))
+    return starts
+
+
 def encode_continuation(lm: LanguageModel, prompt: Prompt, continuation: Any) -> list[int]:
     r"""Returns the ids of a continuation, cut into tokens as it would stand behind the prompt.
 

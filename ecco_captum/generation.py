@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ecco_captum.causality import shares_forwards
 from ecco_captum.decoding import (
     generation_config,
     new_tokens,
@@ -16,16 +15,17 @@ from ecco_captum.decoding import (
     progress_criteria,
     seeded,
 )
-from ecco_captum.encoding import Prompt, encode_continuation, encode_prompt
-from ecco_captum.models import LanguageModel, keep_last, quiet
+from ecco_captum.encoding import Prompt, encode_continuation, encode_prompt, message_starts
+from ecco_captum.models import LanguageModel
+from ecco_captum.modes import quiet
+from ecco_captum.prediction import predict
 from ecco_captum.records import Record
+from ecco_captum.tasks import Task, task_of
+from ecco_captum.teacher_forcing import NAN, teacher_forced
 from ecco_captum.tokens import Tokens, display_texts
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Logits held at once when outputs are scored, in numbers: 64 M are 256 MB in float32.
-_SCORED_AT_ONCE = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,10 @@ class Generation(Record):
             other models.
         model (str): the model's name.
         settings (dict): what made it: the generation options, or ``{"forced": True}``.
+        task (str): what the outputs are: "causal" or "seq2seq" for written tokens, "masked" for
+            words at a text's masks, "classification" for a class, whose id is its number.
+        places (array, optional): (outputs,), int64, which of the prompt's tokens each output
+            stands for, if it fills masks.
     """
 
     prompt_ids: np.ndarray
@@ -55,6 +59,8 @@ class Generation(Record):
     start_ids: np.ndarray
     model: str
     settings: dict[str, Any]
+    task: Task = "causal"
+    places: np.ndarray | None = None
 
     @property
     def prompt(self) -> str:
@@ -106,7 +112,10 @@ def generate(
     progress: bool | None = None,
     **options: Any,
 ) -> Generation:
-    r"""Lets the model write, with its own ``generate``.
+    r"""Lets the model write, with its own ``generate``; or fill masks, or name a class.
+
+    A masked language model fills each mask of the text with its best token, and a classifier names
+    the text's best class; both take no options.
 
     Args:
         lm (LanguageModel): the model.
@@ -126,7 +135,7 @@ def generate(
         again.
 
     Raises:
-        TypeError: if the model cannot generate (an encoder without a language-model head).
+        TypeError: if the model has no head that is known here, or takes no options.
         ValueError: if the prompt is empty or too long, an option is wrong, or logits are NaN.
 
     Examples::
@@ -134,7 +143,14 @@ def generate(
         >>> generation = generate(lm, "The capital of France is", max_new_tokens=8)
         >>> generation.text
     """
-    _check_can_generate(lm)
+    task = task_of(lm)
+    if task in ("masked", "classification"):
+        if options or max_new_tokens is not None or seed is not None:
+            raise TypeError(
+                f"options: {lm.name!r} does not write on, accepts none; it "
+                + ("fills the text's masks" if task == "masked" else "names the text's class")
+            )
+        return _predicted(lm, task, prompt, None)
     max_new_tokens = new_tokens(max_new_tokens, options)
     prompt_ids = encode_prompt(lm, prompt)
     _check_fits(lm, prompt_ids, max_new_tokens, "max_new_tokens")
@@ -152,11 +168,12 @@ def generate(
             )[0]
         except RuntimeError as error:
             if "probability tensor" in str(error):
-                raise ValueError(_NAN.format(name=lm.name)) from error
+                raise ValueError(NAN.format(name=lm.name)) from error
             raise
     start = 1 if lm.is_encoder_decoder else len(prompt_ids)
     start_ids = sequence[:start].tolist() if lm.is_encoder_decoder else []
     settings = {"max_new_tokens": max_new_tokens, "seed": seed, **plain_options(options)}
+    settings |= _chat(lm, prompt, prompt_ids)
     return _record(lm, prompt_ids, start_ids, sequence[start:].tolist(), settings)
 
 
@@ -167,31 +184,55 @@ def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> 
         lm (LanguageModel): the model.
         prompt (str, list of messages, or ids): what goes before.
         continuation (str or ids): what follows, its leading space included (``" Paris"``); text is
-            cut into tokens as it would stand behind the prompt.
+            cut into tokens as it would stand behind the prompt. One token for each mask, or a class
+            (its name or number), where the model fills masks or classifies.
 
     Returns:
         Generation: its outputs are the continuation's tokens.
 
     Raises:
-        TypeError: if the model has no language-model head.
+        TypeError: if the model has no head that is known here.
         ValueError: if the prompt or the continuation is empty, or both are too long.
 
     Examples::
 
         >>> force_decode(lm, "The capital of France is", " Paris").ranks
     """
-    _check_can_generate(lm)
+    task = task_of(lm)
+    if task in ("masked", "classification"):
+        return _predicted(lm, task, prompt, continuation)
     prompt_ids = encode_prompt(lm, prompt)
     output_ids = encode_continuation(lm, prompt, continuation)
     _check_fits(lm, prompt_ids, len(output_ids), "continuation")
     start_ids = [_decoder_start(lm)] if lm.is_encoder_decoder else []
-    return _record(lm, prompt_ids, start_ids, output_ids, {"forced": True})
+    settings = {"forced": True, **_chat(lm, prompt, prompt_ids)}
+    return _record(lm, prompt_ids, start_ids, output_ids, settings)
 
 
-_NAN = (
-    "lm: the logits of {name!r} are NaN; are its weights? (A checkpoint made for bfloat16 often "
-    "overflows in float16.)"
-)
+def _chat(lm: LanguageModel, prompt: Prompt, prompt_ids: list[int]) -> dict[str, Any]:
+    """Where a chat's messages start, so that they can be told apart later."""
+    starts = message_starts(lm, prompt, prompt_ids)
+    return {"messages": starts} if starts else {}
+
+
+def _predicted(lm: LanguageModel, task: Task, prompt: Prompt, wanted: Any) -> Generation:
+    prompt_ids = encode_prompt(lm, prompt)
+    found = predict(lm, task, prompt_ids, wanted)
+    ids = np.array(prompt_ids + found["output_ids"], dtype=np.int64)
+    texts = display_texts(lm.tokenizer, prompt_ids) + tuple(found["texts"])
+    return Generation(
+        prompt_ids=ids[: len(prompt_ids)],
+        output_ids=ids[len(prompt_ids) :],
+        tokens=Tokens(ids, texts, len(prompt_ids)),
+        logits=found["logits"],
+        logprobs=found["logprobs"],
+        ranks=found["ranks"],
+        start_ids=ids[:0],
+        model=lm.name,
+        settings={"forced": wanted is not None},
+        task=task,
+        places=found["places"] if task == "masked" else None,
+    )
 
 
 def _record(
@@ -201,7 +242,7 @@ def _record(
     output_ids: list[int],
     settings: dict[str, Any],
 ) -> Generation:
-    logits, logprobs, ranks = _score(lm, prompt_ids, start_ids, output_ids)
+    logits, logprobs, ranks = teacher_forced(lm, prompt_ids, start_ids, output_ids)
     if lm.is_encoder_decoder:
         # Source and output are two texts: neither is decoded behind the other.
         texts = display_texts(lm.tokenizer, prompt_ids) + display_texts(lm.tokenizer, output_ids)
@@ -218,46 +259,8 @@ def _record(
         start_ids=np.array(start_ids, dtype=np.int64),
         model=lm.name,
         settings=settings,
+        task=task_of(lm),
     )
-
-
-@torch.no_grad()
-def _score(
-    lm: LanguageModel, prompt_ids: list[int], start_ids: list[int], output_ids: list[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logit, log-probability and rank of each output, from one teacher-forced pass."""
-    count = len(output_ids)
-    before = start_ids or prompt_ids
-    ids = torch.tensor([before + output_ids[:-1]], device=lm.device)
-    inputs = {"input_ids": ids}
-    if lm.is_encoder_decoder:
-        inputs = {
-            "input_ids": torch.tensor([prompt_ids], device=lm.device),
-            "decoder_input_ids": ids,
-        }
-    scores = []
-    with quiet(lm.model):
-        together = shares_forwards(lm, inputs, len(before))
-        at_once = max(1, _SCORED_AT_ONCE // lm.vocabulary_size) if together else 1
-        for first in range(0, count, at_once):
-            chosen = torch.tensor(output_ids[first : first + at_once])
-            last = len(before) + first + len(chosen) - 1
-            logits = lm.model(
-                **_prefix(inputs, last), use_cache=False, **keep_last(lm, len(chosen))
-            )
-            logits = logits.logits[0, -len(chosen) :].float()
-            if torch.isnan(logits).any():
-                raise ValueError(_NAN.format(name=lm.name))
-            own = logits.gather(1, chosen.to(logits.device)[:, None])
-            ranks = 1 + (logits > own).sum(1)
-            scores.append((own[:, 0], (own - logits.logsumexp(1, keepdim=True))[:, 0], ranks))
-    logit, logprob, rank = (torch.cat(column).cpu().numpy() for column in zip(*scores, strict=True))
-    return logit, logprob, rank
-
-
-def _prefix(inputs: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
-    name = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
-    return {**inputs, name: inputs[name][:, :length]}
 
 
 def _decoder_start(lm: LanguageModel) -> int:
@@ -266,16 +269,6 @@ def _decoder_start(lm: LanguageModel) -> int:
         if start is not None:
             return int(start)
     raise ValueError(f"lm: the config of {lm.name!r} names no decoder_start_token_id")
-
-
-def _check_can_generate(lm: LanguageModel) -> None:
-    if not isinstance(lm, LanguageModel):
-        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
-    if not lm.model.can_generate():
-        raise TypeError(
-            f"lm: {lm.name!r} is a {type(lm.model).__name__}, which has no language-model head "
-            "that writes on; accepted: causal language models and encoder–decoders"
-        )
 
 
 def _check_fits(lm: LanguageModel, prompt_ids: list[int], new: int, argument: str) -> None:

@@ -2,19 +2,19 @@ r"""LanguageModel: an untouched Hugging Face model, its tokenizer and its anatom
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor
 
 from ecco_captum.anatomy import Anatomy, find_anatomy
+from ecco_captum.entrance import Entrance, embed, entering, entrances
+from ecco_captum.modes import quiet
 from ecco_captum.offline import is_offline_name, offline_models, offline_path
 
 if TYPE_CHECKING:
@@ -71,6 +71,71 @@ class LanguageModel:
             if isinstance(length, int) and length > 0:
                 return length
         return None
+
+    def entrances(self, started: int = 0) -> tuple[Entrance, ...]:
+        """Where embeddings enter; ``started`` tokens of a decoder's start are left as they are."""
+        return entrances(self.model, self.anatomy, started)
+
+    def embeddings(self, input_ids: Tensor, decoder_input_ids: Tensor | None = None) -> Tensor:
+        r"""Returns what the embedding modules give for ids; the model runs only that far.
+
+        Args:
+            input_ids (Tensor): (batch, positions).
+            decoder_input_ids (Tensor, optional): (batch, decoder's positions), for an
+                encoder–decoder.
+
+        Returns:
+            Tensor: (batch, positions, embedding), without a graph; the decoder's positions follow
+            the source's.
+        """
+        inputs = _inputs(input_ids, decoder_input_ids)
+        with quiet(self.model):
+            return embed(self.model, self.entrances(), inputs, use_cache=False)
+
+    def forward_from_embeddings(
+        self,
+        embeddings: Tensor,
+        input_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+    ) -> Tensor:
+        r"""Runs the model on embeddings: a plain function for Captum's own classes.
+
+        The embeddings take the place of the embedding module's output, so layers below and above it
+        run as ever, and every module that :attr:`anatomy` names can be hooked.
+
+        Args:
+            embeddings (Tensor): (batch, positions, embedding), as :meth:`embeddings` gives them.
+            input_ids (Tensor, optional): (1 or batch, positions). Most models read nothing off them
+                but the embeddings; for the few that do, and for encoder–decoders, pass the ids as
+                ``additional_forward_args``.
+            decoder_input_ids (Tensor, optional): (1 or batch, decoder's positions).
+
+        Returns:
+            Tensor: (batch, vocabulary), the logits of the token that follows, so that ``target`` is
+            a token id; of a classifier (batch, classes); of a masked language model
+            (batch, positions, vocabulary), so that ``target`` is a pair (position, token id).
+
+        Examples::
+
+            >>> ids = torch.tensor([generation.prompt_ids])
+            >>> explainer = captum.attr.IntegratedGradients(lm.forward_from_embeddings)
+            >>> explainer.attribute(lm.embeddings(ids), target=int(generation.output_ids[0]))
+        """
+        if input_ids is None:
+            if self.is_encoder_decoder:
+                raise ValueError("input_ids: an encoder–decoder needs the ids of both of its texts")
+            # Padding would be given no attention, or no position of its own.
+            ordinary = (
+                1 if getattr(self.model.config.get_text_config(), "pad_token_id", None) == 0 else 0
+            )
+            input_ids = torch.full(embeddings.shape[:2], ordinary, device=self.device)
+        inputs = _inputs(input_ids, decoder_input_ids)
+        inputs = {name: ids.expand(len(embeddings), -1) for name, ids in inputs.items()}
+        writes = self.model.can_generate()
+        with entering(self.model, self.entrances(), inputs, embeddings):
+            last = keep_last(self, 1) if writes else {}
+            logits: Tensor = self.model(**inputs, use_cache=False, **last).logits
+        return logits[:, -1] if writes else logits
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.model.parameters())
@@ -169,38 +234,17 @@ def wrap(
     return lm
 
 
-@contextlib.contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    r"""While active, the model is in evaluation mode and no parameter asks for a gradient.
-
-    Dropout would make every number a draw, and weights that ask for gradients make the graph keep
-    activations that nobody reads. Each module's mode and each parameter's flag are put back.
-
-    Args:
-        model (nn.Module): the model.
-    """
-    training = [module for module in model.modules() if module.training]
-    # Tensors made under inference_mode never ask for gradients, whatever their flag says, and the
-    # flag could not be put back.
-    parameters = [parameter for parameter in model.parameters() if not parameter.is_inference()]
-    wanting = [parameter for parameter in parameters if parameter.requires_grad]
-    try:
-        for module in training:
-            module.training = False
-        for parameter in wanting:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in wanting:
-            parameter.requires_grad_(True)
-
-
 def keep_last(lm: LanguageModel, positions: int) -> dict[str, int]:
     r"""Returns the argument that makes the model compute its last logits only, where it has one."""
     accepted = inspect.signature(lm.model.forward).parameters
     return {"logits_to_keep": positions} if "logits_to_keep" in accepted else {}
+
+
+def _inputs(input_ids: Tensor, decoder_input_ids: Tensor | None) -> dict[str, Tensor]:
+    inputs = {"input_ids": input_ids}
+    if decoder_input_ids is not None:
+        inputs["decoder_input_ids"] = decoder_input_ids
+    return inputs
 
 
 def _check_tokenizer(lm: LanguageModel) -> None:

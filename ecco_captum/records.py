@@ -73,12 +73,7 @@ class Record:
         Returns:
             str: the page.
         """
-        from ecco_captum.html import page
-
-        text = page(self._html(), title=self._title())
-        if path is not None:
-            _write_atomically(Path(path), text.encode("utf-8"))
-        return text
+        return self._page(self._html(), path)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         r"""Writes the record to one ``.npz`` file.
@@ -135,6 +130,15 @@ class Record:
 
     def _html(self) -> str:
         raise TypeError(f"a {type(self).__name__} has no static view")
+
+    def _page(self, body: str, path: str | os.PathLike[str] | None) -> str:
+        """The page around a view, written as well if asked."""
+        from ecco_captum.html import page
+
+        text = page(body, title=self._title())
+        if path is not None:
+            _write_atomically(Path(path), text.encode("utf-8"))
+        return text
 
     def _repr_html_(self) -> str:
         return self._html()

@@ -16,6 +16,7 @@ from transformers import Phi3ForCausalLM
 
 from ecco_captum import Attribution, Generation, force_decode, generate, saliency
 from ecco_captum.models import LanguageModel
+from ecco_captum.passages import passages, whole_passage
 from ecco_captum.tokens import Tokens
 
 MakeLM = Callable[..., LanguageModel]
@@ -54,21 +55,20 @@ def test_any_budget_and_attention_give_the_same_numbers(tiny_lm: MakeLM, attenti
 
 
 def test_the_budget_cuts_targets_into_passages(tiny_lm: MakeLM) -> None:
-    from ecco_captum.gradients import passages
-
     lm = tiny_lm("gpt2")
-    ids = torch.arange(40)[None] + 5
+    generation = force_decode(lm, list(range(5, 12)), list(range(12, 45)))
+    whole = whole_passage(lm, generation, range(33))
     for budget in (1, 100_000, 2**30):
-        parts = list(passages(lm, ids, 7, budget))
-        covered = sorted(i for part in parts for i in range(*part.outputs.indices(33)))
+        parts = list(passages(lm, "causal", whole, budget))
+        covered = sorted(row for part in parts for row in part.rows)
         assert covered == list(range(33))
         for part in parts:
             # A passage reads what is before its last target, and no more.
-            assert part.ids.shape[1] == 7 + part.outputs.stop - 1
-            first = 7 + part.first
-            assert part.targets.tolist() == ids[0, first : first + len(part.targets)].tolist()
-    assert len(list(passages(lm, ids, 7, 1))) == 33
-    assert len(list(passages(lm, ids, 7, 2**30))) == 3
+            assert part.positions == 7 + part.rows[-1]
+            assert part.places == tuple(row - part.rows[-1] - 1 for row in part.rows)
+            assert part.targets.tolist() == generation.output_ids[list(part.rows)].tolist()
+    assert len(list(passages(lm, "causal", whole, 1))) == 33
+    assert len(list(passages(lm, "causal", whole, 2**30))) == 3
 
 
 def test_the_cost_follows_the_triangle(tiny_lm: MakeLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_the_cost_follows_the_triangle(tiny_lm: MakeLM, monkeypatch: pytest.Monk
     saliency(lm, generation)
     # One stops at the embedding; then one for each passage of 16 targets. That forwards can be
     # shared was seen when the same text was scored.
-    assert lengths == [49, 48, 32, 16]
+    assert lengths == [48, 48, 32, 16]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -228,9 +228,14 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
         saliency(lm, "The keys")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="lm: got a GPT2LMHeadModel"):
         saliency(lm.model, generation)  # type: ignore[arg-type]
-    seq2seq = tiny_lm("t5", "seq2seq")
-    with pytest.raises(TypeError, match="saliency accepts causal language models"):
-        saliency(seq2seq, generate(seq2seq, [5, 6], max_new_tokens=2))
+    with pytest.raises(ValueError, match="'tiny t5' is of another kind"):
+        saliency(tiny_lm("t5", "seq2seq"), generation)
+    with pytest.raises(ValueError, match="seed: got -1"):
+        saliency(lm, generation, seed=-1)
+    with pytest.raises(TypeError, match="input_x_gradient has no option 'n_steps', accepts none"):
+        saliency(lm, generation, n_steps=5)
+    with pytest.raises(ValueError, match="baseline: input_x_gradient has none"):
+        saliency(lm, generation, baseline="zero")
     long = Generation(
         **{**vars(generation), "tokens": Tokens(np.arange(70), ("a",) * 70, 1), "model": "other"}
     )

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 import torch
 from model_state import state_of
-from transformers import GenerationConfig
+from tiny_tokenizers import word_piece
+from transformers import BertForTokenClassification, GenerationConfig
 
 from ecco_captum import force_decode, generate
 from ecco_captum.models import LanguageModel
@@ -65,7 +67,7 @@ def test_scores_are_the_same_when_few_are_held_at_once(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = force_decode(lm, PROMPT, " are on the table")
-    monkeypatch.setattr("ecco_captum.generation._SCORED_AT_ONCE", 2 * lm.vocabulary_size)
+    monkeypatch.setattr("ecco_captum.teacher_forcing._SCORED_AT_ONCE", 2 * lm.vocabulary_size)
     pieces = force_decode(lm, PROMPT, " are on the table")
     assert len(whole.logits) > 4
     np.testing.assert_allclose(pieces.logits, whole.logits, rtol=1e-5)
@@ -175,8 +177,9 @@ def test_bad_options_say_what_is_wrong(
 
 
 def test_models_that_cannot_write_are_refused_by_name(tiny_lm: MakeLM) -> None:
-    encoder = tiny_lm("bert", "masked")
-    with pytest.raises(TypeError, match="'tiny bert' is a BertForMaskedLM, which has no"):
+    config = tiny_models.tiny_config("masked", "bert")
+    encoder = LanguageModel(BertForTokenClassification(config).eval(), word_piece(), "tiny bert")
+    with pytest.raises(TypeError, match="'tiny bert' is a BertForTokenClassification, whose out"):
         generate(encoder, "The keys")
     with pytest.raises(TypeError, match="accepts what load"):
         generate(encoder.model, "The keys")  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from model_state import state_of
 from tiny_tokenizers import byte_level
 
 import ecco_captum
-from ecco_captum.models import LanguageModel, quiet
+from ecco_captum.models import LanguageModel
+from ecco_captum.modes import quiet
 
 MakeLM = Callable[..., LanguageModel]
 

@@ -1,0 +1,90 @@
+r"""The arguments that analyses of a generation share, read and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ecco_captum.generation import Generation
+from ecco_captum.models import LanguageModel
+from ecco_captum.tasks import task_of
+
+
+def check_text(lm: LanguageModel, generation: Generation) -> None:
+    r"""Raises an error if a model cannot read a text, or take gradients over it.
+
+    Raises:
+        TypeError: if it is no model, or no text.
+        ValueError: if the text was made for a model of another kind, vocabulary or context.
+    """
+    if not isinstance(lm, LanguageModel):
+        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
+    if not isinstance(generation, Generation):
+        raise TypeError(
+            f"generation: got a {type(generation).__name__}, accepts what generate() or "
+            "force_decode() returns"
+        )
+    task = task_of(lm)
+    if task != generation.task:
+        raise ValueError(
+            f"generation: it was made with {generation.model!r} ({generation.task}); {lm.name!r} "
+            f"is of another kind ({task})"
+        )
+    read = generation.prompt_ids if task == "classification" else generation.tokens.ids
+    if int(read.max()) >= lm.vocabulary_size:
+        raise ValueError(
+            f"generation: it has token ids that {lm.name!r} does not embed; it was made with "
+            f"{generation.model!r}"
+        )
+    # The last output is read by nobody.
+    length = len(generation.tokens) - 1 if task == "causal" else len(generation.prompt_ids)
+    if lm.context_length is not None and length > lm.context_length:
+        raise ValueError(
+            f"generation: it has {length} tokens to read, the context of {lm.name!r} holds "
+            f"{lm.context_length}; it was made with {generation.model!r}"
+        )
+    if any(parameter.is_inference() for parameter in lm.model.parameters()):
+        raise ValueError(
+            f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
+            "through its weights; build it outside"
+        )
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    r"""Raises an error if an argument is no whole number from ``least`` on.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: got {value!r}, accepts a whole number from {least}")
+
+
+def chosen_outputs(outputs: Any, count: int) -> list[int]:
+    """The outputs to explain, ascending."""
+    every = range(count)
+    try:
+        if outputs is None:
+            return list(every)
+        if isinstance(outputs, slice):
+            chosen = list(every[outputs])
+        else:
+            single = isinstance(outputs, int | np.integer) and not isinstance(outputs, bool)
+            chosen = [every[int(t)] for t in ([outputs] if single else outputs)]
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"outputs: got {outputs!r}, accepts a slice, a number or a list of numbers from 0 to "
+            f"{count - 1}"
+        ) from error
+    if not chosen:
+        raise ValueError(f"outputs: {outputs!r} chooses none of the {count} outputs")
+    return sorted(set(chosen))
+
+
+def plain(value: Any) -> Any:
+    """A setting as a record can keep it."""
+    if isinstance(value, Tensor | np.ndarray):
+        return "given"
+    return value if isinstance(value, str | int | float | bool | type(None)) else repr(value)

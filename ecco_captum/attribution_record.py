@@ -1,0 +1,270 @@
+r"""Attribution: how much each token that was read moved the score of each output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecco_captum.aggregation import aggregate_phrase
+from ecco_captum.generation import Generation
+from ecco_captum.records import Record
+from ecco_captum.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from captum.attr import LLMAttributionResult
+    from captum.attr._utils.visualization import VisualizationDataRecord
+
+    from ecco_captum.comparison import Comparison
+    from ecco_captum.faithfulness_record import Faithfulness
+
+_UNITS = {"logit": "logits", "logprob": "nats", "prob": "probability", "entropy": "nats"}
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution(Record):
+    r"""How much each token that was read moved the score of each output.
+
+    Args:
+        generation (Generation): the text that was explained.
+        scores (array): (explained, positions), float32, raw, in the score's unit, unnormalised.
+            Positions are the prompt (or source) and the outputs in order; a row covers what its
+            output could depend on, the rest is 0.
+        method (str): the method's name.
+        outputs (array, optional): (explained,), int64, ascending: which output each row explains.
+            Default: all.
+        label (str): the method's name in titles.
+        score (str): what was explained: "logit", "logprob", "prob" or "entropy".
+        versus (tuple of str): the foils whose mean score was taken away.
+        foils (tuple of int): their ids.
+        aggregate (str): how the attributions to an embedding became one number; empty for methods
+            that attribute to whole tokens.
+        deltas (array, optional): (explained,), float64, for methods whose attributions should add
+            up to ``differences``: by how much their sum misses it (convergence delta).
+        differences (array, optional): (explained,), float64, the text's score less its baseline's.
+        settings (dict): the method's options, its baseline, the seed.
+        spans (array, optional): (groups, 2), int64, start and end of each group of tokens, where
+            tokens were grouped; ``scores`` then has one row and one column a group.
+    """
+
+    generation: Generation
+    scores: np.ndarray
+    method: str
+    outputs: np.ndarray | None = None
+    label: str = ""
+    score: str = "logit"
+    versus: tuple[str, ...] = ()
+    foils: tuple[int, ...] = ()
+    aggregate: str = "l2"
+    deltas: np.ndarray | None = None
+    differences: np.ndarray | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    spans: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.outputs is None:
+            object.__setattr__(self, "outputs", np.arange(len(self.scores), dtype=np.int64))
+        super().__post_init__()
+
+    @property
+    def tokens(self) -> Tokens:
+        """Prompt and outputs in order, or the groups of them."""
+        if self.spans is None:
+            return self.generation.tokens
+        from ecco_captum.grouping import grouped_tokens
+
+        return grouped_tokens(self.generation.tokens, self.spans)
+
+    @property
+    def known(self) -> np.ndarray:
+        """(explained,), int64, how many positions each row covers."""
+        start = self.tokens.prompt_length
+        if self.generation.task in ("causal", "seq2seq"):
+            return start + np.asarray(self.outputs)
+        return np.full(len(self.scores), start)
+
+    @property
+    def shares(self) -> np.ndarray:
+        r"""(explained, positions), float64, each row over the sum of its magnitudes.
+
+        Magnitudes of a row add up to 1; a row of zeros (nothing moved the score) has shares of 0.
+        """
+        scores = self.scores.astype(np.float64)
+        sums = np.abs(scores).sum(axis=1, keepdims=True)
+        return np.divide(scores, sums, out=np.zeros_like(scores), where=sums > 0)
+
+    def compare(self, other: Attribution) -> Comparison:
+        r"""Puts another attribution of the same text beside this one: of another method, or model.
+
+        Args:
+            other (Attribution): it explains the same outputs of a text with the same tokens.
+
+        Returns:
+            Comparison: both, and how far they agree.
+
+        Raises:
+            ValueError: if the texts or the outputs differ.
+        """
+        from ecco_captum.comparison import compared
+
+        return compared(self, other)
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a pair: output, output_token, position, source_token, score, share."""
+        import pandas as pd
+
+        start, shares = self.tokens.prompt_length, self.shares
+        row, position = np.nonzero(np.arange(len(self.tokens)) < self.known[:, None])
+        output = np.asarray(self.outputs)[row]
+        texts = np.array(self.tokens.texts, dtype=object)
+        return pd.DataFrame(
+            {
+                "output": output,
+                "output_token": texts[start + output],
+                "position": position,
+                "source_token": texts[position],
+                "score": self.scores[row, position],
+                "share": shares[row, position],
+            }
+        )
+
+    def by_word(self) -> Attribution:
+        r"""Returns the same attribution with the pieces of each word taken together.
+
+        A word goes on as long as letters and digits do. Scores of the pieces are added up, over
+        sources and over outputs: the sum of L2 norms, for instance. What the pieces of one output
+        word gave each other is left out.
+
+        Returns:
+            Attribution: with one row and one column a word.
+        """
+        from ecco_captum.grouping import grouped, word_spans
+
+        return grouped(self, word_spans(self.generation.tokens))
+
+    def by_message(self) -> Attribution:
+        r"""Returns the same attribution with each message of a chat taken together.
+
+        Returns:
+            Attribution: with one column a message of the prompt; outputs stay by themselves.
+
+        Raises:
+            ValueError: if the prompt was no chat whose messages can be told apart.
+        """
+        from ecco_captum.grouping import grouped, message_spans
+
+        return grouped(self, message_spans(self.generation))
+
+    def by_span(self, spans: Sequence[tuple[int, int]]) -> Attribution:
+        r"""Returns the same attribution with the tokens of each span taken together.
+
+        Args:
+            spans (Sequence): (start, end) positions, end excluded, that neither overlap nor cross
+                from the prompt into the outputs. Tokens outside of all spans stay by themselves.
+
+        Returns:
+            Attribution: with one row and one column a group, scores added up; this one is left as
+            it is.
+
+        Raises:
+            ValueError: if spans overlap, cross, are empty, or leave the text.
+        """
+        from ecco_captum.grouping import grouped
+
+        return grouped(self, spans)
+
+    def to_captum(self) -> LLMAttributionResult:
+        r"""Returns the result as Captum's ``LLMAttributionResult``, with its own plots.
+
+        Its input tokens are the prompt's and those of the outputs before the last explained one.
+        """
+        from ecco_captum.captum_results import llm_attribution_result
+
+        return llm_attribution_result(self)
+
+    def to_visualization_records(self) -> list[VisualizationDataRecord]:
+        r"""Returns one ``VisualizationDataRecord`` an output, for Captum's ``visualize_text``."""
+        from ecco_captum.captum_results import visualization_records
+
+        return visualization_records(self)
+
+    @property
+    def explained(self) -> str:
+        """What was explained, in words."""
+        score = "log-probability" if self.score == "logprob" else self.score
+        names = " or ".join(f"“{name}”" for name in self.versus)
+        return f"{score} against {names}" if names else score
+
+    @property
+    def score_unit(self) -> str:
+        """The unit of what was explained."""
+        return _UNITS[self.score]
+
+    @property
+    def subtitle(self) -> str:
+        """What a view of this record draws: the model, the method, the score, the aggregation."""
+        how = aggregate_phrase(self.aggregate)
+        parts = [self.generation.model, self.label or self.method, self.explained]
+        return " · ".join([*parts, how] if how else parts)
+
+    @property
+    def unit(self) -> str:
+        """What a score is, and its unit."""
+        how = aggregate_phrase(self.aggregate)
+        what = f"{how} of {self.label or self.method}" if how else self.label or self.method
+        return f"{what}, in {self.score_unit}, unnormalised"
+
+    @property
+    def note(self) -> str:
+        """What the picture does not claim."""
+        return (
+            "A share says how strongly the method ties an output's score to a token; it does not "
+            "say that the token caused the output. Remove that token to test it: faithfulness()."
+        )
+
+    def _title(self) -> str:
+        return "Where did each token come from?"
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        faithfulness: Faithfulness | None = None,
+    ) -> str:
+        r"""Returns the record as one self-contained page: no network, light and dark.
+
+        Args:
+            path (str or PathLike, optional): where to write the page as well. An existing file is
+                replaced in one step, so an interrupted write leaves the old one.
+            faithfulness (Faithfulness, optional): the test of this attribution, which is then shown
+                under it.
+
+        Returns:
+            str: the page.
+        """
+        below = "" if faithfulness is None else faithfulness.strip()
+        return self._page(self._html(below), path)
+
+    def _html(self, below: str = "") -> str:
+        from ecco_captum.saliency_html import saliency_view
+
+        return saliency_view(
+            self.tokens,
+            self.scores,
+            outputs=np.asarray(self.outputs).tolist(),
+            task=self.generation.task,
+            places=self.generation.places if self.spans is None else None,
+            title=self._title(),
+            subtitle=self.subtitle,
+            unit=self.unit,
+            note=self.note,
+            below=below,
+        )
+
+    def __repr__(self) -> str:
+        rows, positions = self.scores.shape
+        return f"Attribution({self.method}, {rows} outputs × {positions} positions)"

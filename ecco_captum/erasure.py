@@ -1,0 +1,240 @@
+r"""Does removing the salient tokens move the score? A test of what saliency claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ecco_captum.attribution_record import Attribution
+from ecco_captum.faithfulness_record import Faithfulness, summary
+from ecco_captum.models import LanguageModel
+from ecco_captum.modes import quiet
+from ecco_captum.passages import Passage, passages, whole_passage
+from ecco_captum.randomisation import is_repeatable, shuffled_correlation
+from ecco_captum.removal import WAYS, Removal, removal_name
+from ecco_captum.scores import Scoring, as_score
+from ecco_captum.scoring import embedded
+from ecco_captum.tasks import task_of
+
+__all__ = ["faithfulness"]
+
+CONDITIONS = ("attribution", "random", "last k", "first k")
+
+
+def faithfulness(
+    lm: LanguageModel,
+    attribution: Attribution,
+    *,
+    fractions: Sequence[float] = (0.1, 0.2, 0.5),
+    removal: Any = None,
+    together: int = 100,
+    exclude_ends: bool = True,
+    soft: bool = False,
+    randomisation: bool | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Faithfulness:
+    r"""Removes the most salient sources, and measures how far the explained score falls.
+
+    For each fraction, the top k sources by attribution are removed (comprehensiveness: the drop of
+    the score; more is better) or all others are (sufficiency: the drop that is left; less is
+    better; DeYoung et al. 2020, ERASER, section 4). Their means over the fractions are the areas
+    over the perturbation curves (AOPC). The same is done with random sources, and with the last
+    and the first k, since position alone can be a strong explanation. Soft variants (Zhao &
+    Aletras 2023) keep each number of an embedding with a probability that follows the attribution
+    instead of removing whole tokens. Signed attributions are ranked by value, so that what spoke
+    for the score goes first.
+
+    Beside it, the model-randomisation check (Adebayo et al. 2018): the same method on a copy of the
+    model whose weights were shuffled must give another ranking.
+
+    Args:
+        lm (LanguageModel): the model that was explained.
+        attribution (Attribution): of single tokens, from :func:`saliency`.
+        fractions (Sequence of float, optional): the parts of the sources that are removed.
+        removal (str, int or Tensor, optional): ``"delete"``, ``"neighbour"`` (the embedding of the
+            nearest token left), or what stands in place of a removed token: ``"mask"``, ``"mean"``,
+            ``"zero"``, ``"pad"``, a token id, or embeddings. Default: the tokenizer's mask token,
+            else the mean embedding.
+        together (int, optional): how many consecutive outputs are tested by one removal, that of
+            the sources before the first of them, ranked by their mean share. With 1 each output is
+            tested by its own sources, earlier outputs among them, at a cost of as many times more
+            texts.
+        exclude_ends (bool, optional): whether the first and the last source are never removed. They
+            matter to any output, whatever they say, and would hide the rest.
+        soft (bool, optional): whether to measure the soft variants as well; they need a removal
+            that stands in place of a token.
+        randomisation (bool, optional): whether to make the check, on four outputs; it needs the
+            memory of a second model. Default: for all but methods that draw or perturb, and Captum
+            objects, whose runs are long or cannot be repeated.
+        resamples (int, optional): of the bootstrap over outputs.
+        seed (int, optional): for random sources, soft removal, shuffling and the bootstrap.
+        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
+            notebooks.
+
+    Returns:
+        Faithfulness: drops of each output, under each condition, for each fraction.
+
+    Raises:
+        TypeError: if ``attribution`` is no Attribution.
+        ValueError: if tokens were grouped, an argument has no such value, or there are too few
+            sources to remove any.
+
+    Examples::
+
+        >>> print(faithfulness(lm, saliency(lm, generation)))
+    """
+    _check(lm, attribution, fractions, together, resamples)
+    way = removal_name(lm, removal)
+    if soft and isinstance(way, str) and way in WAYS:
+        raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
+    generation = attribution.generation
+    rng = np.random.default_rng(seed)
+    explained = Scoring(as_score(attribution.score), attribution.foils, attribution.versus)
+    outputs = np.asarray(attribution.outputs).tolist()
+    hidden = None if progress is None else not progress
+    bar = tqdm(total=len(outputs), unit="token", desc="Testing", leave=False, disable=hidden)
+    texts = 0
+    parts = []
+    with torch.inference_mode(False), quiet(lm.model), bar:
+        task = task_of(lm)
+        whole = whole_passage(lm, generation, outputs)
+        embeddings = embedded(lm, whole)
+        for passage in passages(lm, task, whole, most=together):
+            sources = _sources(attribution, passage, exclude_ends)
+            if len(sources):
+                remover = Removal(lm, passage, explained, embeddings[:, : passage.positions], way)
+                weights = attribution.shares[list(passage.rows)].mean(axis=0)[sources]
+                drops = _drops(remover, passage, sources, weights, fractions, rng)
+                if soft:
+                    drops |= _soft_drops(remover, passage, sources, weights, rng)
+                parts.append((list(passage.rows), drops))
+                texts += remover.texts
+            bar.update(len(passage.rows))
+    if not parts:
+        raise ValueError(
+            "attribution: before no output are there sources enough to remove any; use a longer "
+            "prompt, or exclude_ends=False"
+        )
+    correlation = None
+    if is_repeatable(attribution) if randomisation is None else randomisation:
+        correlation = shuffled_correlation(lm, attribution, seed)
+    rows = np.array([row for at, _ in parts for row in at])
+    order = np.argsort(rows)
+    stacked = {
+        name: np.concatenate([drops[name] for _, drops in parts], axis=-1)[..., order]
+        for name in parts[0][1]
+    }
+    comprehensiveness, sufficiency = stacked["comprehensiveness"], stacked["sufficiency"]
+    return Faithfulness(
+        attribution=attribution,
+        conditions=CONDITIONS,
+        fractions=np.array(fractions, dtype=np.float64),
+        comprehensiveness=comprehensiveness,
+        sufficiency=sufficiency,
+        soft_comprehensiveness=stacked.get("soft_comprehensiveness"),
+        soft_sufficiency=stacked.get("soft_sufficiency"),
+        comprehensiveness_summary=summary(comprehensiveness, resamples, rng),
+        sufficiency_summary=summary(sufficiency, resamples, rng),
+        outputs=np.asarray(attribution.outputs)[rows[order]],
+        margins=_margins(comprehensiveness, resamples, rng),
+        rank_correlation=correlation,
+        removal=way if isinstance(way, str) else "given",
+        together=together,
+        texts=texts,
+        settings={"exclude_ends": exclude_ends, "resamples": resamples, "seed": seed},
+    )
+
+
+def _sources(attribution: Attribution, passage: Passage, exclude_ends: bool) -> np.ndarray:
+    """Positions that may be removed: those that all outputs of the run could depend on."""
+    generation = attribution.generation
+    sources = np.arange(attribution.known[list(passage.rows)].min())
+    if generation.places is not None:  # a mask that is filled is where the score is read
+        sources = np.setdiff1d(sources, generation.places)
+    return sources[1:-1] if exclude_ends else sources
+
+
+def _drops(
+    remover: Removal,
+    passage: Passage,
+    sources: np.ndarray,
+    weights: np.ndarray,
+    fractions: Sequence[float],
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Drops of a run's targets: (conditions, fractions, targets), soft ones (2, targets)."""
+    orders = (
+        sources[np.argsort(-weights, kind="stable")],
+        rng.permutation(sources),
+        sources[::-1],
+        sources,
+    )
+    present = [torch.ones(passage.positions)]
+    for order in orders:
+        for fraction in fractions:
+            top = order[: max(1, round(fraction * len(order)))]
+            rest = np.setdiff1d(sources, top)
+            for removed in (top, rest):
+                mask = torch.ones(passage.positions)
+                mask[torch.from_numpy(removed.copy())] = 0
+                present.append(mask)
+    scores = remover.scores(torch.stack(present)).double().numpy()
+    drops = (scores[:1] - scores[1:]).reshape(len(orders), len(fractions), 2, -1)
+    return {"comprehensiveness": drops[:, :, 0], "sufficiency": drops[:, :, 1]}
+
+
+def _soft_drops(
+    remover: Removal,
+    passage: Passage,
+    sources: np.ndarray,
+    weights: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Soft drops of a run's targets, (2, targets): by the attribution, and in random order."""
+    importance = np.abs(weights) / max(np.abs(weights).max(), np.finfo(np.float64).tiny)
+    keep = torch.ones(5, passage.positions)  # the first keeps all
+    at = torch.from_numpy(sources.copy())
+    for row, values in enumerate((importance, rng.permutation(importance)), start=1):
+        keep[row, at] = torch.from_numpy(1 - values).float()
+        keep[2 + row, at] = torch.from_numpy(values).float()
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    scores = remover.soft_scores(keep, generator).double().numpy()
+    drops = scores[:1] - scores[1:]
+    return {"soft_comprehensiveness": drops[:2], "soft_sufficiency": drops[2:]}
+
+
+def _margins(drops: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(baselines, 3): by how much the attribution's AOPC beats each baseline's."""
+    areas = drops.mean(axis=1)
+    return summary((areas[:1] - areas[1:])[:, None], resamples, rng)[:, 0]
+
+
+def _check(
+    lm: LanguageModel,
+    attribution: Attribution,
+    fractions: Sequence[float],
+    together: int,
+    resamples: int,
+) -> None:
+    if not isinstance(attribution, Attribution):
+        raise TypeError(
+            f"attribution: got a {type(attribution).__name__}, accepts what saliency() returns"
+        )
+    if attribution.spans is not None:
+        raise ValueError("attribution: its tokens are grouped, accepts one of single tokens")
+    if task_of(lm) != attribution.generation.task:
+        raise ValueError(
+            f"lm: {lm.name!r} is of another kind than {attribution.generation.model!r}, which was "
+            "explained"
+        )
+    if not len(fractions) or not all(0 < fraction < 1 for fraction in fractions):
+        raise ValueError(f"fractions: got {fractions!r}, accepts numbers between 0 and 1")
+    for name, value in (("together", together), ("resamples", resamples)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: got {value!r}, accepts a whole number from 1")
