@@ -70,8 +70,14 @@ def measure(
         with warnings.catch_warnings():
             # That a delta is large is no reason to leave a method out of the table.
             warnings.simplefilter("ignore", UserWarning)
-            attribution = ec.saliency(lm, generation, progress=False, **options)
-            tested = ec.faithfulness(lm, attribution, seed=seed, randomisation=None, progress=False)
+            attribution = ec.saliency(lm, generation, score="logprob", progress=False, **options)
+            tested = ec.faithfulness(
+                lm,
+                attribution,
+                seed=seed,
+                randomisation=None if seed < RANDOMISED else False,
+                progress=False,
+            )
         comprehensiveness.append(tested.comprehensiveness.mean(axis=1)[:, 0])
         sufficiency.append(tested.sufficiency.mean(axis=1)[:, 0])
         correlations.append(tested.rank_correlation)
