@@ -1,10 +1,11 @@
 r"""Which attribution methods find the tokens that matter? A table over real sentences.
 
 Each text is the beginning of a sentence of the Universal Dependencies treebank English EWT (dev),
-and the output the token that the model writes next, whose log-probability is explained. Each method's top sources are removed, or all
-others are (``ecco_captum.faithfulness`` at its defaults, first and last source spared), and the
-drops' AOPC is averaged over texts, with bootstrap 95% intervals over texts. Random sources and
-positions are tested on the same texts. Nothing is chosen afterwards: every text, every method.
+and the output the token that the model writes next, whose log-probability is explained. Each
+method's top sources are removed, or all others are (``ecco_captum.faithfulness`` at its defaults,
+first and last source spared), and the drops' AOPC is averaged over texts, with bootstrap 95%
+intervals over texts. Random sources and positions are tested on the same texts. Nothing is chosen
+afterwards: every text, every method.
 
     python benchmarks/faithfulness.py --data path/to/ud_english_ewt
 """

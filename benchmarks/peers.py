@@ -140,15 +140,15 @@ def naive_rows(lm: Any, case: Case, definition: Definition) -> list[np.ndarray]:
     import torch
 
     rows = []
-    for ids, target in _prefixes(case):
+    for ids, target in prefixes(case):
         embeddings, score = _prefix_score(lm, ids, target, definition.score)
         (gradient,) = torch.autograd.grad(score, embeddings)
-        row = _reduced((gradient * embeddings).detach()[0], definition.reduction)
+        row = reduced((gradient * embeddings).detach()[0], definition.reduction)
         rows.append(row if definition.earlier_outputs else row[: len(case.prompt_ids)])
     return rows
 
 
-def _prefixes(case: Case) -> Iterator[tuple[list[int], int]]:
+def prefixes(case: Case) -> Iterator[tuple[list[int], int]]:
     """Each target and the ids before it."""
     for t, target in enumerate(case.output_ids):
         yield case.prompt_ids + case.output_ids[:t], target
@@ -165,7 +165,7 @@ def _prefix_score(lm: Any, ids: list[int], target: int, kind: str) -> tuple[Any,
     return embeddings, (logits if kind == "logit" else logits.log_softmax(dim=-1))[target]
 
 
-def _reduced(product: Any, reduction: str) -> np.ndarray:
+def reduced(product: Any, reduction: str) -> np.ndarray:
     if reduction == "sum":
         return product.sum(dim=-1).numpy()
     if reduction == "L2":
@@ -208,11 +208,11 @@ def _floor(lm: Any) -> Run:
         with meter.running(), torch.no_grad():
             lm.model(input_ids=text, use_cache=False, logits_to_keep=len(case.output_ids))
         rows = []
-        for ids, target in _prefixes(case):
+        for ids, target in prefixes(case):
             embeddings, score = _prefix_score(lm, ids, target, "logit")
             with meter.running():
                 (gradient,) = torch.autograd.grad(score, embeddings)
-            rows.append(_reduced((gradient * embeddings).detach()[0], "L2"))
+            rows.append(reduced((gradient * embeddings).detach()[0], "L2"))
         return Scores(rows, case.lengths)
 
     return run

@@ -20,8 +20,9 @@ import os
 import statistics
 from collections.abc import Sequence
 
-from peers import CONTESTANTS
-from workers import MODEL, PROMPT_TOKENS, Worker, note
+from ig_peers import IG_CONTESTANTS
+from peers import CONTESTANTS as GRADIENT_CONTESTANTS
+from workers import CONTESTANTS, MODEL, PROMPT_TOKENS, Worker, note
 
 
 def table(header: Sequence[str], rows: list[list[str]]) -> None:
@@ -45,7 +46,8 @@ def time_all(names: Sequence[str], outputs: int, rounds: int, threads: int) -> N
             workers[name].run()
     for worker in workers.values():
         worker.stop()
-    ours, floor = workers.get("ecco-captum"), workers.get("floor")
+    ours = workers.get("ecco-captum") or workers.get("ig-ecco-captum")
+    floor = workers.get("floor")
     rows = []
     for name, worker in workers.items():
         row = [CONTESTANTS[name].title, worker.trouble]
@@ -126,6 +128,12 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     names = ", ".join(CONTESTANTS)
+    add(
+        "--method",
+        choices=("input_x_gradient", "integrated_gradients"),
+        default="input_x_gradient",
+        help="what everybody computes (input_x_gradient)",
+    )
     add("--outputs", type=count, nargs="+", metavar="N", help="outputs to explain (32 96)")
     add("--rounds", type=count, default=5, metavar="N", help="runs of each contestant (5)")
     add("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"some of {names}")
@@ -154,7 +162,8 @@ def main() -> None:
     """Prints the tables that the command line asks for."""
     chosen = arguments()
     print(f"{MODEL} on the CPU, threads: {chosen.threads}; {versions()}")
-    names = chosen.only or list(CONTESTANTS)
+    integrated = chosen.method == "integrated_gradients"
+    names = chosen.only or list(IG_CONTESTANTS if integrated else GRADIENT_CONTESTANTS)
     if chosen.check:
         for outputs in chosen.outputs or [32]:
             check_all(names, outputs, chosen.threads)
@@ -162,7 +171,7 @@ def main() -> None:
         sizes = chosen.outputs or [32, 96, 192, 384]
         measure_memory(chosen.only or ["ecco-captum"], sizes, chosen.threads)
     if not chosen.check and not chosen.memory:
-        for outputs in chosen.outputs or [32, 96]:
+        for outputs in chosen.outputs or ([32] if integrated else [32, 96]):
             time_all(names, outputs, chosen.rounds, chosen.threads)
 
 

@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from peers import CONTESTANTS, Case, Definition, Meter, forget_peak, naive_rows, peak_memory
+from ig_peers import IG_CONTESTANTS
+from peers import CONTESTANTS as GRADIENT_CONTESTANTS
+from peers import Case, Definition, Meter, forget_peak, naive_rows, peak_memory
+
+CONTESTANTS = {**GRADIENT_CONTESTANTS, **IG_CONTESTANTS}
 
 MODEL = "smollm2-135m"
 PROMPT_TOKENS = 49
