@@ -117,7 +117,7 @@ class LanguageModel:
 
         Examples::
 
-            >>> ids = torch.tensor([generation.prompt_ids])
+            >>> ids = torch.tensor(generation.prompt_ids[None])
             >>> explainer = captum.attr.IntegratedGradients(lm.forward_from_embeddings)
             >>> explainer.attribute(lm.embeddings(ids), target=int(generation.output_ids[0]))
         """
