@@ -77,8 +77,7 @@ class Faithfulness(Record):
         """What was found, in one sentence."""
         name, unit = self.attribution.label or self.attribution.method, self.attribution.score_unit
         clauses = [
-            f"{_verdict(margin)} {against}"
-            + f" by {abs(margin[0]):.2g} ± {(margin[2] - margin[1]) / 2:.1g} {unit}"
+            _verdict(margin, against, unit)
             for against, margin in zip(self._baselines, self.margins, strict=True)
         ]
         sentence = f"{name} {clauses[0]}"
@@ -94,7 +93,7 @@ class Faithfulness(Record):
 
     @property
     def _baselines(self) -> list[str]:
-        names = {"random": "random sources", "last k": "the last", "first k": "the first"}
+        names = {"random": "random sources", "last k": "the last k", "first k": "the first k"}
         return [names.get(name, name) for name in self.conditions[1:]]
 
     def to_pandas(self) -> pd.DataFrame:
@@ -171,11 +170,15 @@ class Faithfulness(Record):
         return f"Faithfulness({self.sentence})"
 
 
-def _verdict(margin: np.ndarray) -> str:
-    _, low, high = margin
+def _verdict(margin: np.ndarray, against: str, unit: str) -> str:
+    """What an interval of differences allows to say."""
+    mean, low, high = margin
+    spread = f"{(high - low) / 2:.1g} {unit}"
     if low > 0:
-        return "beats"
-    return "falls behind" if high < 0 else "cannot be told from"
+        return f"beats {against} by {mean:.2g} ± {spread}"
+    if high < 0:
+        return f"falls behind {against} by {-mean:.2g} ± {spread}"
+    return f"cannot be told from {against} ({mean:+.2g} ± {spread})"
 
 
 def summary(drops: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
