@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from ecco_captum.causality import close_logits
 from ecco_captum.entrance import entering
 from ecco_captum.methods import Case
+from ecco_captum.products import fast_products
 from ecco_captum.scoring import logits_needed, rows_of_logits
 
 # Logits held at once, in numbers, and the most texts that are read together.
@@ -60,8 +61,9 @@ class Presence:
         Returns:
             Tensor: (texts, targets), float32 on the CPU.
         """
-        parts = [self._some(part) for part in present.split(self.together)]
-        return torch.cat(parts)
+        # Many forwards: their last bits do not matter, their speed does.
+        with fast_products():
+            return torch.cat([self._some(part) for part in present.split(self.together)])
 
     @torch.no_grad()
     def _some(self, present: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "attention": (3, {"replay", "rules"}),
     # Attribution methods.
     "methods": (3, {"models", "passages", "scores", "scoring"}),
-    "presence": (3, {"causality", "entrance", "methods", "scoring"}),
+    "presence": (3, {"causality", "entrance", "methods", "products", "scoring"}),
     "gradient_methods": (
         3,
         {"gradients", "methods", "modes", "relevance", "replay", "rescale"},
