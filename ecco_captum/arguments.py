@@ -71,6 +71,8 @@ def chosen_outputs(outputs: Any, count: int) -> list[int]:
         if isinstance(outputs, slice):
             chosen = list(every[outputs])
         else:
+            if np.asarray(outputs).dtype == bool:
+                raise TypeError
             single = isinstance(outputs, int | np.integer) and not isinstance(outputs, bool)
             chosen = [every[int(t)] for t in ([outputs] if single else outputs)]
     except (IndexError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ecco_captum.aggregation import Aggregate, aggregate_name, aggregated, check_aggregate
 from ecco_captum.arguments import check_text, check_whole, chosen_outputs, plain
+from ecco_captum.attention_methods import ATTENTION_METHODS
 from ecco_captum.attribution_record import Attribution
 from ecco_captum.baselines import baseline_embeddings
 from ecco_captum.catalogue import find_method
@@ -102,7 +103,7 @@ def saliency(
             notebooks.
         **options (Any): the method's own: ``n_steps`` (integrated gradients), ``n_samples``,
             ``noise`` (relative to the embeddings' standard deviation), ``window`` (occlusion),
-            ``alpha`` (LIME); for a Captum class or object, what its ``attribute`` accepts.
+            ``alpha`` (LIME); for a Captum object, what its ``attribute`` accepts.
 
     Returns:
         Attribution: scores of shape (explained outputs, prompt + outputs).
@@ -133,6 +134,8 @@ def saliency(
         raise ValueError(f"keep_first: {chosen.name} has no baseline, accepts None")
     if checkpointing and chosen.name in ("attn_lrp", "deep_lift", "deep_lift_shap"):
         raise ValueError(f"checkpointing: {chosen.name} changes the backward pass, accepts False")
+    if chosen in ATTENTION_METHODS and (score != "logit" or versus is not None):
+        raise ValueError(f"score: {chosen.name} depends on no score, accepts the defaults")
     settings = chosen.read_options(options)
     explained = scoring(lm, score, versus)
     rows = chosen_outputs(outputs, len(generation.output_ids))
@@ -148,6 +151,11 @@ def saliency(
         if chosen.baseline is not None:
             wanted = chosen.baseline if baseline is None else baseline
             absent = baseline_embeddings(lm, whole, inputs, wanted, seed)
+            if len(absent) > 1 and not chosen.several:
+                raise ValueError(
+                    f"baseline: got {len(absent)} texts, {chosen.name} accepts one; gradient_shap "
+                    "and deep_lift_shap average over several"
+                )
             keep_first = (
                 task == "causal" and chosen.keeps_first if keep_first is None else keep_first
             )
@@ -169,7 +177,7 @@ def saliency(
                 _telling(bar, chosen, settings, passage, len(rows)),
             )
             attributions = chosen.attribute(case).detach()
-            found[at, :end] = _by_token(case, attributions, how)
+            found[at, :end] = _by_token(case, attributions, how, rows)
             if chosen.complete:
                 differences[at] = _difference(case)
                 total = attributions.double().flatten(1).sum(dim=1).cpu().numpy()
@@ -196,7 +204,9 @@ def saliency(
     )
 
 
-def _by_token(case: Case, attributions: Tensor, how: Aggregate | None) -> np.ndarray:
+def _by_token(
+    case: Case, attributions: Tensor, how: Aggregate | None, outputs: list[int]
+) -> np.ndarray:
     """(targets, positions): one number a token, 0 where a target cannot depend on it."""
     if how is not None and attributions.ndim == 3:
         attributions = aggregated(attributions, how)
@@ -204,8 +214,8 @@ def _by_token(case: Case, attributions: Tensor, how: Aggregate | None) -> np.nda
     if not torch.isfinite(scores).all():
         row = case.passage.rows[int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])]
         raise ValueError(
-            f"lm: the gradient of output {row} is not finite in {case.lm.name!r}; are its "
-            f"weights? (Their dtype is {case.lm.model.dtype}; float16 overflows early.)"
+            f"lm: the gradient of output {outputs[row]} is not finite in {case.lm.name!r}; are "
+            f"its weights? (Their dtype is {case.lm.model.dtype}; float16 overflows early.)"
         )
     known = torch.arange(scores.shape[1])[None] < case.known[:, None]
     return torch.where(known, scores, 0.0).numpy()

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ecco_captum.comparison import Comparison
     from ecco_captum.faithfulness_record import Faithfulness
 
+# Methods whose numbers are not in the score's unit.
+_WEIGHTS = ("attention", "attention_rollout")
+_GRADIENTS = ("saliency", "smooth_grad", "guided_backprop", "deconvolution")
+
 _UNITS = {"logit": "logits", "logprob": "nats", "prob": "probability", "entropy": "nats"}
 
 
@@ -144,7 +148,7 @@ class Attribution(Record):
         """
         from ecco_captum.grouping import grouped, word_spans
 
-        return grouped(self, word_spans(self.generation.tokens))
+        return grouped(self, word_spans(self.generation.tokens, self.generation.places))
 
     def by_message(self) -> Attribution:
         r"""Returns the same attribution with each message of a chat taken together.
@@ -208,15 +212,20 @@ class Attribution(Record):
     def subtitle(self) -> str:
         """What a view of this record draws: the model, the method, the score, the aggregation."""
         how = aggregate_phrase(self.aggregate)
-        parts = [self.generation.model, self.label or self.method, self.explained]
+        parts = [self.generation.model, self.label or self.method]
+        if self.method not in _WEIGHTS:
+            parts.append(self.explained)
         return " · ".join([*parts, how] if how else parts)
 
     @property
     def unit(self) -> str:
         """What a score is, and its unit."""
+        if self.method in _WEIGHTS:
+            return "attention weight, a mean over heads"
         how = aggregate_phrase(self.aggregate)
+        per = " per unit of the embedding" if self.method in _GRADIENTS else ""
         what = f"{how} of {self.label or self.method}" if how else self.label or self.method
-        return f"{what}, in {self.score_unit}, unnormalised"
+        return f"{what}, in {self.score_unit}{per}, unnormalised"
 
     @property
     def note(self) -> str:

@@ -68,6 +68,7 @@ def _given(embeddings: Tensor, given: Tensor) -> Tensor:
 
 
 def _token(lm: LanguageModel, baseline: Any) -> int:
+    baseline = int(baseline) if isinstance(baseline, np.integer) else baseline
     if isinstance(baseline, int) and not isinstance(baseline, bool):
         if not 0 <= baseline < lm.vocabulary_size:
             raise ValueError(

@@ -49,7 +49,10 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
         versus: Any = None,
     ) -> None:
         check_text(lm, generation)
-        passage = whole_passage(lm, generation, range(len(generation.output_ids)))
+        # Tensors of a caller's inference_mode could not be differentiated later.
+        with torch.inference_mode(False), quiet(lm.model):
+            passage = whole_passage(lm, generation, range(len(generation.output_ids)))
+            self._inputs = embedded(lm, passage)
         scores = target_scores(lm, passage, scoring(lm, score, versus))
 
         def forward(embeddings: Tensor) -> Tensor:
@@ -57,8 +60,6 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
                 return scores(embeddings)
 
         super().__init__(forward)
-        with quiet(lm.model):
-            self._inputs = embedded(lm, passage)
 
     @property
     def inputs(self) -> Tensor:
@@ -96,6 +97,7 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
             return (self._products(given, target),)
         return self._products(inputs, target)
 
+    @torch.inference_mode(False)
     def _products(self, inputs: Tensor, target: Any) -> Tensor:
         leaf = inputs.detach().requires_grad_()
         if target is None:

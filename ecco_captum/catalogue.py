@@ -15,6 +15,7 @@ from ecco_captum.attention_methods import ATTENTION_METHODS
 from ecco_captum.gradient_methods import GRADIENT_METHODS
 from ecco_captum.gradients import target_gradients
 from ecco_captum.methods import Case, Method, RefusedError
+from ecco_captum.modes import drawing
 from ecco_captum.perturbation_methods import PERTURBATION_METHODS
 from ecco_captum.presence import Presence
 
@@ -126,31 +127,47 @@ def find_method(given: Any) -> Method:
     if is_class and stock:
         return METHODS[stock]
     if stock in ("deep_lift", "deep_lift_shap", "guided_backprop", "deconvolution", "lrp"):
+        if not getattr(given, "multiplies_by_inputs", True):
+            raise ValueError(f"method: {kind.__name__} accepts multiply_by_inputs=True only")
         return METHODS[stock]  # bound to a module of their own
     return _method_of(given, kind)
 
 
+# What saliency() itself gives to an object's attribute().
+_OURS = ("inputs", "baselines", "target", "additional_forward_args", "return_convergence_delta")
+
+
 def _method_of(given: Any, kind: Any) -> Method:
     by_token = issubclass(kind, captum.attr.PerturbationAttribution)
+    inner = getattr(given, "attribution_method", given)
+    takes_baseline = by_token or "baselines" in inspect.signature(inner.attribute).parameters
+    like = METHODS.get(_CLASSES.get(kind.__name__, ""))
 
     def attribute(case: Case) -> Tensor:
+        for name in _OURS:
+            if name in case.options:
+                raise TypeError(f"options: {name} is given by saliency(), which has no such option")
         explainer = copy.copy(given) if not isinstance(given, type) else given(None)
-        if by_token:
-            presence = Presence(case)
-            whole = torch.ones(1, case.passage.positions)
-            return _each_target(case, explainer, presence.scores, whole)
-        if _all_at_once(explainer):
-            _explain(explainer, case.forward, together=True)
-            found: Tensor = explainer.attribute(case.inputs, **_arguments(case, explainer))
-            return found
-        return _each_target(case, explainer, case.forward, case.inputs)
+        with drawing(case.seed):
+            if by_token:
+                presence = Presence(case)
+                whole = torch.ones(1, case.passage.positions)
+                return _each_target(case, explainer, presence.scores, whole)
+            if _all_at_once(explainer):
+                _explain(explainer, case.forward, together=True)
+                found: Tensor = explainer.attribute(case.inputs, **_arguments(case, explainer))
+                return found
+            return _each_target(case, explainer, case.forward, case.inputs)
 
     return Method(
         name=kind.__name__,
         label=kind.__name__,
         attribute=attribute,
-        aggregate=None if by_token else "l2",
-        baseline="mean",
+        aggregate=None if by_token else (like.aggregate if like else "l2"),
+        complete=bool(like and like.complete and inner.multiplies_by_inputs),
+        baseline="mean" if takes_baseline else None,
+        keeps_first=bool(like and like.keeps_first),
+        several=not by_token,
         defaults=None,  # its own attribute() says what it accepts
         differentiates=not by_token,
     )
@@ -186,7 +203,8 @@ def _arguments(case: Case, explainer: Any) -> dict[str, Any]:
     """The user's options, with what bounds memory."""
     arguments = dict(case.options)
     if isinstance(explainer, captum.attr.NoiseTunnel):
-        arguments.setdefault("nt_samples_batch_size", 1)
+        # More at once would mix draws and targets where all targets are taken together.
+        arguments["nt_samples_batch_size"] = 1
         explainer = explainer.attribution_method
     accepted = inspect.signature(explainer.attribute).parameters
     if "internal_batch_size" in accepted:

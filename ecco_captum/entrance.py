@@ -46,7 +46,7 @@ class Entrance:
         def replace(current: Tensor) -> Tensor:
             before, _, after = current.detach().permute(self.site.axes).tensor_split(ends, dim=1)
             # A new tensor also where nothing is added: some models write into it in place.
-            whole = torch.cat([before, embeddings.to(current.device), after], dim=1)
+            whole = torch.cat([before, embeddings.to(current), after], dim=1)
             return whole.permute(*torch.tensor(self.site.axes).argsort().tolist())
 
         return replace

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ecco_captum.arguments import check_text, check_whole
 from ecco_captum.attribution_record import Attribution
 from ecco_captum.faithfulness_record import Faithfulness, summary
 from ecco_captum.models import LanguageModel
@@ -89,7 +90,7 @@ def faithfulness(
 
         >>> print(faithfulness(lm, saliency(lm, generation)))
     """
-    _check(lm, attribution, fractions, together, resamples)
+    _check(lm, attribution, fractions, together, resamples, seed)
     way = removal_name(lm, removal)
     if soft and isinstance(way, str) and way in WAYS:
         raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
@@ -144,7 +145,7 @@ def faithfulness(
         outputs=np.asarray(attribution.outputs)[rows[order]],
         margins=_margins(comprehensiveness, resamples, rng),
         rank_correlation=correlation,
-        removal=way if isinstance(way, str) else "given",
+        removal=_removal_label(way),
         together=together,
         texts=texts,
         settings={"exclude_ends": exclude_ends, "resamples": resamples, "seed": seed},
@@ -215,12 +216,19 @@ def _margins(drops: np.ndarray, resamples: int, rng: np.random.Generator) -> np.
     return summary((areas[:1] - areas[1:])[:, None], resamples, rng)[:, 0]
 
 
+def _removal_label(way: Any) -> str:
+    if isinstance(way, int | np.integer):
+        return f"token {way}"
+    return way if isinstance(way, str) else "given"
+
+
 def _check(
     lm: LanguageModel,
     attribution: Attribution,
     fractions: Sequence[float],
     together: int,
     resamples: int,
+    seed: int,
 ) -> None:
     if not isinstance(attribution, Attribution):
         raise TypeError(
@@ -228,13 +236,10 @@ def _check(
         )
     if attribution.spans is not None:
         raise ValueError("attribution: its tokens are grouped, accepts one of single tokens")
-    if task_of(lm) != attribution.generation.task:
-        raise ValueError(
-            f"lm: {lm.name!r} is of another kind than {attribution.generation.model!r}, which was "
-            "explained"
-        )
-    if not len(fractions) or not all(0 < fraction < 1 for fraction in fractions):
+    check_text(lm, attribution.generation)
+    several = isinstance(fractions, Sequence | np.ndarray) and len(fractions) > 0
+    if not several or not all(0 < fraction < 1 for fraction in fractions):
         raise ValueError(f"fractions: got {fractions!r}, accepts numbers between 0 and 1")
-    for name, value in (("together", together), ("resamples", resamples)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: got {value!r}, accepts a whole number from 1")
+    check_whole("together", together)
+    check_whole("resamples", resamples)
+    check_whole("seed", seed, least=0)

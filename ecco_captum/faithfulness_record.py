@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _CHANGED = 0.5
 
 
+# With fewer outputs a bootstrap over them says nothing.
+_FEW = 5
+
+
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Record):
     r"""What became of the explained scores when sources were removed.
@@ -77,12 +81,14 @@ class Faithfulness(Record):
         """What was found, in one sentence."""
         name, unit = self.attribution.label or self.attribution.method, self.attribution.score_unit
         clauses = [
-            _verdict(margin, against, unit)
+            _verdict(margin, against, unit, len(self.outputs))
             for against, margin in zip(self._baselines, self.margins, strict=True)
         ]
         sentence = f"{name} {clauses[0]}"
         if len(clauses) > 1:
             sentence += ", " + ", ".join(clauses[1:])
+        if len(self.outputs) < _FEW:
+            sentence += f" (outputs: {len(self.outputs)}, too few to tell that from chance)"
         if self.rank_correlation is None:
             return sentence + "."
         changes = "changes" if abs(self.rank_correlation) < _CHANGED else "hardly changes"
@@ -160,8 +166,17 @@ class Faithfulness(Record):
     def _html(self) -> str:
         from ecco_captum.faithfulness_html import faithfulness_view
 
-        words = {"subtitle": self.subtitle, "sentence": self.sentence, "note": self.note}
-        return faithfulness_view(*self._tables, title=self._title(), **words)
+        labels, fractions, comprehensiveness, sufficiency = self._tables
+        return faithfulness_view(
+            labels,
+            fractions,
+            comprehensiveness,
+            sufficiency,
+            title=self._title(),
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+            note=self.note,
+        )
 
     def __str__(self) -> str:
         return self.sentence
@@ -170,9 +185,12 @@ class Faithfulness(Record):
         return f"Faithfulness({self.sentence})"
 
 
-def _verdict(margin: np.ndarray, against: str, unit: str) -> str:
+def _verdict(margin: np.ndarray, against: str, unit: str, outputs: int) -> str:
     """What an interval of differences allows to say."""
     mean, low, high = margin
+    if outputs < _FEW:  # too few for a bootstrap to say anything
+        how = "further" if mean > 0 else "less far"
+        return f"moves the score {abs(mean):.2g} {unit} {how} than {against}"
     spread = f"{(high - low) / 2:.1g} {unit}"
     if low > 0:
         return f"beats {against} by {mean:.2g} ± {spread}"

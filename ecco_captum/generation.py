@@ -70,7 +70,9 @@ class Generation(Record):
     @property
     def text(self) -> str:
         """The outputs as text."""
-        return "".join(self.tokens.texts[len(self.prompt_ids) :])
+        texts = self.tokens.texts[len(self.prompt_ids) :]
+        # Words at masks are no running text.
+        return ("" if self.places is None else ", ").join(texts)
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row an output token: output, token, id, logit, logprob, rank."""

@@ -40,7 +40,7 @@ def _integrated_gradients(case: Case) -> Tensor:
     found: Tensor = method.attribute(
         case.inputs,
         baselines=case.baseline,
-        n_steps=_count(case, "n_steps"),
+        n_steps=case.count("n_steps"),
         internal_batch_size=1,
     )
     return found
@@ -50,7 +50,7 @@ def _gradient_shap(case: Case) -> Tensor:
     method = _all_targets(captum.attr.GradientShap(case.forward))
     stdevs = case.options["noise"] * float(case.inputs.detach().float().std())
     total: Tensor | float = 0.0
-    samples = _count(case, "n_samples")
+    samples = case.count("n_samples")
     with drawing(case.seed):
         for _ in range(samples):
             total = total + method.attribute(
@@ -65,7 +65,7 @@ def _smooth_grad(case: Case) -> Tensor:
         found: Tensor = tunnel.attribute(
             case.inputs,
             nt_type="smoothgrad",
-            nt_samples=_count(case, "n_samples"),
+            nt_samples=case.count("n_samples"),
             nt_samples_batch_size=1,
             stdevs=case.options["noise"] * float(case.inputs.detach().float().std()),
             abs=False,
@@ -174,13 +174,6 @@ def _all_targets(method: Any) -> Any:
     return method
 
 
-def _count(case: Case, name: str) -> int:
-    value = case.options[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: got {value!r}, accepts a whole number from 1")
-    return value
-
-
 def _steps(options: Mapping[str, Any], positions: int) -> int:
     return int(options["n_steps"])
 
@@ -210,6 +203,7 @@ GRADIENT_METHODS = (
         _samples,
         aggregate="sum",
         baseline="tokens",
+        several=True,
         keeps_first=True,
         defaults={"n_samples": 20, "noise": 0.0},
     ),
@@ -238,6 +232,7 @@ GRADIENT_METHODS = (
         aggregate="sum",
         complete=True,
         baseline="tokens",
+        several=True,
         keeps_first=True,
     ),
     Method("guided_backprop", "guided backpropagation", _guided_backprop),

@@ -61,19 +61,24 @@ def grouped_tokens(tokens: Tokens, spans: np.ndarray) -> Tokens:
     return Tokens(tokens.ids[spans[:, 0]], texts, prompts)
 
 
-def word_spans(tokens: Tokens) -> list[tuple[int, int]]:
+def word_spans(tokens: Tokens, places: np.ndarray | None = None) -> list[tuple[int, int]]:
     r"""Returns the spans of words: a piece belongs to the word before it where letters meet.
 
     Args:
         tokens (Tokens): prompt and outputs.
+        places (array, optional): which of the prompt's tokens each output stands for, if it fills
+            masks; only those of neighbours can be pieces of one word.
 
     Returns:
         list of tuple: (start, end) of each word; a word does not cross into the outputs.
     """
+    edges = {0, tokens.prompt_length}
+    if places is not None:
+        edges |= {tokens.prompt_length + 1 + int(i) for i in np.flatnonzero(np.diff(places) != 1)}
     starts = [
         i
         for i, text in enumerate(tokens.texts)
-        if i in (0, tokens.prompt_length) or not _goes_on(tokens.texts[:i], text)
+        if i in edges or not _goes_on(tokens.texts[:i], text)
     ]
     return list(zip(starts, [*starts[1:], len(tokens)], strict=True))
 

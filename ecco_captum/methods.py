@@ -49,6 +49,13 @@ class Case:
         self.progress(len(embeddings))
         return scores
 
+    def count(self, name: str) -> int:
+        """An option that is a whole number from 1."""
+        value = self.options[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: got {value!r}, accepts a whole number from 1")
+        return value
+
     @property
     def known(self) -> Tensor:
         """(targets,), how many of the positions each target's score may depend on."""
@@ -74,6 +81,7 @@ class Method:
         complete (bool): whether a target's attributions add up to the difference between its score
             and its score on the baseline.
         baseline (Any): the baseline unless the user says otherwise; None where there is none.
+        several (bool): whether the baseline may be several texts, over which it averages.
         keeps_first (bool): whether the first token stays itself in the baseline, unless the user
             says otherwise.
         defaults (Mapping, optional): the options it accepts, with their defaults; None for any.
@@ -87,6 +95,7 @@ class Method:
     aggregate: Literal["l2", "sum"] | None = "l2"
     complete: bool = False
     baseline: Any = None
+    several: bool = False
     keeps_first: bool = False
     defaults: Mapping[str, Any] | None = field(default_factory=dict)
     differentiates: bool = True

@@ -47,7 +47,7 @@ def drawing(seed: int) -> Iterator[None]:
         seed (int): from 0.
     """
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)

@@ -30,10 +30,7 @@ def _feature_ablation(case: Case) -> Tensor:
 
 def _occlusion(case: Case) -> Tensor:
     presence = Presence(case)
-    window = case.options["window"]
-    positions = case.passage.positions
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise ValueError(f"window: got {window!r}, accepts a number of tokens from 1")
+    window, positions = case.count("window"), case.passage.positions
     occlusion = captum.attr.Occlusion(presence.scores)
     found: Tensor = occlusion.attribute(
         _all(case),
@@ -49,7 +46,7 @@ def _shapley_value_sampling(case: Case) -> Tensor:
     with drawing(case.seed):
         found: Tensor = sampling.attribute(
             _all(case),
-            n_samples=case.options["n_samples"],
+            n_samples=case.count("n_samples"),
             perturbations_per_eval=presence.together,
         )
     return found[0]
@@ -78,7 +75,9 @@ def _surrogates(case: Case, kind: Any, regression: Any) -> Tensor:
 
     method = kind(rows)
     method.interpretable_model = _Surrogates(regression, scores, case.known.tolist())
-    samples = case.options["n_samples"] or _enough_samples(case.passage.positions)
+    samples = _enough_samples(case.passage.positions)
+    if case.options["n_samples"] is not None:
+        samples = case.count("n_samples")
     with drawing(case.seed):
         found: Tensor = method.attribute(
             _all(case),

@@ -34,7 +34,7 @@ def is_repeatable(attribution: Attribution) -> bool:
     )
 
 
-def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int) -> float:
+def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int) -> float | None:
     r"""Returns the mean rank correlation with the same method on a model of shuffled weights.
 
     Every weight of a copy of the model is moved within its tensor (Adebayo et al. 2018, with
@@ -46,9 +46,11 @@ def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int)
         seed (int): for the shuffling, and for which four outputs are compared.
 
     Returns:
-        float: the mean of Spearman's correlations of the magnitudes.
+        float or None: the mean of Spearman's correlations of the magnitudes; None where there are
+        too few positions for any.
     """
-    model = copy.deepcopy(lm.model)
+    with torch.inference_mode(False):
+        model = copy.deepcopy(lm.model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -78,4 +80,6 @@ def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int)
         progress=False,
         **attribution.settings,
     )
-    return float(np.nanmean(compared(some, again).rank_correlation))
+    correlations = compared(some, again).rank_correlation
+    defined = correlations[~np.isnan(correlations)]
+    return float(defined.mean()) if len(defined) else None

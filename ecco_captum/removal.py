@@ -19,6 +19,11 @@ from ecco_captum.scoring import target_scores
 
 WAYS = ("delete", "neighbour")
 
+_NOTHING = (
+    "removal: nothing of the text would be left; use exclude_ends=True, a smaller fraction, or a "
+    "removal that puts an embedding in place"
+)
+
 
 def removal_name(lm: LanguageModel, removal: Any) -> Any:
     """What is done where the user did not say: the tokenizer's mask if it has one."""
@@ -51,7 +56,11 @@ class Removal:
         self._way = way if isinstance(way, str) and way in WAYS else "replace"
         baseline = embeddings
         if self._way == "replace":
-            baseline = baseline_embeddings(lm, passage, embeddings, way, 0)[:1]
+            baseline = baseline_embeddings(lm, passage, embeddings, way, 0)
+            if len(baseline) > 1:
+                raise ValueError(
+                    f"removal: got {way!r}, which is {len(baseline)} texts, accepts one"
+                )
         self._case = Case(lm, passage, scoring, embeddings, baseline, progress=self._count)
         fill: Callable[[Tensor], Tensor] | None = None
         if self._way == "neighbour":
@@ -96,6 +105,8 @@ class Removal:
             fixed = passage.started if name == "decoder_input_ids" else 0
             end = start + ids.shape[1] - fixed
             kept = present[start:end].to(ids.device)
+            if not fixed and not kept.any():
+                raise ValueError(_NOTHING)
             inputs[name] = torch.cat([ids[:, :fixed], ids[:, fixed:][:, kept]], dim=1)
             start = end
         shorter = replace(passage, inputs=inputs, places=_moved(passage.places, present))
@@ -123,7 +134,7 @@ def _nearest(present: Tensor) -> Tensor:
     positions = torch.arange(len(present))
     kept = positions[present]
     if not len(kept):
-        return positions
+        raise ValueError(_NOTHING)
     # A half more for those behind, so that at equal distance the one before is taken.
     distance = (positions[:, None] - kept[None]).abs() + 0.5 * (kept[None] > positions[:, None])
     return kept[distance.argmin(dim=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,6 +107,7 @@ def as_score(name: str) -> Score:
 def _foil(lm: LanguageModel, given: Any) -> int:
     classifies = task_of(lm) == "classification"
     size = len(classes_of(lm)) if classifies else lm.vocabulary_size
+    given = int(given) if isinstance(given, np.integer) else given
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise TypeError(f"versus: got a {type(given).__name__}, accepts text, an id, or a list")
     if isinstance(given, int):

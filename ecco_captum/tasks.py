@@ -26,6 +26,7 @@ def task_of(lm: LanguageModel) -> Task:
 
     Raises:
         TypeError: if the model has none of these heads.
+        ValueError: if it is a classifier whose config names no padding token.
     """
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
@@ -36,6 +37,11 @@ def task_of(lm: LanguageModel) -> Task:
         if names & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()):
             return "masked"
         if names & set(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()):
+            if getattr(lm.model.config.get_text_config(), "pad_token_id", None) is None:
+                raise ValueError(
+                    f"lm: the config of {lm.name!r} names no padding token, without which "
+                    "transformers' classifiers read no batches; set model.config.pad_token_id"
+                )
             return "classification"
     raise TypeError(
         f"lm: {lm.name!r} is a {type(lm.model).__name__}, whose outputs are not known here; "

@@ -87,7 +87,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         3,
         {
             *("attention_methods", "gradient_methods", "gradients", "methods"),
-            *("perturbation_methods", "presence"),
+            *("modes", "perturbation_methods", "presence"),
         },
     ),
     "removal": (3, {"baselines", "methods", "models", "passages", "presence", "scores", "scoring"}),
@@ -104,7 +104,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     # Its check on shuffled weights runs the attribution again.
     "randomisation": (5, {"attribution", "attribution_record", "comparison"}),
     # Not named after its function: importing it would hide that.
-    "erasure": (5, {"attribution_record", "faithfulness_record", "randomisation"}),
+    "erasure": (5, {"arguments", "attribution_record", "faithfulness_record", "randomisation"}),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}
