@@ -71,10 +71,10 @@ def chosen_outputs(outputs: Any, count: int) -> list[int]:
         if isinstance(outputs, slice):
             chosen = list(every[outputs])
         else:
-            if np.asarray(outputs).dtype == bool:
+            numbers = np.atleast_1d(np.asarray(outputs))
+            if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
                 raise TypeError
-            single = isinstance(outputs, int | np.integer) and not isinstance(outputs, bool)
-            chosen = [every[int(t)] for t in ([outputs] if single else outputs)]
+            chosen = [every[t] for t in numbers.tolist()]
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(
             f"outputs: got {outputs!r}, accepts a slice, a number or a list of numbers from 0 to "

@@ -103,7 +103,8 @@ def saliency(
             notebooks.
         **options (Any): the method's own: ``n_steps`` (integrated gradients), ``n_samples``,
             ``noise`` (relative to the embeddings' standard deviation), ``window`` (occlusion),
-            ``alpha`` (LIME); for a Captum object, what its ``attribute`` accepts.
+            ``alpha`` (LIME, relative to the scores' spread); for a Captum object, what its
+            ``attribute`` accepts.
 
     Returns:
         Attribution: scores of shape (explained outputs, prompt + outputs).

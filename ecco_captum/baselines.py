@@ -46,8 +46,9 @@ def baseline_embeddings(
         return _laid_out(passage, _mean(lm, passage)).to(embeddings)
     if isinstance(baseline, str) and baseline == "tokens":
         generator = torch.Generator().manual_seed(seed)
-        shape = (_DRAWN, passage.positions)
-        drawn = torch.randint(lm.vocabulary_size, shape, generator=generator)
+        # Position by position, so that a longer text begins with the same draws.
+        shape = (passage.positions, _DRAWN)
+        drawn = torch.randint(lm.vocabulary_size, shape, generator=generator).T
         return _embeddings_of(lm, passage, drawn.to(lm.device))
     one = _token(lm, baseline)
     ids = torch.full((1, passage.positions), one, device=lm.device)

@@ -80,7 +80,8 @@ class Comparison(Record):
         )
 
     def __repr__(self) -> str:
-        mean = np.nanmean(self.rank_correlation) if len(self.rank_correlation) else np.nan
+        defined = self.rank_correlation[~np.isnan(self.rank_correlation)]
+        mean = defined.mean() if len(defined) else np.nan
         names = " | ".join(self.labels)
         return f"Comparison({names}, {len(self.overlap)} outputs, mean Spearman {mean:.2f})"
 

@@ -6,6 +6,7 @@ are to tokens, and one forward of the model scores all targets.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,15 +30,42 @@ def _feature_ablation(case: Case) -> Tensor:
 
 
 def _occlusion(case: Case) -> Tensor:
-    presence = Presence(case)
+    """Each target has windows of its own: those over what it can depend on."""
     window, positions = case.count("window"), case.passage.positions
-    occlusion = captum.attr.Occlusion(presence.scores)
-    found: Tensor = occlusion.attribute(
-        _all(case),
-        sliding_window_shapes=(min(window, positions),),
-        perturbations_per_eval=presence.together,
-    )
+    if window == 1:
+        return _feature_ablation(case)
+    presence = Presence(case)
+    starts = range(max(1, positions - window + 1))
+    masks = [_hidden(positions, start, start + window) for start in (*starts, positions)]
+    known = dict(zip(map(_key, masks), presence.scores(torch.stack(masks)), strict=True))
+
+    def scores(present: Tensor, target: int) -> Tensor:
+        masks = torch.ones(len(present), positions)
+        masks[:, : present.shape[1]] = present
+        for mask in masks:
+            if _key(mask) not in known:  # a window that ends where a target is
+                known[_key(mask)] = presence.scores(mask[None])[0]
+        return torch.stack([known[_key(mask)][target] for mask in masks])
+
+    found = torch.zeros(len(case.known), positions)
+    for target, length in enumerate(case.known.tolist()):
+        occlusion = captum.attr.Occlusion(functools.partial(scores, target=target))
+        shape = (min(window, length),)
+        found[target, :length] = occlusion.attribute(
+            torch.ones(1, length), sliding_window_shapes=shape
+        )[0]
     return found
+
+
+def _hidden(positions: int, start: int, end: int) -> Tensor:
+    """(positions,): 0 from start to end, else 1."""
+    mask = torch.ones(positions)
+    mask[start:end] = 0
+    return mask
+
+
+def _key(mask: Tensor) -> bytes:
+    return bytes(mask.bool().tolist())
 
 
 def _shapley_value_sampling(case: Case) -> Tensor:
@@ -106,8 +134,12 @@ class _Surrogates(Model):  # type: ignore[misc]  # Captum has no types
         present, similarities = present.double().numpy(), similarities.double().numpy()
         weights = np.zeros((scores.shape[1], present.shape[1]))
         for target, known in enumerate(self._known):
-            self._regression.fit(present[:, :known], scores[:, target], sample_weight=similarities)
-            weights[target, :known] = self._regression.coef_
+            # A penalty is meant relative to the scores' spread, whatever their unit.
+            spread = float(scores[:, target].std()) or 1.0
+            self._regression.fit(
+                present[:, :known], scores[:, target] / spread, sample_weight=similarities
+            )
+            weights[target, :known] = self._regression.coef_ * spread
         self._weights = torch.from_numpy(weights).float()
 
     def representation(self) -> Tensor:

@@ -23,6 +23,15 @@ _LOGITS_AT_ONCE, _MOST_TEXTS = 16 * 2**20, 8
 _FORGETFUL: WeakSet[nn.Module] = WeakSet()
 
 
+# How models fail that have a memory of another kind.
+_CANNOT_KEEP = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+def _is_memory(error: Exception) -> bool:
+    """That memory ran out says nothing about the model."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error)
+
+
 class Presence:
     r"""From the presence of tokens to scores, all targets from one forward.
 
@@ -116,7 +125,9 @@ class Presence:
                 layers = output.past_key_values.layers
                 self._kept = [(layer.keys, layer.values) for layer in layers]
                 complete = all(keys.shape[2] == passage.positions for keys, _ in self._kept)
-            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            except _CANNOT_KEEP as error:
+                if _is_memory(error):
+                    raise
                 complete = False  # a model with a memory of another kind
             if not complete:
                 _FORGETFUL.add(self._lm.model)
@@ -148,7 +159,9 @@ class Presence:
                     **logits_needed(self._lm, passage),
                 )
             rows = output.logits[:, torch.tensor(passage.places)[after].tolist()]
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        except _CANNOT_KEEP as error:
+            if _is_memory(error):
+                raise
             _FORGETFUL.add(self._lm.model)
             return None
         assert self._whole is not None

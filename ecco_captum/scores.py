@@ -135,8 +135,9 @@ def class_index(lm: LanguageModel, name: Any, argument: str) -> int:
     names = classes_of(lm)
     if name in names:
         return names.index(name)
-    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(names):
-        return name
+    whole = isinstance(name, int | np.integer) and not isinstance(name, bool)
+    if whole and 0 <= name < len(names):
+        return int(name)
     raise ValueError(f"{argument}: got {name!r}, accepts a class: {', '.join(map(repr, names))}")
 
 
