@@ -48,7 +48,9 @@ format: $(VENV)/.dev
 
 benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/saliency.py
+	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 
 # The README's picture, made from real output.
 picture: $(VENV)/.dev chromium
