@@ -265,8 +265,11 @@ def interrupt_after(lm: LanguageModel, calls: int) -> Any:
     return lm.model.get_submodule(lm.anatomy.blocks[1].module).register_forward_hook(count)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("calls", [0, 1])
+# Occlusion reads all windows of so short a text in one forward.
+@pytest.mark.parametrize(
+    ("method", "calls"),
+    [(method, n) for method in METHODS for n in (0, 1) if (method, n) != ("occlusion", 1)],
+)
 def test_an_interruption_leaves_the_model_as_it_was(method: str, calls: int) -> None:
     lm, generation = fresh_subject("causal:gpt2")
     saliency(lm, generation)
