@@ -13,7 +13,7 @@ from ecco_captum.tasks import task_of
 
 
 def check_text(lm: LanguageModel, generation: Generation) -> None:
-    r"""Raises an error if a model cannot read a text, or take gradients over it.
+    r"""Raises an error if a model cannot read a text.
 
     Raises:
         TypeError: if it is no model, or no text.
@@ -45,6 +45,14 @@ def check_text(lm: LanguageModel, generation: Generation) -> None:
             f"generation: it has {length} tokens to read, the context of {lm.name!r} holds "
             f"{lm.context_length}; it was made with {generation.model!r}"
         )
+
+
+def check_gradients(lm: LanguageModel) -> None:
+    r"""Raises an error if no gradient can be taken through a model's weights.
+
+    Raises:
+        ValueError: if it was built under ``torch.inference_mode``.
+    """
     if any(parameter.is_inference() for parameter in lm.model.parameters()):
         raise ValueError(
             f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
@@ -62,26 +70,39 @@ def check_whole(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name}: got {value!r}, accepts a whole number from {least}")
 
 
-def chosen_outputs(outputs: Any, count: int) -> list[int]:
-    """The outputs to explain, ascending."""
+def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
+    r"""Reads an argument that chooses some of a number of things.
+
+    Args:
+        name (str): the argument's name; it is the plural of what is chosen.
+        given (slice, int, list of int, or None): which; negative ones count from the end, None
+            means all.
+        count (int): how many there are.
+
+    Returns:
+        list of int: from 0, ascending, each once.
+
+    Raises:
+        ValueError: if it chooses none, or one that is not there.
+    """
     every = range(count)
     try:
-        if outputs is None:
+        if given is None:
             return list(every)
-        if isinstance(outputs, slice):
-            chosen = list(every[outputs])
+        if isinstance(given, slice):
+            chosen = list(every[given])
         else:
-            numbers = np.atleast_1d(np.asarray(outputs))
+            numbers = np.atleast_1d(np.asarray(given))
             if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
                 raise TypeError
             chosen = [every[t] for t in numbers.tolist()]
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(
-            f"outputs: got {outputs!r}, accepts a slice, a number or a list of numbers from 0 to "
+            f"{name}: got {given!r}, accepts a slice, a number or a list of numbers from 0 to "
             f"{count - 1}"
         ) from error
     if not chosen:
-        raise ValueError(f"outputs: {outputs!r} chooses none of the {count} outputs")
+        raise ValueError(f"{name}: {given!r} chooses none of the {count} {name}")
     return sorted(set(chosen))
 
 

@@ -13,7 +13,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ecco_captum.aggregation import Aggregate, aggregate_name, aggregated, check_aggregate
-from ecco_captum.arguments import check_text, check_whole, chosen_outputs, plain
+from ecco_captum.arguments import (
+    check_gradients,
+    check_text,
+    check_whole,
+    chosen_numbers,
+    plain,
+)
 from ecco_captum.attention_methods import ATTENTION_METHODS
 from ecco_captum.attribution_record import Attribution
 from ecco_captum.baselines import baseline_embeddings
@@ -122,6 +128,7 @@ def saliency(
     """
     chosen = find_method(method)
     check_text(lm, generation)
+    check_gradients(lm)
     check_whole("memory_budget", memory_budget)
     check_whole("seed", seed, least=0)
     if chosen.aggregate is None and aggregate is not None:
@@ -139,7 +146,7 @@ def saliency(
         raise ValueError(f"score: {chosen.name} depends on no score, accepts the defaults")
     settings = chosen.read_options(options)
     explained = scoring(lm, score, versus)
-    rows = chosen_outputs(outputs, len(generation.output_ids))
+    rows = chosen_numbers("outputs", outputs, len(generation.output_ids))
     found = np.zeros((len(rows), len(generation.tokens)), dtype=np.float32)
     deltas, differences = np.zeros(len(rows)), np.zeros(len(rows))
     kept = checkpointed(lm) if checkpointing else contextlib.nullcontext()

@@ -9,7 +9,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from ecco_captum.arguments import check_text
+from ecco_captum.arguments import check_gradients, check_text
 from ecco_captum.generation import Generation
 from ecco_captum.gradients import target_gradients
 from ecco_captum.models import LanguageModel
@@ -49,6 +49,7 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
         versus: Any = None,
     ) -> None:
         check_text(lm, generation)
+        check_gradients(lm)
         # Tensors of a caller's inference_mode could not be differentiated later.
         with torch.inference_mode(False), quiet(lm.model):
             passage = whole_passage(lm, generation, range(len(generation.output_ids)))

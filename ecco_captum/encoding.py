@@ -102,6 +102,42 @@ def encode_continuation(lm: LanguageModel, prompt: Prompt, continuation: Any) ->
     return ids
 
 
+def encode_token(lm: LanguageModel, given: Any, argument: str) -> int:
+    r"""Returns the id of one token.
+
+    Args:
+        lm (LanguageModel): whose tokenizer reads the text.
+        given (str or int): the token's text as it follows other text (its leading space included),
+            or its id.
+        argument (str): for messages, where it was given.
+
+    Returns:
+        int: the id.
+
+    Raises:
+        TypeError: if it is neither text nor an id.
+        ValueError: if the text is not exactly one token, or the model does not embed the id.
+    """
+    given = int(given) if isinstance(given, np.integer) else given
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        raise TypeError(f"{argument}: got a {type(given).__name__}, accepts text, an id, or a list")
+    if isinstance(given, int):
+        if not 0 <= given < lm.vocabulary_size:
+            raise ValueError(
+                f"{argument}: got id {given}, accepts 0 to {lm.vocabulary_size - 1}"
+            )
+        return given
+    ids = encode_continuation(lm, None, given) if given else []
+    if len(ids) != 1:
+        pieces = ", ".join(f"{lm.tokenizer.decode([i])!r} (id {i})" for i in ids)
+        raise ValueError(
+            f"{argument}: {given!r} is {len(ids)} tokens of {lm.name!r}"
+            + (f", {pieces}" if pieces else "")
+            + "; accepts one. Pass the id of the piece that differs instead of the text"
+        )
+    return ids[0]
+
+
 def _as_ids(given: Any, argument: str) -> list[int]:
     """Ids given as a list, array or tensor of one dimension, or a batch of one."""
     try:

@@ -18,6 +18,7 @@ from ecco_captum.decoding import (
 from ecco_captum.encoding import Prompt, encode_continuation, encode_prompt, message_starts
 from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet
+from ecco_captum.passages import Written
 from ecco_captum.prediction import predict
 from ecco_captum.records import Record
 from ecco_captum.tasks import Task, task_of
@@ -206,7 +207,7 @@ def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> 
     prompt_ids = encode_prompt(lm, prompt)
     output_ids = encode_continuation(lm, prompt, continuation)
     _check_fits(lm, prompt_ids, len(output_ids), "continuation")
-    start_ids = [_decoder_start(lm)] if lm.is_encoder_decoder else []
+    start_ids = [decoder_start(lm)] if lm.is_encoder_decoder else []
     settings = {"forced": True, **_chat(lm, prompt, prompt_ids)}
     return _record(lm, prompt_ids, start_ids, output_ids, settings)
 
@@ -244,28 +245,31 @@ def _record(
     output_ids: list[int],
     settings: dict[str, Any],
 ) -> Generation:
-    logits, logprobs, ranks = teacher_forced(lm, prompt_ids, start_ids, output_ids)
+    ids = np.array(prompt_ids + output_ids, dtype=np.int64)
+    prompt, outputs = ids[: len(prompt_ids)], ids[len(prompt_ids) :]
+    started, task = np.array(start_ids, dtype=np.int64), task_of(lm)
+    logits, logprobs, ranks = teacher_forced(lm, Written(prompt, outputs, started, task))
     if lm.is_encoder_decoder:
         # Source and output are two texts: neither is decoded behind the other.
         texts = display_texts(lm.tokenizer, prompt_ids) + display_texts(lm.tokenizer, output_ids)
     else:
         texts = display_texts(lm.tokenizer, prompt_ids + output_ids)
-    ids = np.array(prompt_ids + output_ids, dtype=np.int64)
     return Generation(
-        prompt_ids=ids[: len(prompt_ids)],
-        output_ids=ids[len(prompt_ids) :],
+        prompt_ids=prompt,
+        output_ids=outputs,
         tokens=Tokens(ids, texts, len(prompt_ids)),
         logits=logits,
         logprobs=logprobs,
         ranks=ranks,
-        start_ids=np.array(start_ids, dtype=np.int64),
+        start_ids=started,
         model=lm.name,
         settings=settings,
-        task=task_of(lm),
+        task=task,
     )
 
 
-def _decoder_start(lm: LanguageModel) -> int:
+def decoder_start(lm: LanguageModel) -> int:
+    """The id that an encoder–decoder's decoder starts with."""
     for config in (lm.model.generation_config, lm.model.config):
         start = getattr(config, "decoder_start_token_id", None)
         if start is not None:

@@ -66,6 +66,17 @@ class Text(Protocol):
     def task(self) -> Task: ...
 
 
+@dataclass(frozen=True)
+class Written:
+    r"""A text that a model wrote, or was made to write: the least that a :class:`Text` holds."""
+
+    prompt_ids: np.ndarray
+    output_ids: np.ndarray
+    start_ids: np.ndarray
+    task: Task
+    places: np.ndarray | None = None
+
+
 def whole_passage(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Passage:
     r"""Returns a whole text as one passage.
 
@@ -77,25 +88,70 @@ def whole_passage(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Passa
     Returns:
         Passage: it reads what is before the last target.
     """
-    task, last = text.task, chosen[-1]
-    prompt, outputs, start = text.prompt_ids.tolist(), text.output_ids.tolist(), text.start_ids
+    if text.task == "classification":
+        return Passage(
+            inputs={"input_ids": torch.tensor(text.prompt_ids[None], device=lm.device)},
+            targets=torch.tensor(text.output_ids[list(chosen)], device=lm.device),
+            places=(),
+            rows=tuple(range(len(chosen))),
+        )
+    if text.places is not None:
+        return token_passage(lm, text, [int(text.places[t]) for t in chosen])
+    return token_passage(lm, text, [len(text.prompt_ids) + t for t in chosen])
+
+
+def token_passage(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Passage:
+    r"""Returns a text as one passage whose targets are tokens of it.
+
+    Args:
+        lm (LanguageModel): the model that reads it; no classifier.
+        text (Text): its ids, and what its outputs are.
+        positions (Sequence of int): ascending, of the targets among prompt and outputs in order; in
+            a text with masks, whose target is what fills them, among the text.
+
+    Returns:
+        Passage: it reads what is before the last target, or the whole of a text with masks.
+    """
+    prompt, outputs = text.prompt_ids, text.output_ids
+    ids = np.concatenate([prompt, outputs])
+    if text.task == "masked":
+        filled = prompt.copy()
+        if text.places is not None:
+            filled[text.places] = outputs
+        return reading(lm, text, positions, filled[list(positions)].tolist())
+    before = 1 + (len(prompt) - len(text.start_ids) if text.task == "seq2seq" else 0)
+    places = [position - before for position in positions]
+    return reading(lm, text, places, ids[list(positions)].tolist())
+
+
+def reading(
+    lm: LanguageModel, text: Text, places: Sequence[int], targets: Sequence[int]
+) -> Passage:
+    r"""Returns a passage from the positions at which logits are read.
+
+    Args:
+        lm (LanguageModel): the model that reads the text; no classifier.
+        text (Text): its ids, and what its outputs are.
+        places (Sequence of int): ascending, counted from 0 in what the model reads: prompt and
+            outputs, an encoder–decoder's start and outputs, or the text with its masks.
+        targets (Sequence of int): a token id for each of them.
+
+    Returns:
+        Passage: it reads up to the last place, or the whole of a text with masks.
+    """
+    prompt, outputs = text.prompt_ids, text.output_ids
     ids = {"input_ids": prompt}
-    if task == "seq2seq":
-        ids["decoder_input_ids"] = start.tolist() + outputs[:last]
-        places = [t - last - 1 for t in chosen]
-    elif task == "causal":
-        ids["input_ids"] = prompt + outputs[:last]
-        places = [t - last - 1 for t in chosen]
-    elif task == "masked" and text.places is not None:
-        places = [int(text.places[t]) - len(prompt) for t in chosen]
-    else:
-        places = []
+    if text.task == "seq2seq":
+        ids["decoder_input_ids"] = np.concatenate([text.start_ids, outputs])[: places[-1] + 1]
+    elif text.task == "causal":
+        ids["input_ids"] = np.concatenate([prompt, outputs])[: places[-1] + 1]
+    end = len(ids.get("decoder_input_ids", ids["input_ids"]))
     return Passage(
-        inputs={name: torch.tensor([one], device=lm.device) for name, one in ids.items()},
-        targets=torch.tensor([outputs[t] for t in chosen], device=lm.device),
-        places=tuple(places),
-        rows=tuple(range(len(chosen))),
-        started=len(start) if task == "seq2seq" else 0,
+        inputs={name: torch.tensor(one[None], device=lm.device) for name, one in ids.items()},
+        targets=torch.tensor(targets, device=lm.device),
+        places=tuple(place - end for place in places),
+        rows=tuple(range(len(targets))),
+        started=len(text.start_ids) if text.task == "seq2seq" else 0,
     )
 
 

@@ -191,12 +191,16 @@ def recorded_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def recorded_stream(model: nn.Module, stack: Stack) -> Iterator[list[Tensor]]:
+def recorded_stream(
+    model: nn.Module, stack: Stack, select: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[list[Tensor]]:
     r"""While active, the residual stream of the model's latest forward.
 
     Args:
         model (nn.Module): the model that the stack belongs to.
         stack (Stack): the blocks to read.
+        select (Callable, optional): from each tensor of the stream to what is kept of it, such as
+            some of its positions. Default: all of it.
 
     Returns:
         ContextManager: gives a list of 1 + blocks tensors, complete after a forward: first what
@@ -206,8 +210,9 @@ def recorded_stream(model: nn.Module, stack: Stack) -> Iterator[list[Tensor]]:
     stream: list[Tensor] = [torch.empty(0)] * (1 + len(stack.blocks))
 
     def keep(row: int, tensor: Tensor) -> Tensor:
+        hidden = tensor.permute(stack.axes)
         # A copy, as a later block may add to the stream in place.
-        stream[row] = tensor.permute(stack.axes).clone()
+        stream[row] = (hidden if select is None else select(hidden)).clone()
         return tensor
 
     with ExitStack() as contexts:

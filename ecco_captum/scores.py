@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecco_captum.encoding import encode_continuation
+from ecco_captum.encoding import encode_token
 from ecco_captum.models import LanguageModel
 from ecco_captum.tasks import classes_of, task_of
 
@@ -106,24 +106,9 @@ def as_score(name: str) -> Score:
 
 def _foil(lm: LanguageModel, given: Any) -> int:
     classifies = task_of(lm) == "classification"
-    size = len(classes_of(lm)) if classifies else lm.vocabulary_size
-    given = int(given) if isinstance(given, np.integer) else given
-    if isinstance(given, bool) or not isinstance(given, str | int):
-        raise TypeError(f"versus: got a {type(given).__name__}, accepts text, an id, or a list")
-    if isinstance(given, int):
-        if not 0 <= given < size:
-            raise ValueError(f"versus: got id {given}, accepts 0 to {size - 1}")
-        return given
     if classifies:
         return class_index(lm, given, "versus")
-    ids = encode_continuation(lm, None, given) if given else []
-    if len(ids) != 1:
-        pieces = [lm.tokenizer.decode([i]) for i in ids]
-        raise ValueError(
-            f"versus: {given!r} is {len(ids)} tokens of {lm.name!r} ({pieces}), accepts one; pass "
-            "the id of the token that differs, or a list of alternatives"
-        )
-    return ids[0]
+    return encode_token(lm, given, "versus")
 
 
 def class_index(lm: LanguageModel, name: Any, argument: str) -> int:

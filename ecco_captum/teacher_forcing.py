@@ -2,12 +2,16 @@ r"""What a model scores a given text, from one pass over it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from ecco_captum.causality import shares_forwards
-from ecco_captum.models import LanguageModel, keep_last
+from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet
+from ecco_captum.passages import Passage, Text, passages, whole_passage
+from ecco_captum.scoring import logits_needed, rows_of_logits
 
 # Logits held at once when outputs are scored, in numbers: 64 M are 256 MB in float32.
 _SCORED_AT_ONCE = 64 * 2**20
@@ -19,16 +23,12 @@ NAN = (
 
 
 @torch.no_grad()
-def teacher_forced(
-    lm: LanguageModel, prompt_ids: list[int], start_ids: list[int], output_ids: list[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def teacher_forced(lm: LanguageModel, text: Text) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Returns logit, log-probability and rank of each output.
 
     Args:
         lm (LanguageModel): the model.
-        prompt_ids (list of int): the prompt, or an encoder–decoder's source.
-        start_ids (list of int): what a decoder starts with.
-        output_ids (list of int): the outputs, at least one.
+        text (Text): prompt and outputs, at least one.
 
     Returns:
         tuple of array: each (outputs,).
@@ -36,35 +36,42 @@ def teacher_forced(
     Raises:
         ValueError: if logits are NaN.
     """
-    count = len(output_ids)
-    before = start_ids or prompt_ids
-    ids = torch.tensor([before + output_ids[:-1]], device=lm.device)
-    inputs = {"input_ids": ids}
-    if lm.is_encoder_decoder:
-        inputs = {
-            "input_ids": torch.tensor([prompt_ids], device=lm.device),
-            "decoder_input_ids": ids,
-        }
-    scores = []
+    whole = whole_passage(lm, text, range(len(text.output_ids)))
+    columns = tuple(np.zeros(len(whole.targets), kind) for kind in ("f4", "f4", "i8"))
     with quiet(lm.model):
-        together = shares_forwards(lm, inputs, len(before))
-        at_once = max(1, _SCORED_AT_ONCE // lm.vocabulary_size) if together else 1
-        for first in range(0, count, at_once):
-            chosen = torch.tensor(output_ids[first : first + at_once])
-            last = len(before) + first + len(chosen) - 1
-            logits = lm.model(
-                **_prefix(inputs, last), use_cache=False, **keep_last(lm, len(chosen))
+        for passage in scored_passages(lm, text, whole):
+            logits = passage_logits(lm, passage)
+            own = logits.gather(1, passage.targets.to(logits.device)[:, None])
+            found = (
+                own[:, 0],
+                (own - logits.logsumexp(1, keepdim=True))[:, 0],
+                1 + (logits > own).sum(1),
             )
-            logits = logits.logits[0, -len(chosen) :].float()
-            if torch.isnan(logits).any():
-                raise ValueError(NAN.format(name=lm.name))
-            own = logits.gather(1, chosen.to(logits.device)[:, None])
-            ranks = 1 + (logits > own).sum(1)
-            scores.append((own[:, 0], (own - logits.logsumexp(1, keepdim=True))[:, 0], ranks))
-    logit, logprob, rank = (torch.cat(column).cpu().numpy() for column in zip(*scores, strict=True))
-    return logit, logprob, rank
+            for column, values in zip(columns, found, strict=True):
+                column[list(passage.rows)] = values.cpu().numpy()
+    return columns
 
 
-def _prefix(inputs: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
-    name = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
-    return {**inputs, name: inputs[name][:, :length]}
+def scored_passages(lm: LanguageModel, text: Text, whole: Passage) -> Iterator[Passage]:
+    """A whole passage cut so that no forward gives more logits than are held at once."""
+    return passages(lm, text.task, whole, most=max(1, _SCORED_AT_ONCE // lm.vocabulary_size))
+
+
+def passage_logits(lm: LanguageModel, passage: Passage) -> Tensor:
+    r"""Runs the model over a passage.
+
+    Args:
+        lm (LanguageModel): the model, in evaluation mode.
+        passage (Passage): what it reads.
+
+    Returns:
+        Tensor: (targets, vocabulary), float32, the logits that score each target.
+
+    Raises:
+        ValueError: if logits are NaN.
+    """
+    output = lm.model(**passage.inputs, use_cache=False, **logits_needed(lm, passage))
+    logits = rows_of_logits(lm, passage, output.logits)[0].float()
+    if torch.isnan(logits).any():
+        raise ValueError(NAN.format(name=lm.name))
+    return logits

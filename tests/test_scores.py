@@ -122,7 +122,7 @@ def test_a_classifiers_foil_is_a_class() -> None:
     np.testing.assert_array_equal(by_name.scores, by_number.scores)
     with pytest.raises(ValueError, match="versus: got 'LABEL_9', accepts a class: 'LABEL_0', "):
         saliency(*found, versus="LABEL_9")
-    with pytest.raises(ValueError, match="versus: got id 3, accepts 0 to 2"):
+    with pytest.raises(ValueError, match="versus: got 3, accepts a class: 'LABEL_0', "):
         saliency(*found, versus=3)
 
 
