@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from ecco_captum.erasure import faithfulness
     from ecco_captum.faithfulness_record import Faithfulness
     from ecco_captum.generation import Generation, force_decode, generate
+    from ecco_captum.lens import layer_predictions, rankings
     from ecco_captum.models import LanguageModel, load, wrap
     from ecco_captum.offline import offline_models
+    from ecco_captum.pairs import minimal_pairs
+    from ecco_captum.pairs_record import MinimalPairs
+    from ecco_captum.predictions_record import LayerPredictions
+    from ecco_captum.rankings_record import Rankings
     from ecco_captum.records import Record, load_record
+    from ecco_captum.watched_record import WatchedRankings
+    from ecco_captum.watching import rankings_watch
 
 # Where each public name lives. Imported when first asked for (PEP 562), so that
 # `import ecco_captum` costs neither torch nor ipywidgets.
@@ -29,13 +36,21 @@ _HOMES = {
     "Generation": "generation",
     "GenerationInputXGradient": "captum_classes",
     "LanguageModel": "models",
+    "LayerPredictions": "predictions_record",
+    "MinimalPairs": "pairs_record",
+    "Rankings": "rankings_record",
     "Record": "records",
+    "WatchedRankings": "watched_record",
     "faithfulness": "erasure",
     "force_decode": "generation",
     "generate": "generation",
+    "layer_predictions": "lens",
     "load": "models",
     "load_record": "records",
+    "minimal_pairs": "pairs",
     "offline_models": "offline",
+    "rankings": "lens",
+    "rankings_watch": "watching",
     "saliency": "attribution",
     "wrap": "models",
 }
@@ -48,14 +63,22 @@ __all__ = [
     "Generation",
     "GenerationInputXGradient",
     "LanguageModel",
+    "LayerPredictions",
+    "MinimalPairs",
+    "Rankings",
     "Record",
+    "WatchedRankings",
     "__version__",
     "faithfulness",
     "force_decode",
     "generate",
+    "layer_predictions",
     "load",
     "load_record",
+    "minimal_pairs",
     "offline_models",
+    "rankings",
+    "rankings_watch",
     "saliency",
     "wrap",
 ]

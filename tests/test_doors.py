@@ -55,12 +55,22 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "encoding": (3, set()),
     "decoding": (3, {"models"}),
     "tasks": (3, {"models"}),
-    "teacher_forcing": (3, {"causality", "models", "modes"}),
+    "teacher_forcing": (3, {"models", "modes", "passages", "scoring"}),
     "prediction": (3, {"encoding", "models", "modes", "scores", "tasks"}),
     # From embeddings to the scores of targets, and their gradients.
     "scores": (3, {"encoding", "models", "tasks"}),
     "passages": (3, {"causality", "models", "tasks"}),
     "scoring": (3, {"entrance", "models", "passages", "replay", "scores"}),
+    # Each layer's hidden states, read with the model's own tail.
+    "translators": (3, {"models"}),
+    "unembedding": (
+        3,
+        {
+            *("causality", "models", "passages", "products", "replay"),
+            *("scoring", "teacher_forcing", "translators"),
+        },
+    ),
+    "readouts": (3, set()),
     "baselines": (3, {"models", "passages"}),
     "products": (3, set()),
     "gradients": (3, {"products"}),
@@ -105,6 +115,16 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "randomisation": (5, {"attribution", "attribution_record", "comparison"}),
     # Not named after its function: importing it would hide that.
     "erasure": (5, {"arguments", "attribution_record", "faithfulness_record", "randomisation"}),
+    "layers": (5, {"arguments"}),
+    "rankings_record": (5, {"layers"}),
+    "predictions_record": (5, {"layers"}),
+    "watched_record": (5, {"layers"}),
+    "pairs_record": (5, {"layers"}),
+    # Modules are not named after their functions: importing them would hide those.
+    "lens": (5, {"layers", "predictions_record", "rankings_record"}),
+    "candidates": (5, {"arguments", "layers"}),
+    "watching": (5, {"candidates", "layers", "watched_record"}),
+    "pairs": (5, {"candidates", "layers", "pairs_record"}),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}

@@ -1,0 +1,145 @@
+r"""LayerPredictions: what each layer would have said in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecco_captum.generation import Generation
+from ecco_captum.layers import layer_names
+from ecco_captum.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPredictions(Record):
+    r"""The tokens that each layer's hidden state puts first, read with the model's own tail.
+
+    Args:
+        generation (Generation): the text.
+        layers (array): (layers,), int64, rows of the stream: 0 the embedding, k after block k - 1.
+        position (int): the token that is predicted, among prompt and outputs in order; in a text
+            with masks, among the text.
+        true_id (int): the id of the token that stands there (or fills the mask there).
+        token_ids (array): (layers, k), int64, the layer's best tokens, the best first.
+        probs (array): (layers, k), float32, their probabilities.
+        ranks (array): (layers,), int64, the rank of the true token; 1 is the best.
+        texts_by_id (dict): from a token's id, in digits, to its text.
+        lens (str): "logit lens", or the name of the translators.
+    """
+
+    generation: Generation
+    layers: np.ndarray
+    position: int
+    true_id: int
+    token_ids: np.ndarray
+    probs: np.ndarray
+    ranks: np.ndarray
+    texts_by_id: dict[str, str]
+    lens: str = "logit lens"
+
+    @property
+    def layer_names(self) -> list[str]:
+        """(layers,): "embedding", "block 0", …"""
+        return layer_names(self.layers)
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """(layers, k): the texts of the layers' best tokens."""
+        return [[self.texts_by_id[str(one)] for one in row] for row in self.token_ids.tolist()]
+
+    @property
+    def true_text(self) -> str:
+        """The token that stands there."""
+        return self.texts_by_id[str(self.true_id)]
+
+    @property
+    def sentence(self) -> str:
+        """Where the true token came first."""
+        first = np.flatnonzero(self.ranks == 1)
+        true = f"“{self.true_text.strip() or self.true_text}”"
+        if not first.size:
+            best, row = int(self.ranks.min()), int(self.ranks.argmin())
+            return f"No layer ranks {true} first; its best rank is {best}, at {self._at(row)}."
+        later = self.ranks[first[0] :] > 1
+        kept = "and stays first" if not later.any() else "but later layers take that back"
+        return f"{true} is first at {self._at(int(first[0]))}, {kept}."
+
+    def _at(self, row: int) -> str:
+        return "the embedding" if self.layers[row] == 0 else self.layer_names[row]
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a token: layer, name, place, token, id, prob, is_true, true_rank."""
+        import pandas as pd
+
+        rows, places = np.indices(self.token_ids.shape).reshape(2, -1)
+        return pd.DataFrame(
+            {
+                "layer": self.layers[rows],
+                "name": np.array(self.layer_names)[rows],
+                "place": places + 1,
+                "token": [text for row in self.texts for text in row],
+                "id": self.token_ids.ravel(),
+                "prob": self.probs.ravel(),
+                "is_true": self.token_ids.ravel() == self.true_id,
+                "true_rank": self.ranks[rows],
+            }
+        )
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the table as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.lens_plots import predictions_figure
+
+        return predictions_figure(
+            self.layer_names,
+            self.texts,
+            self.probs,
+            self.token_ids == self.true_id,
+            width=width,
+            title=title,
+        )
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        return (
+            f"{self.generation.model} · {self.lens} · the {self.token_ids.shape[1]} best tokens of "
+            f"each layer at position {self.position}, with their probability"
+        )
+
+    def _title(self) -> str:
+        return "What would each layer have said?"
+
+    def _html(self) -> str:
+        from ecco_captum.predictions_html import predictions_view
+
+        return predictions_view(
+            self.layer_names,
+            self.texts,
+            self.probs,
+            self.ranks,
+            self.token_ids == self.true_id,
+            true=self.true_text,
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def __repr__(self) -> str:
+        layers, k = self.token_ids.shape
+        return f"LayerPredictions({layers} layers, {k} tokens each, {self.generation.model})"

@@ -1,0 +1,178 @@
+r"""From hidden states to logits with the model's own tail: the logit lens.
+
+nostalgebraist 2020, *interpreting GPT: the logit lens*; Alammar 2021, section 3. The tail (final
+norm, scales, projections, head, soft-cap) is not rebuilt: the model runs it, on other states.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+
+import torch
+from torch import Tensor
+
+from ecco_captum.causality import close_logits
+from ecco_captum.models import LanguageModel
+from ecco_captum.passages import Passage
+from ecco_captum.products import fast_products
+from ecco_captum.replay import recorded_stream, replaced_output, replay_tail
+from ecco_captum.scoring import logits_needed, rows_of_logits
+from ecco_captum.teacher_forcing import passage_logits
+from ecco_captum.translators import Translators
+
+# Logits of one run of the tail, in numbers: 16 M are 64 MB in float32.
+_LOGITS_AT_ONCE = 16 * 2**20
+
+Change = Callable[[Passage], AbstractContextManager[object]]
+
+
+@torch.no_grad()
+def layer_logits(
+    lm: LanguageModel,
+    passage: Passage,
+    layers: Sequence[int],
+    *,
+    translators: Translators | None = None,
+    change: Change = lambda _: nullcontext(),
+) -> Iterator[tuple[list[int], Tensor]]:
+    r"""Gives what each layer would have said, the model's own last word first.
+
+    Never more than a few layers' logits are held. That the tail was run rightly is seen on the
+    text itself: applied to the last layer's states, it has to give the model's own logits.
+
+    Args:
+        lm (LanguageModel): the model, in evaluation mode; its anatomy has a lens.
+        passage (Passage): what it reads, and where logits are wanted.
+        layers (Sequence of int): rows of the stream: 0 is the embedding, k the stream after block
+            k - 1.
+        translators (Translators, optional): maps that are applied first. Default: none.
+        change (Callable, optional): from a passage to a context in which the model reads it, such
+            as what :func:`shuffled_blocks` gives. Default: nothing is changed.
+
+    Returns:
+        Iterator: pairs of layers and their logits, (layers, targets, vocabulary), float32. First
+        comes the last layer, whether it was asked for or not.
+
+    Raises:
+        ValueError: if logits are NaN.
+        RuntimeError: if the tail does not give the model's own logits.
+    """
+    last = len(lm.anatomy.blocks)
+    others = [layer for layer in layers if layer != last]
+    for packed in (True, False):
+        tail = _tail(lm, passage, change, packed)
+        if tail is None:
+            continue
+        own, run = tail
+        rows = len(own) if packed or logits_needed(lm, passage) else passage.positions
+        count = max(1, _LOGITS_AT_ONCE // (rows * own.shape[1]))
+        # The last layer runs with the first chunk, as the check.
+        first = _attempt(run, [last, *others[: count - 1]], translators, packed)
+        if first is None or not close_logits(own, first[0], lm.model.dtype):
+            continue
+        yield [last], own[None]
+        if len(first) > 1:
+            yield others[: count - 1], first[1:]
+        del first
+        for start in range(count - 1, len(others), count):
+            chunk = others[start : start + count]
+            yield chunk, run(chunk, translators)
+        return
+    raise RuntimeError(
+        f"lm: the tail of {lm.name!r}, applied to the last layer's states of this text, does not "
+        "give the model's own logits, so no other layer's would be right either"
+    )
+
+
+_Run = Callable[[Sequence[int], Translators | None], Tensor]
+
+
+def _tail(
+    lm: LanguageModel, passage: Passage, change: Change, packed: bool
+) -> tuple[Tensor, _Run] | None:
+    """The model's own logits, and what runs its tail on layers of this passage.
+
+    Packed, the states at the places asked are read as if they were a text of their own, which costs
+    no more than the head on them. It fails where the stream has other positions than the text, or
+    the tail depends on them; then it runs on the whole text.
+    """
+    length = passage.inputs[passage.written].shape[1]
+    places = [place + length for place in passage.places]
+
+    def select(hidden: Tensor) -> Tensor:
+        return hidden[:, places] if packed and hidden.shape[1] == length else hidden
+
+    model, anatomy = lm.model, lm.anatomy
+    with change(passage), recorded_stream(model, anatomy.stack, select) as stream:
+        own = passage_logits(lm, passage)
+    if packed and any(hidden.shape[1] != len(places) for hidden in stream):
+        return None
+    inputs = dict(passage.inputs)
+    if packed:
+        inputs[passage.written] = inputs[passage.written][:, -len(places) :]
+    needed = {} if packed else logits_needed(lm, passage)
+
+    def run(layers: Sequence[int], translators: Translators | None) -> Tensor:
+        hidden = torch.cat(
+            [
+                stream[layer] if translators is None else translators(layer, stream[layer])
+                for layer in layers
+            ]
+        )
+        text = {name: ids.expand(len(layers), -1) for name, ids in inputs.items()}
+        with fast_products():
+            logits = replay_tail(model, anatomy, {**text, **needed}, hidden)
+        return (logits if packed else rows_of_logits(lm, passage, logits)).float()
+
+    return own, run
+
+
+def _attempt(
+    run: _Run, layers: Sequence[int], translators: Translators | None, packed: bool
+) -> Tensor | None:
+    if not packed:
+        return run(layers, translators)
+    try:
+        return run(layers, translators)
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        # Some models do not run on so short a text.
+        return None
+
+
+def shuffled_blocks(
+    lm: LanguageModel, passage: Passage, seed: int = 0
+) -> AbstractContextManager[object]:
+    r"""While active, each block's output is shuffled over the text's tokens.
+
+    Args:
+        lm (LanguageModel): the model.
+        passage (Passage): the text that it will read.
+        seed (int, optional): for the permutations, one a block. Default: 0
+
+    Returns:
+        ContextManager: puts the model back on leaving.
+    """
+    stack = lm.anatomy.stack
+    start = stack.embedding.offset if stack.embedding is not None else 0
+    end = start + passage.inputs[passage.written].shape[1]
+
+    def shuffle(output: Tensor, row: int) -> Tensor:
+        generator = torch.Generator().manual_seed(1_000_003 * seed + row)
+        order = torch.arange(output.shape[stack.axes[1]])
+        tokens = order[start:end]
+        order[start:end] = tokens[torch.randperm(len(tokens), generator=generator)]
+        return output.index_select(stack.axes[1], order.to(output.device))
+
+    with ExitStack() as contexts:
+        for row, block in enumerate(stack.blocks):
+            contexts.enter_context(
+                replaced_output(
+                    lm.model.get_submodule(block.module),
+                    functools.partial(shuffle, row=row),
+                    call=block.call,
+                    root=lm.model,
+                )
+            )
+        return contexts.pop_all()

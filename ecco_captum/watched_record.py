@@ -1,0 +1,179 @@
+r"""WatchedRankings: how candidates for one place stand to each other, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecco_captum.layers import layer_names
+from ecco_captum.records import Record
+from ecco_captum.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedRankings(Record):
+    r"""Ranks of watched tokens by each layer's hidden state, read with the model's own tail.
+
+    Args:
+        tokens (Tokens): the text: prompt, and outputs if there were any.
+        watch_ids (array): (watched,), int64.
+        watch_texts (tuple of str): (watched,).
+        layers (array): (layers,), int64, rows of the stream: 0 the embedding, k after block k - 1.
+        positions (array): (positions,), int64, where the model was asked: a causal model and a
+            decoder say what follows the token there, a masked model what stands there.
+        places (tuple of str): (positions,), the token that was read there.
+        ranks (array): (layers, watched), int64, rank in the vocabulary, 1 is the best; with a
+            leading axis of positions where several were asked for.
+        logits (array): the same shape, float32.
+        probs (array): the same shape, float32.
+        top_ids (array): (layers,), int64, the layer's own best token; with the same leading axis.
+        texts (dict): from a token's id, in digits, to its text, for ``top_ids``.
+        model (str): the model's name.
+        lens (str): "logit lens", or the name of the translators.
+    """
+
+    tokens: Tokens
+    watch_ids: np.ndarray
+    watch_texts: tuple[str, ...]
+    layers: np.ndarray
+    positions: np.ndarray
+    places: tuple[str, ...]
+    ranks: np.ndarray
+    logits: np.ndarray
+    probs: np.ndarray
+    top_ids: np.ndarray
+    texts: dict[str, str]
+    model: str
+    lens: str = "logit lens"
+
+    @property
+    def layer_names(self) -> list[str]:
+        """(layers,): "embedding", "block 0", …"""
+        return layer_names(self.layers)
+
+    @property
+    def winners(self) -> np.ndarray:
+        """(layers,) or (positions, layers), int64: which watched token has the largest logit."""
+        return np.asarray(self.logits.argmax(axis=-1))
+
+    @property
+    def crossings(self) -> np.ndarray:
+        r"""() or (positions,), int64: the layer from which the last layer's winner stays ahead."""
+        winners = np.atleast_2d(self.winners)
+        same = (winners == winners[:, -1:])[:, ::-1]
+        kept = np.where(same.all(axis=1), len(self.layers), (~same).argmax(axis=1))
+        crossings = self.layers[len(self.layers) - kept]
+        return crossings if self.ranks.ndim == 3 else np.asarray(crossings[0])
+
+    @property
+    def sentence(self) -> str:
+        """Who wins, from where on, and by how much."""
+        if self.ranks.ndim == 3:
+            counts = np.bincount(self.winners[:, -1], minlength=len(self.watch_ids))
+            said = ", ".join(
+                f"{_quoted(text)} {count}"
+                for text, count in zip(self.watch_texts, counts, strict=True)
+            )
+            return f"Of {len(counts)} watched tokens, ahead at the last layer: {said} times."
+        winner = int(self.winners[-1])
+        name = _quoted(self.watch_texts[winner])
+        crossing = int(self.crossings)
+        where = layer_names([crossing])[0]
+        last = f"{self.layer_names[-1]} ranks it {self.ranks[-1, winner]}"
+        if len(self.watch_ids) == 1:
+            return f"{name}: {last}."
+        others = np.delete(np.arange(len(self.watch_ids)), winner)
+        second = int(others[self.logits[-1, others].argmax()])
+        margin = float(self.logits[-1, winner] - self.logits[-1, second])
+        ahead = "at every layer" if crossing == self.layers[0] else f"from {where} on"
+        return (
+            f"{name} is ahead {ahead}; {last} and {_quoted(self.watch_texts[second])} "
+            f"{self.ranks[-1, second]}, {margin:.2g} nats apart."
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a number: position, place, layer, name, token, id, rank, logit, prob."""
+        import pandas as pd
+
+        shape = (len(self.positions), len(self.layers), len(self.watch_ids))
+        place, row, column = np.indices(shape).reshape(3, -1)
+        return pd.DataFrame(
+            {
+                "position": self.positions[place],
+                "place": np.array(self.places, dtype=object)[place],
+                "layer": self.layers[row],
+                "name": np.array(self.layer_names)[row],
+                "token": np.array(self.watch_texts, dtype=object)[column],
+                "id": self.watch_ids[column],
+                "rank": self.ranks.ravel(),
+                "logit": self.logits.ravel(),
+                "prob": self.probs.ravel(),
+            }
+        )
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the ranks over layers as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+            ValueError: if several positions were watched.
+        """
+        from ecco_captum.lens_plots import watch_figure
+
+        if self.ranks.ndim == 3:
+            raise ValueError(
+                f"position: {len(self.positions)} positions were watched, a figure shows one; "
+                "call rankings_watch with it alone"
+            )
+        return watch_figure(
+            self.watch_texts, self.layer_names, self.ranks, width=width, title=title
+        )
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        asked = f"{len(self.positions)} positions"
+        if self.ranks.ndim == 2:
+            asked = f"at position {self.positions[0]}, {_quoted(self.places[0])}"
+        return f"{self.model} · {self.lens} · rank of each watched token · {asked}"
+
+    def _title(self) -> str:
+        return "Which one does each layer prefer?"
+
+    def _html(self) -> str:
+        from ecco_captum.watch_html import watch_view
+
+        several = self.ranks.ndim == 3
+        texts = np.vectorize(lambda one: self.texts[str(one)], otypes=[object])(self.top_ids)
+        return watch_view(
+            self.watch_texts,
+            self.layer_names,
+            self.ranks,
+            self.logits,
+            self.probs,
+            places=self.places if several else None,
+            top_texts=texts.tolist(),
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def __repr__(self) -> str:
+        words = ", ".join(map(repr, self.watch_texts))
+        return f"WatchedRankings({words}; {len(self.layers)} layers, {self.model})"
+
+
+def _quoted(text: str) -> str:
+    return f"“{text.strip() or text}”"
