@@ -90,9 +90,9 @@ def _read_block(logits: Tensor, targets: Tensor, final: Final, places: slice) ->
     top, top_ids = logits.max(dim=1, keepdim=True)
     below = logits - top
     probs = final.probs[places]
-    # Zero times minus infinity is no number.
-    finite = below.clamp_min(torch.finfo(below.dtype).min) if final.ruled_out else below
-    crossed = torch.linalg.vecdot(probs, finite)
+    # Zero times minus infinity is no number; a token that is ruled out adds nothing.
+    weighed = below.where(probs > 0, 0.0) if final.ruled_out else below
+    crossed = torch.linalg.vecdot(probs, weighed)
     weights = below.exp_()
     sums = weights.sum(dim=1)
     cosine = torch.linalg.vecdot(weights, probs) / (weights.norm(dim=1) * final.norms[places])
