@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from ecco_captum.html import asset, embed_json, escape, frame, style
+from ecco_captum.html import asset, embed_json, escape, frame, style, view_key
 from ecco_captum.legible import format_number, visible_parts
 from ecco_captum.saliency_data import (
     Task,
@@ -27,7 +27,6 @@ from ecco_captum.saliency_html import (
     saliency_script,
     strongest_sources,
     token_name,
-    view_key,
 )
 from ecco_captum.tokens import Tokens
 

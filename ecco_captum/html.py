@@ -10,6 +10,7 @@ Everything that matters must survive an untrusted notebook, which strips scripts
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 from collections.abc import Sequence
@@ -162,6 +163,19 @@ def frame(body: str, *, title: str, subtitle: str = "", note: str = "", key: str
             "</section>",
         )
     )
+
+
+def view_key(*parts: str) -> str:
+    r"""
+    A name by which a script finds its view; the same content has the same name.
+
+    Args:
+        parts (str): What the view shows.
+
+    Returns:
+        str: 16 hexadecimal digits.
+    """
+    return hashlib.sha256("".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _sentence(text: str) -> str:

@@ -8,12 +8,11 @@ The scripts in ``static/`` draw the notebook widget too; only the way the data a
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from ecco_captum.html import asset, embed_json, escape, frame, style, table, token
+from ecco_captum.html import asset, embed_json, escape, frame, style, table, token, view_key
 from ecco_captum.legible import format_share
 from ecco_captum.saliency_data import (
     Task,
@@ -42,7 +41,6 @@ __all__ = [
     "saliency_view",
     "strongest_sources",
     "token_name",
-    "view_key",
 ]
 
 TITLE = "Where did each token come from?"
@@ -114,19 +112,6 @@ def saliency_view(
         + f"</script>{below}"
     )
     return frame(body, title=title, subtitle=subtitle, note=note, key=key)
-
-
-def view_key(*parts: str) -> str:
-    r"""
-    A name by which a script finds its view; the same content has the same name.
-
-    Args:
-        parts (str): What the view shows.
-
-    Returns:
-        str: 16 hexadecimal digits.
-    """
-    return hashlib.sha256("".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def saliency_css(*, signed: bool) -> str:

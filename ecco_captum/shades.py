@@ -144,7 +144,7 @@ def theme_css() -> str:
     return f".ecco,.ecco-page{{{lines}}}\n"
 
 
-def ramp_css(hue: Hue = "accent") -> str:
+def ramp_css(hue: Hue = "accent", *, within: str = "") -> str:
     r"""
     A class for each level of a ramp: its shade, and the ink that can be read on it.
 
@@ -152,19 +152,23 @@ def ramp_css(hue: Hue = "accent") -> str:
 
     Args:
         hue (str): ``"accent"`` or ``"cool"``. Default: ``"accent"``
+        within (str, optional): Selector of a part of a view whose elements carry a background of
+            their own, for where style sheets are gone; there, the ramp replaces it.
+            Default: everywhere, and replacing nothing.
 
     Returns:
         str: CSS.
     """
+    place, force = (f".ecco {within}", "!important") if within else (".ecco", "")
     rules, too_deep = [], []
     for level in range(1, LEVELS + 1):
         pair = shade(level, hue)
         inks = tuple(ink(back, usual) for back, usual in zip(pair, COLORS["ink"], strict=True))
-        style = f"background-color:{_pair(pair)};color:{_pair(inks)}"
-        rules.append(f".ecco .{_PREFIX[hue]}{level}{{{style}}}")
+        style = f"background-color:{_pair(pair)}{force};color:{_pair(inks)}"
+        rules.append(f"{place} .{_PREFIX[hue]}{level}{{{style}}}")
         if min(map(contrast, pair, COLORS["mark"])) < MINIMUM_CONTRAST:
             too_deep.append(f".{_PREFIX[hue]}{level}")
-    rules.append(f".ecco :is({','.join(too_deep)}) .ecco-m{{color:inherit}}")
+    rules.append(f"{place} :is({','.join(too_deep)}) .ecco-m{{color:inherit}}")
     return "\n".join(rules) + "\n"
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from page_checks import CONTRASTS, axe_finds
 from page_reading import OPTION, SELECTED, document, expected_shades, shades
 from view_samples import classified, countries, masked, removal
 
@@ -16,30 +14,6 @@ from ecco_captum.comparison_html import comparison_view
 from ecco_captum.faithfulness_html import faithfulness_strip, faithfulness_view
 from ecco_captum.legible import format_share, visible
 from ecco_captum.saliency_html import first_output, saliency_view
-
-# Ink against what is behind it, for every text of the view: WCAG 2, computed from what is drawn.
-CONTRASTS = """() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map((c, i) =>
-    text.startsWith('color(srgb') && i < 3 ? 255 * c : Number(c));
-  const luminance = (color) => rgb(color).slice(0, 3).map((c) => c / 255)
-    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const color = getComputedStyle(node).backgroundColor, alpha = rgb(color)[3] ?? 1;
-      if (alpha === 1) return color;
-    }
-  };
-  const texts = [...document.querySelectorAll('.ecco *')].filter((node) => node.checkVisibility() &&
-    [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
-  return texts.map((node) => {
-    const style = getComputedStyle(node), drawn = node instanceof SVGElement;
-    const [a, b] = [luminance(drawn ? style.fill : style.color), luminance(ground(node))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    return [ratio, node.getAttribute('class') ?? '', node.textContent];
-  });
-}"""
-
 
 TOKENS, SCORES = countries()
 SIGNED = countries(signed=True)[1]
@@ -126,15 +100,6 @@ def test_narrow_screens_do_not_scroll_sideways(
 ) -> None:
     opened = open_page(document(KINDS[kind]()), width=width, java_script_enabled=scripts)
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def axe_finds(opened: Any) -> list[tuple[str, str]]:
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("needs axe-core (pip install axe-playwright-python)")
-    opened.evaluate((Path(found.origin).parent / "axe.min.js").read_text("utf-8"))
-    violations = opened.evaluate("axe.run().then((result) => result.violations)")
-    return [(v["id"], v["impact"]) for v in violations]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,227 @@
+"""Heat tables: levels that mean what they claim, and cells that say everything."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from heat_samples import every_view, hostile_views, layers_of
+from hypothesis import given
+from hypothesis import strategies as st
+from view_samples import HOSTILE, Outline, sanitised
+
+from ecco_captum.heat_data import (
+    BLOCK,
+    Cell,
+    Field,
+    Heat,
+    Row,
+    blocks,
+    checked_labels,
+    checked_numbers,
+    checked_probs,
+    checked_ranks,
+    checked_texts,
+    cut,
+    linear_levels,
+    quoted,
+    rank_levels,
+    written_rank,
+)
+from ecco_captum.heat_html import heat_blocks, heat_table, heat_view, scale
+from ecco_captum.html import page
+from ecco_captum.shades import LEVELS, ramp_css
+
+HOSTILE_VIEWS = hostile_views()
+SHADE = re.compile(r"background:rgba\(([\d,]+),(\d\.\d\d)\)")
+
+
+def heat(columns: int = 2, **change: object) -> Heat:
+    cells = [Cell(f"c{k}", f"says {k}", k % (LEVELS + 1)) for k in range(columns)]
+    rows = [Row("embedding", cells), Row("block 0", cells)]
+    return Heat("A name", "layer", [f"column {k}" for k in range(columns)], rows, **change)
+
+
+@given(st.lists(st.integers(1, 300_000), min_size=1, max_size=50))
+def test_a_better_rank_is_never_fainter(ranks: list[int]) -> None:
+    levels = rank_levels(np.array(ranks))
+    order = np.argsort(ranks, kind="stable")
+    assert (np.diff(levels[order]) <= 0).all()
+    assert ((levels >= 0) & (levels <= LEVELS)).all()
+    assert (levels[np.array(ranks) == 1] == LEVELS).all()
+    if max(ranks) > 1:
+        assert levels[int(np.argmax(ranks))] == 0
+
+
+def test_ranks_are_shaded_by_their_logarithm() -> None:
+    assert rank_levels(np.array([1, 100, 10_000])).tolist() == [LEVELS, LEVELS // 2, 0]
+
+
+def test_values_are_shaded_between_their_ends() -> None:
+    values = np.array([-4.0, 0.0, 1.0, 2.0, 4.0])
+    assert linear_levels(values, 0.0, 4.0).tolist() == [-LEVELS, 0, 8, 16, LEVELS]
+    assert linear_levels(values, -4.0, 4.0).tolist() == [0, 16, 20, 24, LEVELS]
+    assert linear_levels(values, 1.0, 1.0).tolist() == [0] * 5, "nothing to tell apart"
+
+
+def test_long_ranks_are_exact_in_a_sentence() -> None:
+    assert written_rank(999) == "999"
+    assert written_rank(18_342) == "18k (18,342)"
+
+
+def test_tokens_are_quoted_on_one_line_and_in_the_order_of_the_sentence() -> None:
+    assert quoted(" Hungary") == "“Hungary”"
+    assert quoted("\n") == "“↵”"
+    assert quoted("") == "“⋯”"
+    assert quoted(" שלום") == "“\u2068שלום\u2069”"
+    assert len(quoted("x" * 300)) == 42
+    assert cut("x" * 300) == "x" * 11 + "…"
+
+
+def test_a_table_names_its_rows_and_columns_and_survives_untrusted_notebooks() -> None:
+    table = heat_table(heat(3, beside=("own",)))
+    read = Outline(sanitised(table))
+    assert [value for name, value in read.attributes if name == "scope"] == ["col"] * 5 + [
+        "row"
+    ] * 2
+    assert [value for name, value in read.attributes if name == "title"][3:6] == [
+        "says 0",
+        "says 1",
+        "says 2",
+    ]
+    for words in ("layer", "column 2", "own", "embedding", "block 0", "c1"):
+        assert words in read.text
+
+
+@pytest.mark.parametrize("kind", every_view())
+def test_shades_of_untrusted_notebooks_are_translucent(kind: str) -> None:
+    found = SHADE.findall(sanitised(every_view()[kind]))
+    assert len(found) > 4
+    assert all(0 < float(alpha) <= 0.4 for _, alpha in found)
+    assert {hue for hue, _ in found} <= {"139,98,225", "45,190,170"}
+
+
+def test_shade_classes_and_inline_shades_agree() -> None:
+    cells = [Cell("x", "s", level) for level in (-LEVELS, -8, 0, 8, LEVELS)]
+    table = heat_table(Heat("n", "c", ["a"] * 5, [Row("r", cells)]))
+    shown = re.findall(r"<td(.*?)>", table)
+    classes = [re.findall(r'class="(ecco-\w+)"', text) for text in shown]
+    assert classes == [[f"ecco-c{LEVELS}"], ["ecco-c8"], [], ["ecco-s8"], [f"ecco-s{LEVELS}"]]
+    alphas = [[float(alpha) for _, alpha in SHADE.findall(text)] for text in shown]
+    assert alphas == [[0.4], [0.1], [], [0.1], [0.4]]
+
+
+def test_the_ramp_replaces_inline_shades_only_where_it_is_told_to() -> None:
+    assert "!important" not in ramp_css()
+    rules = [line for line in ramp_css(within=".ecco-heat").splitlines() if "background" in line]
+    assert len(rules) == LEVELS
+    assert all(rule.startswith(".ecco .ecco-heat .ecco-s") for rule in rules)
+    assert all(re.search(r"background-color:[^;]+!important", rule) for rule in rules)
+
+
+@pytest.mark.parametrize("columns", [1, BLOCK, BLOCK + 1, 500])
+def test_many_columns_are_cut_into_tables(columns: int) -> None:
+    drawn = heat_blocks(heat(columns), "outputs")
+    tables = -(-columns // BLOCK)
+    assert drawn.count("<table") == tables
+    assert drawn.count("<details>") == tables - 1
+    assert len(re.findall("says ", drawn)) == 2 * columns
+    if tables > 1:
+        assert f"outputs {BLOCK}–{min(columns, 2 * BLOCK) - 1}</summary>" in drawn
+    assert blocks(columns)[-1].stop == columns
+
+
+def test_fields_follow_the_order_of_the_cells_on_the_page() -> None:
+    columns = BLOCK + 5
+    numbers = np.arange(2 * columns).reshape(2, columns)
+    texts = [[str(number) for number in row] for row in numbers.tolist()]
+    field = Field("rank", "rank", texts, numbers % (LEVELS + 1), ("9", "1"), 30)
+    rows = [Row(f"r{k}", [Cell(t, t, 0) for t in texts[k]]) for k in range(2)]
+    drawn = heat_blocks(Heat("n", "c", ["x"] * columns, rows), "outputs")
+    packed = field.packed()
+    assert packed["texts"] == " ".join(re.findall(r"<td[^>]*>(\d+)</td>", drawn))
+    levels = [int(digit, 36) for digit in str(packed["levels"])]
+    assert levels == [int(text) % (LEVELS + 1) for text in str(packed["texts"]).split()]
+
+
+def test_the_scale_can_be_read_without_its_ramp() -> None:
+    assert Outline(sanitised(scale("rank, log", "46k", "1"))).text == "rank, log: 46k to 1"
+    assert "ecco-signed" in scale("nats", "−2", "2", signed=True)
+
+
+def test_what_scripts_add_is_not_there_without_them() -> None:
+    plain = sanitised(every_view()["rankings"])
+    assert "ecco-told" not in plain
+    assert "button" not in plain
+
+
+@pytest.mark.parametrize("kind", HOSTILE_VIEWS)
+def test_hostile_texts_stay_texts(kind: str) -> None:
+    view = HOSTILE_VIEWS[kind]
+    page(view, title="t").encode("utf-8")
+    read = Outline(view)
+    assert not {"img", "i"} & set(read.tags)
+    assert read.tags.count("script") == 2
+    assert read.tags.count("style") == 1
+    assert read.comments == []
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    shown = Outline(sanitised(view)).text + " ".join(v or "" for _, v in read.attributes)
+    assert "</script><scr" in shown
+    assert "U+202E" in shown or "RLO" in shown
+    json.loads(read.script_texts[0])
+
+
+def test_views_of_different_content_have_different_keys() -> None:
+    views = [*every_view().values(), *HOSTILE_VIEWS.values()]
+    keys = [re.search(r'data-view="(\w+)"', view) for view in views]
+    assert len({key.group(1) for key in keys if key}) == len(views)
+    assert not any(re.search(r"\sid=", view) for view in views), "ids could collide"
+
+
+def test_a_view_needs_no_network() -> None:
+    text = page("".join(every_view().values()), title="t")
+    assert not re.search(r"https?:|url\(|@import|<link|<img|src=", text)
+
+
+def test_a_view_of_many_cells_stays_small() -> None:
+    cells = [Cell("token", "x" * 120, 7)] * 500
+    rows = [Row(name, cells) for name in layers_of(31)]
+    drawn = heat_blocks(Heat("n", "layer", ["x"] * 500, rows), "outputs")
+    assert len(heat_view(drawn, width=50, title="t")) < 4e6
+
+
+@pytest.mark.parametrize(
+    ("check", "given", "message"),
+    [
+        (checked_numbers, np.zeros((2, 2)), r"x: got shape \(2, 2\), accepts \(a, b\) = \(2, 3\)"),
+        (checked_numbers, np.full((2, 3), np.nan), "x: got nan, accepts finite numbers"),
+        (checked_ranks, np.zeros((2, 3)), "x: got 0, accepts whole numbers from 1"),
+        (checked_ranks, np.full((2, 3), 1.5), "x: got 1.5, accepts whole"),
+        (checked_probs, np.full((2, 3), 1.1), "x: got 1.1, accepts probabilities"),
+        (checked_probs, np.full((2, 3), -0.1), "x: got -0.1, accepts probabilities"),
+        (checked_texts, [["a"] * 3, ["a"] * 2], r"x: got 2 rows of 2 or 3 texts"),
+        (checked_texts, ["abc", "abc"], r"x: got 2 rows of 1 texts, accepts"),
+    ],
+)
+def test_what_does_not_fit_is_refused(check, given: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check("x", given, "a, b", (2, 3))
+
+
+def test_probabilities_may_be_rounded_beyond_one() -> None:
+    assert checked_probs("x", [1.0000004], "a", (1,)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("given", ["abc", [], ()])
+def test_labels_are_a_sequence_of_texts(given: object) -> None:
+    with pytest.raises(ValueError, match="layers: got"):
+        checked_labels("layers", given)
+
+
+def test_hostile_texts_reach_every_view() -> None:
+    for kind, view in HOSTILE_VIEWS.items():
+        shown = Outline(sanitised(view)).text
+        assert sum(visible in shown for visible in ("]]>", "&lt;", "$x^2$", "-->")) == 4, kind
+    assert len(HOSTILE) > 20
