@@ -49,6 +49,7 @@ format: $(VENV)/.dev
 benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/architectures.py
 	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/lens.py
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from ecco_captum._version import __version__
+from ecco_captum.commands import models, rankings, saliency, watch
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
 DEMO_REPORT = "ecco-captum-demo.html"
 
 _DESCRIPTION = """\
-Look inside a language model: which earlier tokens each generated token came from.
+Look inside a language model: which earlier tokens each generated token came from, and in which
+layer it was decided.
 
 examples:
   ecco-captum demo
   ecco-captum models
   ecco-captum saliency --model smollm2-135m --prompt "The capital of France is" -o report.html
   ecco-captum saliency --model gpt2 --prompt-file prompt.txt --max-new-tokens 40 -o report.html
+  ecco-captum rankings --prompt "The capital of France is" -o rankings.html
+  ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
 """
 
 _DEFAULTS: dict[str, Any] = {
@@ -91,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("-o", "--output", type=Path, default=Path(DEMO_REPORT), metavar="FILE")
     demo.set_defaults(
-        run=_saliency,
+        run=saliency,
         model=DEMO_MODEL,
         prompt=DEMO_PROMPT,
         prompt_file=None,
@@ -99,44 +103,107 @@ def _parser() -> argparse.ArgumentParser:
         **_DEFAULTS,
     )
 
-    models = commands.add_parser(
+    listing = commands.add_parser(
         "models", parents=[shared], help="list the models that need no model hub"
     )
-    models.set_defaults(run=_models)
+    listing.set_defaults(run=models)
 
-    saliency = commands.add_parser(
-        "saliency",
-        parents=[shared],
-        help="generate, and show where each token came from",
-        description="Generate text and attribute every generated token to the tokens before it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    _add_saliency_options(saliency)
-    saliency.set_defaults(run=_saliency)
+    for run, name, add_options, short, long in _ANALYSES:
+        command = commands.add_parser(
+            name,
+            parents=[shared],
+            help=short,
+            description=long,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        add_options(command)
+        command.set_defaults(run=run)
     return parser
 
 
-def _add_saliency_options(parser: argparse.ArgumentParser) -> None:
+def _add_text_options(
+    parser: argparse.ArgumentParser, *, model: str | None, writes: bool = True
+) -> None:
+    """What every analysis reads, and where its results go; without a default model, both named."""
     add = parser.add_argument
-    add("--model", required=True, help="hub id, local directory, .gguf file or offline name")
+    named = "hub id, local directory, .gguf file or offline name"
+    add("--model", required=model is None, default=model, help=named)
     prompt = parser.add_mutually_exclusive_group(required=True)
     prompt.add_argument("--prompt", help="the prompt; '-' reads it from standard input")
     prompt.add_argument(
         "--prompt-file", type=Path, metavar="FILE", help="read the prompt from here"
     )
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML report to write")
-    add("--max-new-tokens", type=int, default=32, metavar="N", help="how many tokens to write")
-    add("--continuation", metavar="TEXT", help="explain this text instead of letting it write")
+    report = "the HTML report to write"
+    add("-o", "--output", type=Path, required=model is None, metavar="FILE", help=report)
+    if writes:
+        add("--max-new-tokens", type=int, default=32, metavar="N", help="how many tokens to write")
+        add("--continuation", metavar="TEXT", help="read this text instead of letting it write")
+        add("--seed", type=int, help="sample with this seed instead of decoding greedily")
+    add("--dtype", help="load the weights as float32, bfloat16 or float16")
+    add("--save", type=Path, metavar="FILE", help="also save the record (.npz), for load_record()")
+    add("--trust-remote-code", action="store_true", help="let the checkpoint's own code run")
+
+
+def _add_saliency_options(parser: argparse.ArgumentParser) -> None:
+    _add_text_options(parser, model=None)
+    add = parser.add_argument
     add("--method", default="input_x_gradient", help="the attribution method, such as ig, attn_lrp")
     add("--score", default="logit", help="what is explained: logit, logprob, prob or entropy")
     add("--versus", action="append", metavar="TOKEN", help="contrast with this; may be repeated")
     add("--aggregate", help="l2, sum, l1 or max_abs over the embedding (default: the method's own)")
     add("--outputs", type=_slice, metavar="START:END", help="explain these outputs only")
     add("--faithfulness", action="store_true", help="test it: remove the salient tokens")
-    add("--seed", type=int, help="sample with this seed instead of decoding greedily")
-    add("--dtype", help="load the weights as float32, bfloat16 or float16")
-    add("--save", type=Path, metavar="FILE", help="also save the record (.npz), for load_record()")
-    add("--trust-remote-code", action="store_true", help="let the checkpoint's own code run")
+
+
+def _add_lens_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--layers", type=_slice, metavar="START:END", help="rows: 0 the embedding, 1 block 0, …")
+    add("--lens", type=Path, metavar="FOLDER", help="a tuned lens instead of the logit lens")
+    add("--plot", type=Path, metavar="FILE", help="also write the figure (.pdf, .svg, .png)")
+
+
+def _add_rankings_options(parser: argparse.ArgumentParser) -> None:
+    _add_text_options(parser, model=DEMO_MODEL)
+    _add_lens_options(parser)
+    add = parser.add_argument
+    add("--value", default="rank", help="what is shown: rank, logit or prob")
+    add("--positions", default="outputs", help="outputs, or all: the prompt's tokens too")
+    add("--no-control", dest="control", action="store_false", help="leave the shuffled model out")
+
+
+def _add_watch_options(parser: argparse.ArgumentParser) -> None:
+    _add_text_options(parser, model=DEMO_MODEL, writes=False)
+    _add_lens_options(parser)
+    add = parser.add_argument
+    add("words", nargs="*", metavar="WORD", help="tokens to watch, with their leading space")
+    add("--id", type=int, action="append", default=[], metavar="N", help="watch this token id")
+    position = "what follows this token of the prompt; -1 is the last"
+    add("--position", type=int, default=-1, metavar="N", help=position)
+
+
+_ANALYSES: tuple[tuple[Any, str, Any, str, str], ...] = (
+    (
+        saliency,
+        "saliency",
+        _add_saliency_options,
+        "generate, and show where each token came from",
+        "Generate text and attribute every generated token to the tokens before it.",
+    ),
+    (
+        rankings,
+        "rankings",
+        _add_rankings_options,
+        "generate, and show in which layer each token was decided",
+        "Generate text and rank every generated token by each layer's hidden state.",
+    ),
+    (
+        watch,
+        "watch",
+        _add_watch_options,
+        "show which of several tokens each layer prefers next",
+        "Rank several tokens for one place by each layer's hidden state.",
+    ),
+)
 
 
 def _slice(text: str) -> slice:
@@ -152,103 +219,3 @@ def _slice(text: str) -> slice:
         start = int(numbers[0] or 0)
         return slice(start, start + 1 if start != -1 else None)
     return slice(*numbers)
-
-
-def _models(options: argparse.Namespace) -> int:
-    from ecco_captum.offline import offline_models
-
-    print(f"{'NAME':14}{'SIZE':>7}  {'LICENCE':12}{'HERE':6}MODEL")
-    for model in offline_models():
-        here = "yes" if model.cached else "no"
-        print(f"{model.name:14}{model.megabytes:>4} MB  {model.licence:12}{here:6}{model.title}")
-        print(f"{'':41}{model.kind}")
-    print(
-        "\nFetched once, at first use. Any model of the Hugging Face hub works as well, by its id."
-    )
-    return 0
-
-
-def _saliency(options: argparse.Namespace) -> int:
-    _check_paths(options)
-    prompt = _prompt(options)
-
-    from ecco_captum.attribution import saliency
-    from ecco_captum.catalogue import find_method
-    from ecco_captum.erasure import faithfulness
-    from ecco_captum.models import load
-    from ecco_captum.scores import as_score
-
-    if not sys.stderr.isatty():
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-    find_method(options.method), as_score(options.score)  # before the model is loaded
-    kwargs = {} if options.dtype is None else {"dtype": options.dtype}
-    lm = load(options.model, trust_remote_code=options.trust_remote_code, **kwargs)
-    generation = _generation(lm, prompt, options)
-    chosen = ("method", "score", "versus", "aggregate", "outputs")
-    attribution = saliency(lm, generation, **{name: getattr(options, name) for name in chosen})
-    tested = faithfulness(lm, attribution) if options.faithfulness else None
-    attribution.to_html(options.output, faithfulness=tested)
-    if options.save is not None:
-        attribution.save(options.save)
-    _summarise(attribution)
-    if tested is not None:
-        print(f"\n{tested}")
-    print(f"\nReport: {options.output.absolute()}")
-    return 0
-
-
-def _generation(lm: Any, prompt: str, options: argparse.Namespace) -> Any:
-    """What the model writes, fills in, or calls the prompt; or the continuation given."""
-    from ecco_captum.generation import force_decode, generate
-
-    if options.continuation is not None:
-        return force_decode(lm, prompt, options.continuation)
-    if not lm.model.can_generate():
-        return generate(lm, prompt)
-    sampling = {} if options.seed is None else {"do_sample": True, "seed": options.seed}
-    return generate(lm, prompt, max_new_tokens=options.max_new_tokens, **sampling)
-
-
-def _check_paths(options: argparse.Namespace) -> None:
-    """Before anything is computed that could then not be written."""
-    for name in ("output", "save"):
-        path = getattr(options, name)
-        if path is None:
-            continue
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"--{name}: there is no folder {str(path.absolute().parent)!r}")
-        if path.is_dir():
-            raise IsADirectoryError(f"--{name}: {str(path)!r} is a folder, accepts a file")
-    if options.save is not None and options.save.absolute() == options.output.absolute():
-        raise ValueError(f"--save: {str(options.save)!r} is where --output goes; name another file")
-
-
-def _prompt(options: argparse.Namespace) -> str:
-    if options.prompt_file is not None:
-        return str(options.prompt_file.read_text(encoding="utf-8"))
-    return sys.stdin.read() if options.prompt == "-" else str(options.prompt)
-
-
-def _summarise(attribution: Any) -> None:
-    """A terminal's view: each explained output with its strongest sources."""
-    generation, shares = attribution.generation, attribution.shares
-    start = generation.tokens.prompt_length
-    print(f"{attribution.subtitle}\n")
-    print(f"{generation.prompt}[{generation.text}]\n")
-    print(f"{'GENERATED':>16}  {'LOGIT':>6} {'RANK':>5}  STRONGEST SOURCES")
-    for output, share in zip(attribution.outputs, shares, strict=True):
-        sources = "   ".join(
-            f"{_shown(generation.tokens.texts[i])} {share[i]:.1%}"
-            for i in (-abs(share)).argsort()[:3]
-        )
-        token = _shown(generation.tokens.texts[start + output])
-        logit, rank = generation.logits[output], generation.ranks[output]
-        print(f"{token:>16}  {logit:6.2f} {rank:>5}  {sources}")
-
-
-def _shown(text: str) -> str:
-    """One token on one line: control characters must not act on the terminal."""
-    shown = repr(text)[1:-1].replace("\\n", "↵")
-    return shown.replace(" ", "␣") if shown.isspace() or not shown else shown.strip(" ")

@@ -123,9 +123,7 @@ def encode_token(lm: LanguageModel, given: Any, argument: str) -> int:
         raise TypeError(f"{argument}: got a {type(given).__name__}, accepts text, an id, or a list")
     if isinstance(given, int):
         if not 0 <= given < lm.vocabulary_size:
-            raise ValueError(
-                f"{argument}: got id {given}, accepts 0 to {lm.vocabulary_size - 1}"
-            )
+            raise ValueError(f"{argument}: got id {given}, accepts 0 to {lm.vocabulary_size - 1}")
         return given
     ids = encode_continuation(lm, None, given) if given else []
     if len(ids) != 1:

@@ -141,7 +141,7 @@ class MinimalPairs(Record):
         return "Where does each layer start to prefer the first filler?"
 
     def _html(self) -> str:
-        from ecco_captum.watch_html import pairs_view
+        from ecco_captum.pairs_html import pairs_view
 
         return pairs_view(
             self.prompts,

@@ -66,9 +66,15 @@ class LayerPredictions(Record):
         if not first.size:
             best, row = int(self.ranks.min()), int(self.ranks.argmin())
             return f"No layer ranks {true} first; its best rank is {best}, at {self._at(row)}."
-        later = self.ranks[first[0] :] > 1
-        kept = "and stays first" if not later.any() else "but later layers take that back"
-        return f"{true} is first at {self._at(int(first[0]))}, {kept}."
+        start, behind = int(first[0]), np.flatnonzero(self.ranks > 1)
+        since = int(behind[-1]) + 1 if behind.size else 0
+        if since <= start:
+            return f"{true} is ranked first from {self._at(start)} on."
+        if since < len(self.ranks):
+            for_good = f"for good from {self._at(since)} on"
+            return f"{true} is ranked first at {self._at(start)}, and {for_good}."
+        last = f"the last layer ranks it {self.ranks[-1]}"
+        return f"{true} is ranked first at {self._at(start)}; {last}."
 
     def _at(self, row: int) -> str:
         return "the embedding" if self.layers[row] == 0 else self.layer_names[row]

@@ -37,7 +37,8 @@ def teacher_forced(lm: LanguageModel, text: Text) -> tuple[np.ndarray, np.ndarra
         ValueError: if logits are NaN.
     """
     whole = whole_passage(lm, text, range(len(text.output_ids)))
-    columns = tuple(np.zeros(len(whole.targets), kind) for kind in ("f4", "f4", "i8"))
+    count = len(whole.targets)
+    columns = np.zeros(count, "f4"), np.zeros(count, "f4"), np.zeros(count, "i8")
     with quiet(lm.model):
         for passage in scored_passages(lm, text, whole):
             logits = passage_logits(lm, passage)

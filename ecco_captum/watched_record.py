@@ -75,12 +75,12 @@ class WatchedRankings(Record):
     def sentence(self) -> str:
         """Who wins, from where on, and by how much."""
         if self.ranks.ndim == 3:
-            counts = np.bincount(self.winners[:, -1], minlength=len(self.watch_ids))
+            ahead = np.bincount(self.winners[:, -1], minlength=len(self.watch_ids))
             said = ", ".join(
-                f"{_quoted(text)} {count}"
-                for text, count in zip(self.watch_texts, counts, strict=True)
+                f"{_quoted(text)} at {count}"
+                for text, count in zip(self.watch_texts, ahead.tolist(), strict=True)
             )
-            return f"Of {len(counts)} watched tokens, ahead at the last layer: {said} times."
+            return f"Ahead at the last layer, of {len(self.positions)} positions: {said}."
         winner = int(self.winners[-1])
         name = _quoted(self.watch_texts[winner])
         crossing = int(self.crossings)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ecco_captum
-from ecco_captum import cli
+from ecco_captum import cli, commands
 from ecco_captum.models import LanguageModel
 
 
@@ -123,7 +123,63 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tokens_cannot_act_on_the_terminal() -> None:
-    assert cli._shown("\x1b[31m") == "\\x1b[31m"
-    assert cli._shown(" Paris") == "Paris"
-    assert cli._shown("\n") == "↵"
-    assert cli._shown("  ") == "␣␣"
+    assert commands._shown("\x1b[31m") == "\\x1b[31m"
+    assert commands._shown(" Paris") == "Paris"
+    assert commands._shown("\n") == "↵"
+    assert commands._shown("  ") == "␣␣"
+
+
+def test_watch_tells_ranks_and_writes_what_was_asked_for(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, record, figure = (tmp_path / name for name in ("w.html", "w.npz", "w.pdf"))
+    words = ["watch", "--model", model, "--prompt", "The keys", " the", "--id", "7"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    lm = ecco_captum.load(model)
+    expected = ecco_captum.rankings_watch(lm, "The keys", [" the", 7])
+    lines = [line.split() for line in out.splitlines()]
+    assert ["block", "1", *map(str, expected.ranks[2])] in [line[:4] for line in lines]
+    assert expected.sentence in out
+    assert not list(tmp_path.glob("w.*"))
+    files = ["-o", str(report), "--save", str(record), "--plot", str(figure)]
+    assert cli.main([*words, *files, "--layers", "1:", "--position", "0"]) == 0
+    found = ecco_captum.WatchedRankings.load(record)
+    assert (found.layers.tolist(), found.positions.tolist()) == ([1, 2, 3], [0])
+    assert report.read_text(encoding="utf-8") == found.to_html()
+    assert figure.read_bytes().startswith(b"%PDF")
+
+
+def test_rankings_tells_when_tokens_were_decided(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, record = tmp_path / "r.html", tmp_path / "r.npz"
+    words = ["rankings", "--model", model, "--prompt", "The keys", "--max-new-tokens", "3"]
+    assert cli.main([*words, "-o", str(report), "--save", str(record), "--value", "prob"]) == 0
+    out = capsys.readouterr().out
+    found = ecco_captum.Rankings.load(record)
+    assert found.value == "prob"
+    assert found.ranks.shape == (4, 3)
+    assert found.sentence in out
+    assert out.count("block 2") >= 1
+    assert report.read_text(encoding="utf-8") == found.to_html()
+    assert cli.main([*words, "--save", str(record), "--no-control", "--positions", "all"]) == 0
+    again = ecco_captum.Rankings.load(record)
+    assert again.shuffled_ranks is None
+    assert again.ranks.shape[1] > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["watch", "--prompt", "x"], "WORD: got none, accepts at least one token to watch"),
+        (["watch", "--prompt", "x", "a", "--plot", "a.gif"], "--plot: got 'a.gif', accepts a name"),
+        (["watch", "--prompt", "x", "a", "--plot", "no/a.pdf"], "--plot: there is no folder"),
+        (["rankings", "--prompt", "x", "-o", "a.svg", "--plot", "a.svg"], "is where --output goes"),
+    ],
+)
+def test_what_the_lens_commands_refuse(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 1
+    assert line in capsys.readouterr().err

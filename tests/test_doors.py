@@ -27,6 +27,12 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "comparison_html": (1, {"html", "legible", "saliency_data", "saliency_html", "tokens"}),
     "faithfulness_chart": (1, {"html", "legible"}),
     "faithfulness_html": (1, {"faithfulness_chart", "html", "legible", "shades"}),
+    "heat_data": (1, {"legible", "shades"}),
+    "heat_html": (1, {"heat_data", "html", "legible", "shades"}),
+    "rankings_html": (1, {"heat_data", "heat_html", "html", "legible"}),
+    "watch_html": (1, {"heat_data", "heat_html", "html", "legible"}),
+    "predictions_html": (1, {"heat_data", "heat_html", "legible"}),
+    "pairs_html": (1, {"heat_data", "heat_html", "legible"}),
     "records": (2, set()),
     # Watching a model run, and what is read off it.
     "structures": (3, set()),
@@ -125,6 +131,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "candidates": (5, {"arguments", "layers"}),
     "watching": (5, {"candidates", "layers", "watched_record"}),
     "pairs": (5, {"candidates", "layers", "pairs_record"}),
+    "commands": (7, set()),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}

@@ -34,10 +34,10 @@ REFUSED = {
     "masked:perceiver": "do not run on the tokens",
     "masked:reformer": "do not follow from the last block's output alone",
 }
-BROKEN = {
-    name: "its own forward fails on a text of this length with so small a config"
-    for name in ("causal:prophetnet", "seq2seq:prophetnet")
-}
+BROKEN = dict.fromkeys(
+    ("causal:prophetnet", "seq2seq:prophetnet"),
+    "its own forward fails on a text of this length with so small a config",
+)
 
 
 def text_for(kind: str, longest: int | None) -> Generation:

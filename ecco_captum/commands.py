@@ -1,0 +1,200 @@
+r"""What the commands do: load a model, run one analysis, write its report and tell of it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+_FIGURES = (".pdf", ".svg", ".png")
+_SHOWN_LAYERS = 5
+
+
+def models(options: argparse.Namespace) -> int:
+    """Lists the models that need no hub."""
+    from ecco_captum.offline import offline_models
+
+    print(f"{'NAME':14}{'SIZE':>7}  {'LICENCE':12}{'HERE':6}MODEL")
+    for model in offline_models():
+        here = "yes" if model.cached else "no"
+        print(f"{model.name:14}{model.megabytes:>4} MB  {model.licence:12}{here:6}{model.title}")
+        print(f"{'':41}{model.kind}")
+    print(
+        "\nFetched once, at first use. Any model of the Hugging Face hub works as well, by its id."
+    )
+    return 0
+
+
+def saliency(options: argparse.Namespace) -> int:
+    """Generates, attributes every output, and writes the report."""
+    _check_paths(options)
+    prompt = _prompt(options)
+
+    from ecco_captum.attribution import saliency
+    from ecco_captum.catalogue import find_method
+    from ecco_captum.erasure import faithfulness
+    from ecco_captum.scores import as_score
+
+    find_method(options.method), as_score(options.score)  # before the model is loaded
+    lm = _loaded(options)
+    generation = _generation(lm, prompt, options)
+    chosen = ("method", "score", "versus", "aggregate", "outputs")
+    attribution = saliency(lm, generation, **{name: getattr(options, name) for name in chosen})
+    tested = faithfulness(lm, attribution) if options.faithfulness else None
+    attribution.to_html(options.output, faithfulness=tested)
+    if options.save is not None:
+        attribution.save(options.save)
+    _tell_saliency(attribution)
+    if tested is not None:
+        print(f"\n{tested}")
+    print(f"\nReport: {options.output.absolute()}")
+    return 0
+
+
+def rankings(options: argparse.Namespace) -> int:
+    """Generates, ranks every output by every layer, and writes what was asked for."""
+    _check_paths(options)
+    prompt = _prompt(options)
+
+    from ecco_captum.lens import rankings
+
+    lm = _loaded(options)
+    generation = _generation(lm, prompt, options)
+    chosen = ("layers", "lens", "value", "positions", "control")
+    found = rankings(lm, generation, **{name: getattr(options, name) for name in chosen})
+    print(f"{found.subtitle}\n")
+    print(f"{generation.prompt}[{generation.text}]\n")
+    _tell_rankings(found)
+    print(f"\n{found.sentence}")
+    _write(found, options)
+    return 0
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Ranks the watched tokens by every layer, and writes what was asked for."""
+    _check_paths(options)
+    prompt = _prompt(options)
+    if not options.words and not options.id:
+        raise ValueError("WORD: got none, accepts at least one token to watch")
+
+    from ecco_captum.watching import rankings_watch
+
+    chosen = ("position", "layers", "lens")
+    found = rankings_watch(
+        _loaded(options),
+        prompt,
+        [*options.words, *options.id],
+        **{name: getattr(options, name) for name in chosen},
+    )
+    names = [_shown(text) for text in found.watch_texts]
+    widths = [max(7, len(name)) for name in names]
+    print(f"{found.subtitle}\n")
+    print("  ".join([f"{'LAYER':>10}", *map(str.rjust, names, widths), "TOP TOKEN"]))
+    rows = zip(found.layer_names, found.ranks, found.top_ids, strict=True)
+    for layer, ranks, top in rows:
+        cells = [f"{rank:>{width}}" for rank, width in zip(ranks, widths, strict=True)]
+        print("  ".join([f"{layer:>10}", *cells, _shown(found.texts[str(top)])]))
+    print(f"\n{found.sentence}")
+    _write(found, options)
+    return 0
+
+
+def _loaded(options: argparse.Namespace) -> Any:
+    from ecco_captum.models import load
+
+    if not sys.stderr.isatty():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+    kwargs = {} if options.dtype is None else {"dtype": options.dtype}
+    return load(options.model, trust_remote_code=options.trust_remote_code, **kwargs)
+
+
+def _generation(lm: Any, prompt: str, options: argparse.Namespace) -> Any:
+    """What the model writes, fills in, or calls the prompt; or the continuation given."""
+    from ecco_captum.generation import force_decode, generate
+
+    if options.continuation is not None:
+        return force_decode(lm, prompt, options.continuation)
+    if not lm.model.can_generate():
+        return generate(lm, prompt)
+    sampling = {} if options.seed is None else {"do_sample": True, "seed": options.seed}
+    return generate(lm, prompt, max_new_tokens=options.max_new_tokens, **sampling)
+
+
+def _check_paths(options: argparse.Namespace) -> None:
+    """Before anything is computed that could then not be written."""
+    named: dict[Path, str] = {}
+    for name in ("output", "save", "plot"):
+        path = getattr(options, name, None)
+        if path is None:
+            continue
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"--{name}: there is no folder {str(path.absolute().parent)!r}")
+        if path.is_dir():
+            raise IsADirectoryError(f"--{name}: {str(path)!r} is a folder, accepts a file")
+        other = named.setdefault(path.absolute(), name)
+        if other != name:
+            raise ValueError(f"--{name}: {str(path)!r} is where --{other} goes; name another file")
+    if getattr(options, "plot", None) is not None:
+        if options.plot.suffix not in _FIGURES:
+            accepted = ", ".join(_FIGURES)
+            raise ValueError(f"--plot: got {str(options.plot)!r}, accepts a name with {accepted}")
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("--plot: needs matplotlib: pip install 'ecco-captum[plot]'")
+
+
+def _write(found: Any, options: argparse.Namespace) -> None:
+    """The report, the record and the figure, those of them that were asked for."""
+    if options.save is not None:
+        found.save(options.save)
+    if options.plot is not None:
+        found.plot().savefig(options.plot)
+        print(f"\nFigure: {options.plot.absolute()}")
+    if options.output is not None:
+        found.to_html(options.output)
+        print(f"\nReport: {options.output.absolute()}")
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    if options.prompt_file is not None:
+        return str(options.prompt_file.read_text(encoding="utf-8"))
+    return sys.stdin.read() if options.prompt == "-" else str(options.prompt)
+
+
+def _tell_saliency(attribution: Any) -> None:
+    """A terminal's view: each explained output with its strongest sources."""
+    generation, shares = attribution.generation, attribution.shares
+    start = generation.tokens.prompt_length
+    print(f"{attribution.subtitle}\n")
+    print(f"{generation.prompt}[{generation.text}]\n")
+    print(f"{'GENERATED':>16}  {'LOGIT':>6} {'RANK':>5}  STRONGEST SOURCES")
+    for output, share in zip(attribution.outputs, shares, strict=True):
+        sources = "   ".join(
+            f"{_shown(generation.tokens.texts[i])} {share[i]:.1%}"
+            for i in (-abs(share)).argsort()[:3]
+        )
+        token = _shown(generation.tokens.texts[start + output])
+        logit, rank = generation.logits[output], generation.ranks[output]
+        print(f"{token:>16}  {logit:6.2f} {rank:>5}  {sources}")
+
+
+def _tell_rankings(found: Any) -> None:
+    """A terminal's view: each token's rank at a few layers, and from where on it stays first."""
+    count = len(found.layers)
+    rows = sorted({round(k * (count - 1) / (_SHOWN_LAYERS - 1)) for k in range(_SHOWN_LAYERS)})
+    names = [found.layer_names[row] for row in rows]
+    print("  ".join([f"{'TOKEN':>16}", *(f"{name:>9}" for name in names), "FIRST FROM"]))
+    for column, text in enumerate(found.target_texts):
+        ranks = [f"{found.ranks[row, column]:>9}" for row in rows]
+        decided = found.decided[column]
+        where = found.layer_names[list(found.layers).index(decided)] if decided >= 0 else "never"
+        print("  ".join([f"{_shown(text):>16}", *ranks, where]))
+
+
+def _shown(text: str) -> str:
+    """One token on one line: control characters must not act on the terminal."""
+    shown = repr(text)[1:-1].replace("\\n", "↵")
+    return shown.replace(" ", "␣") if shown.isspace() or not shown else shown.strip(" ")
