@@ -125,9 +125,7 @@ class MinimalPairs(Record):
         """
         from ecco_captum.lens_plots import pairs_figure
 
-        return pairs_figure(
-            self.layer_names, self.margins, labels=self.prompts, width=width, title=title
-        )
+        return pairs_figure(self.layer_names, self.margins, width=width, title=title)
 
     @property
     def subtitle(self) -> str:

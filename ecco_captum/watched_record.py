@@ -75,10 +75,10 @@ class WatchedRankings(Record):
     def sentence(self) -> str:
         """Who wins, from where on, and by how much."""
         if self.ranks.ndim == 3:
-            ahead = np.bincount(self.winners[:, -1], minlength=len(self.watch_ids))
+            counts = np.bincount(self.winners[:, -1], minlength=len(self.watch_ids))
             said = ", ".join(
                 f"{_quoted(text)} at {count}"
-                for text, count in zip(self.watch_texts, ahead.tolist(), strict=True)
+                for text, count in zip(self.watch_texts, counts.tolist(), strict=True)
             )
             return f"Ahead at the last layer, of {len(self.positions)} positions: {said}."
         winner = int(self.winners[-1])

@@ -33,6 +33,13 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "watch_html": (1, {"heat_data", "heat_html", "html", "legible"}),
     "predictions_html": (1, {"heat_data", "heat_html", "legible"}),
     "pairs_html": (1, {"heat_data", "heat_html", "legible"}),
+    # Figures for papers; imported by methods alone, as matplotlib may be absent.
+    "paper_checks": (1, set()),
+    "paper_text": (1, {"legible"}),
+    "paper_figure": (1, {"paper_text", "shades"}),
+    "paper_heat": (1, {"legible", "paper_figure", "paper_text", "shades"}),
+    "paper_lines": (1, {"legible", "paper_figure", "paper_text", "shades"}),
+    "lens_plots": (1, {"paper_checks", "paper_figure", "paper_heat", "paper_lines", "paper_text"}),
     "records": (2, set()),
     # Watching a model run, and what is read off it.
     "structures": (3, set()),
@@ -180,6 +187,7 @@ def test_imports_go_downward(module: str) -> None:
             assert top not in TORCH_SIDE or not run_time, f"{module} imports {name}"
         if layer == 1:
             allowed = top in sys.stdlib_module_names or top in ("numpy", "ecco_captum")
+            allowed |= top == "matplotlib" and module.startswith("paper_")
             assert allowed, f"{module} imports {name}"
 
 

@@ -34,10 +34,8 @@ REFUSED = {
     "masked:perceiver": "do not run on the tokens",
     "masked:reformer": "do not follow from the last block's output alone",
 }
-BROKEN = dict.fromkeys(
-    ("causal:prophetnet", "seq2seq:prophetnet"),
-    "its own forward fails on a text of this length with so small a config",
-)
+_TOO_LONG = "its own forward fails on a text of this length with so small a config"
+BROKEN = {"causal:prophetnet": _TOO_LONG, "seq2seq:prophetnet": _TOO_LONG}
 
 
 def text_for(kind: str, longest: int | None) -> Generation:
