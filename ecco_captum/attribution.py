@@ -131,19 +131,18 @@ def saliency(
     check_gradients(lm)
     check_whole("memory_budget", memory_budget)
     check_whole("seed", seed, least=0)
-    if chosen.aggregate is None and aggregate is not None:
-        raise ValueError(f"aggregate: {chosen.name} attributes to whole tokens, accepts None")
     how = aggregate or chosen.aggregate
     if how is not None:
         check_aggregate(how)
-    if baseline is not None and chosen.baseline is None:
-        raise ValueError(f"baseline: {chosen.name} has none, accepts None")
-    if keep_first is not None and chosen.baseline is None:
-        raise ValueError(f"keep_first: {chosen.name} has no baseline, accepts None")
-    if checkpointing and chosen.name in ("attn_lrp", "deep_lift", "deep_lift_shap"):
-        raise ValueError(f"checkpointing: {chosen.name} changes the backward pass, accepts False")
-    if chosen in ATTENTION_METHODS and (score != "logit" or versus is not None):
-        raise ValueError(f"score: {chosen.name} depends on no score, accepts the defaults")
+    scored = score != "logit" or versus is not None
+    _check_method(
+        chosen,
+        aggregate=aggregate,
+        baseline=baseline,
+        keep_first=keep_first,
+        score=scored or None,
+        checkpointing=checkpointing or None,
+    )
     settings = chosen.read_options(options)
     explained = scoring(lm, score, versus)
     rows = chosen_numbers("outputs", outputs, len(generation.output_ids))
@@ -158,19 +157,12 @@ def saliency(
         absent = inputs
         if chosen.baseline is not None:
             wanted = chosen.baseline if baseline is None else baseline
-            absent = baseline_embeddings(lm, whole, inputs, wanted, seed)
-            if len(absent) > 1 and not chosen.several:
-                raise ValueError(
-                    f"baseline: got {len(absent)} texts, {chosen.name} accepts one; gradient_shap "
-                    "and deep_lift_shap average over several"
-                )
-            keep_first = (
-                task == "causal" and chosen.keeps_first if keep_first is None else keep_first
-            )
+            absent = _absent(chosen, baseline_embeddings(lm, whole, inputs, wanted, seed))
+            if keep_first is None:
+                keep_first = task == "causal" and chosen.keeps_first
             if keep_first:
-                absent = torch.cat(
-                    [inputs[:, :1].expand(len(absent), -1, -1), absent[:, 1:]], dim=1
-                )
+                first = inputs[:, :1].expand(len(absent), -1, -1)
+                absent = torch.cat([first, absent[:, 1:]], dim=1)
         budget = memory_budget if chosen.differentiates else None
         for passage in passages(lm, task, whole, budget):
             end, at = passage.positions, list(passage.rows)
@@ -210,6 +202,30 @@ def saliency(
         differences=differences if chosen.complete else None,
         settings={**kept_options, "seed": seed},
     )
+
+
+def _check_method(method: Method, **given: Any) -> None:
+    """Refuses arguments that mean nothing to a method."""
+    has_baseline = method.baseline is not None
+    changes = method.name in ("attn_lrp", "deep_lift", "deep_lift_shap")
+    for argument, fits, why in (
+        ("aggregate", method.aggregate is not None, "attributes to whole tokens, accepts None"),
+        ("baseline", has_baseline, "has none, accepts None"),
+        ("keep_first", has_baseline, "has no baseline, accepts None"),
+        ("checkpointing", not changes, "changes the backward pass, accepts False"),
+        ("score", method not in ATTENTION_METHODS, "depends on no score, accepts the defaults"),
+    ):
+        if not fits and given[argument] is not None:
+            raise ValueError(f"{argument}: {method.name} {why}")
+
+
+def _absent(method: Method, baselines: Tensor) -> Tensor:
+    if len(baselines) > 1 and not method.several:
+        raise ValueError(
+            f"baseline: got {len(baselines)} texts, {method.name} accepts one; gradient_shap and "
+            "deep_lift_shap average over several"
+        )
+    return baselines
 
 
 def _by_token(

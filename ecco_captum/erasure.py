@@ -2,7 +2,7 @@ r"""Does removing the salient tokens move the score? A test of what saliency cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,22 +94,15 @@ def faithfulness(
     way = removal_name(lm, removal)
     if soft and isinstance(way, str) and way in WAYS:
         raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
-    generation = attribution.generation
     rng = np.random.default_rng(seed)
-    explained = Scoring(as_score(attribution.score), attribution.foils, attribution.versus)
-    outputs = np.asarray(attribution.outputs).tolist()
+    count = len(np.asarray(attribution.outputs))
     hidden = None if progress is None else not progress
-    bar = tqdm(total=len(outputs), unit="token", desc="Testing", leave=False, disable=hidden)
-    texts = 0
-    parts = []
+    bar = tqdm(total=count, unit="token", desc="Testing", leave=False, disable=hidden)
+    parts, texts = [], 0
     with torch.inference_mode(False), quiet(lm.model), bar:
-        task = task_of(lm)
-        whole = whole_passage(lm, generation, outputs)
-        embeddings = embedded(lm, whole)
-        for passage in passages(lm, task, whole, most=together):
+        for passage, remover in _removals(lm, attribution, way, together):
             sources = _sources(attribution, passage, exclude_ends)
             if len(sources):
-                remover = Removal(lm, passage, explained, embeddings[:, : passage.positions], way)
                 weights = attribution.shares[list(passage.rows)].mean(axis=0)[sources]
                 drops = _drops(remover, passage, sources, weights, fractions, rng)
                 if soft:
@@ -150,6 +143,18 @@ def faithfulness(
         texts=texts,
         settings={"exclude_ends": exclude_ends, "resamples": resamples, "seed": seed},
     )
+
+
+def _removals(
+    lm: LanguageModel, attribution: Attribution, way: Any, together: int
+) -> Iterator[tuple[Passage, Removal]]:
+    """The outputs that share a removal, and what takes their sources away."""
+    explained = Scoring(as_score(attribution.score), attribution.foils, attribution.versus)
+    outputs = np.asarray(attribution.outputs).tolist()
+    whole = whole_passage(lm, attribution.generation, outputs)
+    embeddings = embedded(lm, whole)
+    for passage in passages(lm, task_of(lm), whole, most=together):
+        yield passage, Removal(lm, passage, explained, embeddings[:, : passage.positions], way)
 
 
 def _sources(attribution: Attribution, passage: Passage, exclude_ends: bool) -> np.ndarray:
