@@ -204,9 +204,11 @@ def test_views_share_a_page_even_with_themselves(open_page: Callable) -> None:
         cell.hover()
         assert maps.nth(k).locator(".ecco-told").inner_text() == cell.get_attribute("title")
     alone = open_page(document(saliency), width=900)
-    read = "nodes => nodes.map((n) => getComputedStyle(n).backgroundColor)"
-    shades = [page.locator(".ecco-t").evaluate_all(read) for page in (opened, alone)]
-    assert shades[0] == shades[1]
+    shades = """() => JSON.stringify([...document.querySelectorAll('.ecco-t')]
+      .map((node) => getComputedStyle(node).backgroundColor))"""
+    alone.wait_for_function("document.getAnimations().length === 0")
+    # Out of sight, shades come when the pointer rests.
+    opened.wait_for_function(f"(expected) => ({shades})() === expected", arg=alone.evaluate(shades))
 
 
 @pytest.mark.parametrize("kind", VIEWS)
