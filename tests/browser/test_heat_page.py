@@ -204,11 +204,15 @@ def test_views_share_a_page_even_with_themselves(open_page: Callable) -> None:
         cell.hover()
         assert maps.nth(k).locator(".ecco-told").inner_text() == cell.get_attribute("title")
     alone = open_page(document(saliency), width=900)
-    shades = """() => JSON.stringify([...document.querySelectorAll('.ecco-t')]
-      .map((node) => getComputedStyle(node).backgroundColor))"""
-    alone.wait_for_function("document.getAnimations().length === 0")
-    # Out of sight, shades come when the pointer rests.
-    opened.wait_for_function(f"(expected) => ({shades})() === expected", arg=alone.evaluate(shades))
+    read = "nodes => nodes.map((n) => getComputedStyle(n).backgroundColor)"
+    for _ in range(40):
+        # Out of sight, shades come when the pointer rests; and all of them fade in.
+        shades = [page.locator(".ecco-t").evaluate_all(read) for page in (opened, alone)]
+        if shades[0] == shades[1]:
+            break
+        opened.wait_for_timeout(50)
+    assert shades[0] == shades[1]
+    assert len(set(shades[0])) > 3
 
 
 @pytest.mark.parametrize("kind", VIEWS)
