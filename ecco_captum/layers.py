@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from ecco_captum.arguments import check_text, chosen_numbers
 from ecco_captum.generation import Generation
 from ecco_captum.models import LanguageModel
@@ -32,6 +34,17 @@ def chosen_layers(lm: LanguageModel, layers: Any) -> list[int]:
 def layer_names(layers: Iterable[int]) -> list[str]:
     """What rows of the stream are called: "embedding", "block 0", …"""
     return ["embedding" if layer == 0 else f"block {layer - 1}" for layer in layers]
+
+
+class ByLayer:
+    """What records have in common whose rows are layers."""
+
+    layers: np.ndarray
+
+    @property
+    def layer_names(self) -> list[str]:
+        """(layers,): "embedding", "block 0", …"""
+        return layer_names(self.layers.tolist())
 
 
 def check_lens(lm: LanguageModel, generation: Generation) -> None:

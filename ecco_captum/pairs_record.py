@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecco_captum.layers import layer_names
+from ecco_captum.layers import ByLayer
 from ecco_captum.records import Record
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _Z = 1.959963984540054  # of a two-sided 95% interval
 
 
 @dataclass(frozen=True, eq=False)
-class MinimalPairs(Record):
+class MinimalPairs(ByLayer, Record):
     r"""For each text, what each layer says of the filler that fits and of the one that does not.
 
     Args:
@@ -40,11 +40,6 @@ class MinimalPairs(Record):
     ranks: np.ndarray
     model: str
     lens: str = "logit lens"
-
-    @property
-    def layer_names(self) -> list[str]:
-        """(layers,): "embedding", "block 0", …"""
-        return layer_names(self.layers)
 
     @property
     def margins(self) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.generation import Generation
-from ecco_captum.layers import layer_names
+from ecco_captum.layers import ByLayer
 from ecco_captum.records import Record
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerPredictions(Record):
+class LayerPredictions(ByLayer, Record):
     r"""The tokens that each layer's hidden state puts first, read with the model's own tail.
 
     Args:
@@ -42,11 +42,6 @@ class LayerPredictions(Record):
     ranks: np.ndarray
     texts_by_id: dict[str, str]
     lens: str = "logit lens"
-
-    @property
-    def layer_names(self) -> list[str]:
-        """(layers,): "embedding", "block 0", …"""
-        return layer_names(self.layers)
 
     @property
     def texts(self) -> list[list[str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ecco_captum.generation import Generation
-from ecco_captum.layers import layer_names
+from ecco_captum.layers import ByLayer
 from ecco_captum.records import Record
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ Value = Literal["rank", "logit", "prob"]
 
 
 @dataclass(frozen=True, eq=False)
-class Rankings(Record):
+class Rankings(ByLayer, Record):
     r"""What each layer's hidden states say of each token, read with the model's own tail.
 
     Rows are layers: 0 the embedding, k the stream after block k - 1; with ``layers`` given, those
@@ -64,11 +64,6 @@ class Rankings(Record):
     value: Value = "rank"
     lens: str = "logit lens"
     settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def layer_names(self) -> list[str]:
-        """(layers,): "embedding", "block 0", …"""
-        return layer_names(self.layers)
 
     @property
     def target_texts(self) -> list[str]:

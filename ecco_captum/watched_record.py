@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecco_captum.layers import layer_names
+from ecco_captum.layers import ByLayer, layer_names
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class WatchedRankings(Record):
+class WatchedRankings(ByLayer, Record):
     r"""Ranks of watched tokens by each layer's hidden state, read with the model's own tail.
 
     Args:
@@ -51,11 +51,6 @@ class WatchedRankings(Record):
     texts: dict[str, str]
     model: str
     lens: str = "logit lens"
-
-    @property
-    def layer_names(self) -> list[str]:
-        """(layers,): "embedding", "block 0", …"""
-        return layer_names(self.layers)
 
     @property
     def winners(self) -> np.ndarray:
