@@ -102,7 +102,7 @@ def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
             f"{count - 1}"
         ) from error
     if not chosen:
-        raise ValueError(f"{name}: {given!r} chooses none of the {count} {name}")
+        raise ValueError(f"{name}: {given!r} chooses none, of {count}")
     return sorted(set(chosen))
 
 

@@ -157,7 +157,12 @@ def _add_saliency_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_lens_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--layers", type=_slice, metavar="START:END", help="rows: 0 the embedding, 1 block 0, …")
+    add(
+        "--layers",
+        type=_slice,
+        metavar="START:END",
+        help="0 is the embedding, 1 block 0; --layers=-3: the last 3",
+    )
     add("--lens", type=Path, metavar="FOLDER", help="a tuned lens instead of the logit lens")
     add("--plot", type=Path, metavar="FILE", help="also write the figure (.pdf, .svg, .png)")
 
@@ -166,8 +171,9 @@ def _add_rankings_options(parser: argparse.ArgumentParser) -> None:
     _add_text_options(parser, model=DEMO_MODEL)
     _add_lens_options(parser)
     add = parser.add_argument
-    add("--value", default="rank", help="what is shown: rank, logit or prob")
-    add("--positions", default="outputs", help="outputs, or all: the prompt's tokens too")
+    add("--value", default="rank", choices=("rank", "logit", "prob"), help="what is shown")
+    every = "outputs, or all: the prompt's tokens too"
+    add("--positions", default="outputs", choices=("outputs", "all"), help=every)
     add("--no-control", dest="control", action="store_false", help="leave the shuffled model out")
 
 

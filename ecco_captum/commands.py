@@ -190,7 +190,7 @@ def _tell_rankings(found: Any) -> None:
     for column, text in enumerate(found.target_texts):
         ranks = [f"{found.ranks[row, column]:>9}" for row in rows]
         decided = found.decided[column]
-        where = found.layer_names[list(found.layers).index(decided)] if decided >= 0 else "never"
+        where = found.layer_names[list(found.layers).index(decided)] if decided >= 0 else "–"
         print("  ".join([f"{_shown(text):>16}", *ranks, where]))
 
 

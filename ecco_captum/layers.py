@@ -10,6 +10,7 @@ import numpy as np
 from ecco_captum.arguments import check_text, chosen_numbers
 from ecco_captum.generation import Generation
 from ecco_captum.models import LanguageModel
+from ecco_captum.tokens import lone_texts
 
 
 def chosen_layers(lm: LanguageModel, layers: Any) -> list[int]:
@@ -46,6 +47,11 @@ class ByLayer:
         """(layers,): "embedding", "block 0", …"""
         return layer_names(self.layers.tolist())
 
+    def _called(self, row: int) -> str:
+        """A layer as a sentence names it; the last row need not be the model's last layer."""
+        name = self.layer_names[row]
+        return f"the {name}" if name == "embedding" else name
+
 
 def check_lens(lm: LanguageModel, generation: Generation) -> None:
     r"""Raises an error if a lens has nothing to say of a text.
@@ -63,5 +69,6 @@ def check_lens(lm: LanguageModel, generation: Generation) -> None:
 
 
 def token_texts(lm: LanguageModel, ids: Iterable[int]) -> dict[str, str]:
-    """The text of each token on its own, by its id written in digits."""
-    return {str(one): str(lm.tokenizer.decode([one])) for one in sorted(set(ids))}
+    """The text of each token as it follows another, by its id written in digits."""
+    listed = sorted(set(ids))
+    return dict(zip(map(str, listed), lone_texts(lm.tokenizer, listed), strict=True))

@@ -59,7 +59,8 @@ def rankings(
         lens (str, PathLike or Mapping, optional): a tuned lens: the folder that ``TunedLens.save``
             of the library tuned-lens wrote, or its state dict. Default: the logit lens.
         control (bool, optional): whether to run the shuffled model too, at the same cost once more.
-            Default: True
+            There is none where a token follows a single one, which cannot be shuffled. An
+            encoder–decoder's source is read as ever. Default: True
 
     Returns:
         Rankings: ranks, logits and probabilities, each (layers, columns).
@@ -76,6 +77,8 @@ def rankings(
         >>> found.decided  # from which layer on each token stays first
     """
     check_lens(lm, generation)
+    if not isinstance(control, bool):
+        raise ValueError(f"control: got {control!r}, accepts True or False")
     for name, given, kinds in (("value", value, Value), ("positions", positions, Positions)):
         if given not in get_args(kinds):
             accepted = ", ".join(map(repr, get_args(kinds)))
@@ -85,7 +88,7 @@ def rankings(
     whole = token_passage(lm, generation, read)
     found = _tables(lm, generation, whole, rows, translators)
     shuffled = None
-    if control:
+    if control and _shortest(lm, generation, whole) > 1:
         change = functools.partial(shuffled_blocks, lm)
         shuffled = _tables(lm, generation, whole, rows, translators, change)["ranks"]
     return Rankings(
@@ -140,13 +143,14 @@ def layer_predictions(
     place = _position(generation, position)
     whole = token_passage(lm, generation, [place])
     true = int(whole.targets[0])
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= lm.vocabulary_size:
+    whole_number = isinstance(k, int | np.integer) and not isinstance(k, bool)
+    if not whole_number or not 1 <= k <= lm.vocabulary_size:
         raise ValueError(f"k: got {k!r}, accepts a whole number from 1 to {lm.vocabulary_size}")
     ids, probs, ranks = {}, {}, {}
     with quiet(lm.model), torch.no_grad():
         for chunk, logits in layer_logits(lm, whole, rows, translators=translators):
             for layer, row in zip(chunk, logits[:, 0], strict=True):
-                best = row.softmax(dim=0).topk(min(k, len(row)))
+                best = row.softmax(dim=0).topk(min(int(k), len(row)))
                 ids[layer], probs[layer] = best.indices.tolist(), best.values.tolist()
                 ranks[layer] = 1 + int((row > row[true]).sum())
     token_ids = np.array([ids[layer] for layer in rows], dtype=np.int64)
@@ -184,13 +188,20 @@ def _position(generation: Generation, position: int) -> int:
     length = len(generation.prompt_ids) if masked else len(generation.tokens)
     first = {"causal": 1, "masked": 0}.get(generation.task, len(generation.prompt_ids))
     whole = isinstance(position, int | np.integer) and not isinstance(position, bool)
-    place = int(position) + length * (position < 0) if whole else -1
+    place = int(position) % length if whole and -length <= position < length else -1
     if not first <= place < length:
         raise ValueError(
             f"position: got {position!r}, accepts {first} to {length - 1}, or {first - length} to "
             "-1: a token that the model predicts"
         )
     return place
+
+
+def _shortest(lm: LanguageModel, generation: Generation, whole: Passage) -> int:
+    """The fewest tokens that any of the forwards reads (or that its decoder does)."""
+    with quiet(lm.model):
+        cut = scored_passages(lm, generation, whole)
+        return min(passage.inputs[passage.written].shape[1] for passage in cut)
 
 
 def _tables(

@@ -103,16 +103,19 @@ def watch_figure(
     layers: Sequence[str],
     ranks: np.ndarray,
     *,
+    since: int | None = None,
     width: float = 3.35,
     title: str = "",
 ) -> PaperFigure:
     r"""
-    Draw how each layer ranks some words, and from where on the best one is ahead of the next.
+    Draw how each layer ranks some words, and from where on the best one is ahead of the others.
 
     Args:
         watched (sequence of str): The words.
         layers (sequence of str): Names of the layers, from the embedding on.
         ranks (numpy.ndarray): Shape (layers, watched): ranks of the words, 1 the best.
+        since (int, optional): Row of the layer from which the best one stays ahead. Default: not
+            marked.
         width (float, optional): Of the figure, in inches. Default: ``3.35``, one column
         title (str, optional): Above the figure. Default: ``""``
 
@@ -125,16 +128,19 @@ def watch_figure(
 
     Examples::
 
-        >>> watch_figure((" is", " are"), layers, ranks)
+        >>> watch_figure((" is", " are"), layers, ranks, since=27)
     """
     shape = counted(layers=layers, watched=watched)
     ranks = numbers("ranks", ranks, shape, least=1)
-    panel = rank_panel(ranks)
+    if since is not None and not 0 < since < len(layers):
+        raise ValueError(f"since: got {since}, accepts a row from 1 to {len(layers) - 1}, or None")
+    panel = rank_panel(ranks, marked=since is not None)
     words = [written(word) for word in watched]
     figure, (axes,) = panels_figure([panel], layers, width, title, right=label_room(words))
     colors = [draw_line(axes, ranks[:, k], k, zorder=3 - 0.01 * k) for k in range(len(words))]
     end_labels(axes, panel, list(zip(map(float, ranks[-1]), words, colors, strict=True)))
-    mark_crossing(figure, ranks, layers)
+    if since is not None:
+        mark_crossing(figure, since, layers)
     return figure
 
 
@@ -265,14 +271,17 @@ def agreement_figure(
     """
     (count,) = counted(layers=layers)
     near = numbers("cosine", cosine, (count, -1), least=-1, most=1).mean(axis=1)
-    far = numbers("divergence", divergence, (count, -1), least=0).mean(axis=1)
+    # A layer may rule a likely token out; what is infinitely far is left out of the line.
+    infinite = np.isposinf(divergence)
+    far = numbers("divergence", np.where(infinite, 0, divergence), (count, -1), least=0)
+    far = np.where(infinite.any(axis=1), np.nan, far.mean(axis=1))
     shares = [("model", numbers("first", first, (count,), least=0, most=1))]
     if first_shuffled is not None:
         control = numbers("first_shuffled", first_shuffled, (count,), least=0, most=1)
         shares.append(("shuffled", control))
     panels = [
         linear_panel("mean cosine with the final distribution", 0.55, min(0.0, near.min()), 1),
-        linear_panel("mean KL divergence (nats)", 0.55, 0, far.max()),
+        linear_panel("mean KL divergence (nats)", 0.55, 0, np.nan_to_num(far).max()),
         share_panel("share of outputs ranked first", 0.55),
     ]
     names = [name for name, _ in shares] if len(shares) > 1 else []

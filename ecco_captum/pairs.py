@@ -13,7 +13,7 @@ from ecco_captum.layers import chosen_layers
 from ecco_captum.models import LanguageModel
 from ecco_captum.pairs_record import MinimalPairs
 from ecco_captum.tasks import task_of
-from ecco_captum.tokens import display_texts
+from ecco_captum.tokens import lone_texts
 from ecco_captum.translators import read_translators
 
 
@@ -61,7 +61,9 @@ def minimal_pairs(
     task = task_of(lm)
     if task not in ("causal", "masked"):
         raise TypeError(f"lm: {lm.name!r} is of kind {task}, accepts causal and masked models")
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not isinstance(blank, str) or not blank:
+        raise ValueError(f"blank: got {blank!r}, accepts a text")
+    texts: list[Any] = list(prompts) if isinstance(prompts, list | tuple) else [prompts]
     if not texts:
         raise ValueError("prompts: got an empty list, accepts at least one text")
     pairs = _pairs(fillers, len(texts))
@@ -76,10 +78,7 @@ def minimal_pairs(
         logprobs[k], ranks[k] = found["logprobs"][0], found["ranks"][0]
     return MinimalPairs(
         prompts=tuple(texts),
-        fillers=tuple(
-            (display_texts(lm.tokenizer, ids[:1])[0], display_texts(lm.tokenizer, ids[1:])[0])
-            for _, ids in asked
-        ),
+        fillers=tuple(_both(lone_texts(lm.tokenizer, ids)) for _, ids in asked),
         filler_ids=np.array([ids for _, ids in asked], dtype=np.int64),
         layers=np.array(rows, dtype=np.int64),
         logprobs=logprobs,
@@ -104,15 +103,20 @@ def _pairs(fillers: Sequence[Any], count: int) -> list[tuple[Any, Any]]:
     return [(pair[0], pair[1]) for pair in pairs]
 
 
+def _both(texts: tuple[str, ...]) -> tuple[str, str]:
+    return texts[0], texts[1]
+
+
 def _asked(
     lm: LanguageModel, prompt: str, pair: tuple[Any, Any], blank: str
 ) -> tuple[str, list[int]]:
     """The text that the model reads, and the ids of both fillers."""
     if not isinstance(prompt, str):
         raise TypeError(f"prompts: got a {type(prompt).__name__}, accepts texts")
-    if not blank or prompt.count(blank) != 1:
-        count = prompt.count(blank) if blank else 0
-        raise ValueError(f"prompts: {prompt!r} has {count} blanks {blank!r}, accepts one")
+    if prompt.count(blank) != 1:
+        raise ValueError(
+            f"prompts: {prompt!r} has {prompt.count(blank)} blanks {blank!r}, accepts one"
+        )
     before, _, after = prompt.partition(blank)
     space = " " if before.endswith(" ") else ""
     spaced = [
@@ -122,7 +126,10 @@ def _asked(
     if ids[0] == ids[1]:
         raise ValueError(f"fillers: {pair!r} are the same token, accepts two different ones")
     if task_of(lm) == "masked":
-        return before + str(lm.tokenizer.mask_token) + after, ids
+        mask = str(lm.tokenizer.mask_token)
+        if mask in prompt:
+            raise ValueError(f"prompts: {prompt!r} has a {mask} beside its blank, accepts none")
+        return before + mask + after, ids
     text = before.removesuffix(space)
     if not text:
         raise ValueError(f"prompts: {prompt!r} has nothing before its blank for the model to read")

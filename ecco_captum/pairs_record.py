@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.layers import ByLayer
+from ecco_captum.legible import format_number
 from ecco_captum.records import Record
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class MinimalPairs(ByLayer, Record):
 
     @property
     def _crossing_rows(self) -> np.ndarray:
-        behind = self.margins[:, ::-1] <= 0
+        behind = ~(self.margins[:, ::-1] > 0)
         kept = np.where(behind.any(axis=1), behind.argmax(axis=1), len(self.layers))
         return np.where(kept > 0, len(self.layers) - kept, -1)
 
@@ -67,7 +68,8 @@ class MinimalPairs(ByLayer, Record):
         middle = (part + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
         spread = np.sqrt(part * (1 - part) / count + _Z**2 / (4 * count**2))
         half = _Z / (1 + _Z**2 / count) * spread
-        return np.stack([part, middle - half, middle + half], axis=1)
+        # Rounding would say -0% of none.
+        return np.stack([part, middle - half, middle + half], axis=1).clip(0, 1)
 
     @property
     def sentence(self) -> str:
@@ -76,14 +78,17 @@ class MinimalPairs(ByLayer, Record):
         part, low, high = self.accuracy[-1]
         right = rows[rows >= 0]
         texts = f"{len(right)} of {count} text{'' if count == 1 else 's'}"
-        said = f"The last layer prefers the first filler in {texts}"
+        name = self._called(-1)
+        said = f"{name[0].upper()}{name[1:]} prefers the first filler in {texts}"
         if count > 1:
             said += f" ({part:.0%}, 95% interval {low:.0%} to {high:.0%})"
-        said += f", with a median margin of {np.median(self.margins[:, -1]):.2g} nats"
+        said += (
+            f", with a median margin of {format_number(float(np.median(self.margins[:, -1])))} nats"
+        )
         if not right.size:
             return said + "."
-        middle = self.layer_names[int(np.sort(right)[(len(right) - 1) // 2])]
-        return f"{said}; the median crossing is at {'the ' * (middle == 'embedding')}{middle}."
+        middle = self._called(int(np.sort(right)[(len(right) - 1) // 2]))
+        return f"{said}; the median crossing is at {middle}."
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a prompt and layer: prompt, layer, name, margin, logprob_first,

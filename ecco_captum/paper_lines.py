@@ -140,11 +140,8 @@ def draw_sample(axes: Axes, values: np.ndarray) -> str:
     return draw_line(axes, mean, 0, zorder=3)
 
 
-def mark_crossing(figure: PaperFigure, ranks: np.ndarray, layers: Sequence[str]) -> None:
-    """A thin line where the best of the last layer gets ahead of the next best for good."""
-    row = _last_crossing(ranks)
-    if row is None:
-        return
+def mark_crossing(figure: PaperFigure, row: int, layers: Sequence[str]) -> None:
+    """A thin line at the layer from which the best stays ahead, and its name."""
     axes = figure.axes[0]
     axes.axvline(row, color=INK, linewidth=0.6, zorder=1)
     left, top, across = inches_of(axes)
@@ -157,22 +154,13 @@ def mark_crossing(figure: PaperFigure, ranks: np.ndarray, layers: Sequence[str])
     figure.say(at, top - GAP / 2, text, ha="center", va="bottom")
 
 
-def _last_crossing(ranks: np.ndarray) -> int | None:
-    if ranks.shape[1] < 2:
-        return None
-    best, next_best = np.argsort(ranks[-1], kind="stable")[:2]
-    behind = np.flatnonzero(ranks[:, best] >= ranks[:, next_best])
-    crosses = behind.size and behind[-1] + 1 < len(ranks)
-    return int(behind[-1]) + 1 if crosses else None
-
-
-def rank_panel(ranks: np.ndarray) -> Panel:
+def rank_panel(ranks: np.ndarray, *, marked: bool) -> Panel:
     """A logarithmic scale with 1 on top, high enough for the labels of all lines."""
     worst = max(10.0, 1.1 * float(ranks.max()))
     tens = [10.0**k for k in range(int(np.log10(worst)) + 1)]
     ticks = [(ten, rank_tick(ten)) for ten in tens]
     height = max(1.5, LINE * ranks.shape[1])
-    above = GAP if _last_crossing(ranks) is None else LINE + GAP / 2
+    above = LINE + GAP / 2 if marked else GAP
     return Panel("rank (1 is the best)", height, (worst, 0.9), ticks, True, above)
 
 

@@ -60,19 +60,19 @@ class LayerPredictions(ByLayer, Record):
         true = f"“{self.true_text.strip() or self.true_text}”"
         if not first.size:
             best, row = int(self.ranks.min()), int(self.ranks.argmin())
-            return f"No layer ranks {true} first; its best rank is {best}, at {self._at(row)}."
+            none = f"None of the layers read ranks {true} first"
+            return f"{none}; its best rank is {best}, at {self._called(row)}."
         start, behind = int(first[0]), np.flatnonzero(self.ranks > 1)
         since = int(behind[-1]) + 1 if behind.size else 0
+        if len(self.ranks) == 1:
+            return f"{true} is ranked first by {self._called(0)}."
         if since <= start:
-            return f"{true} is ranked first from {self._at(start)} on."
+            return f"{true} is ranked first from {self._called(start)} on."
         if since < len(self.ranks):
-            for_good = f"for good from {self._at(since)} on"
-            return f"{true} is ranked first at {self._at(start)}, and {for_good}."
-        last = f"the last layer ranks it {self.ranks[-1]}"
-        return f"{true} is ranked first at {self._at(start)}; {last}."
-
-    def _at(self, row: int) -> str:
-        return "the embedding" if self.layers[row] == 0 else self.layer_names[row]
+            for_good = f"for good from {self._called(since)} on"
+            return f"{true} is ranked first at {self._called(start)}, and {for_good}."
+        last = f"{self._called(-1)} ranks it {self.ranks[-1]}"
+        return f"{true} is ranked first at {self._called(start)}; {last}."
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a token: layer, name, place, token, id, prob, is_true, true_rank."""

@@ -35,7 +35,7 @@ Value = Literal["rank", "logit", "prob"]
 
 _NAMES: dict[Value, str] = {"rank": "rank", "logit": "logit", "prob": "probability"}
 _WIDTH = 62  # px, for eight letters
-_BOLD = "Bold: the layer's own token is the written one."
+_BOLD = "Bold: the layer's own token is the one of the text."
 _OPEN_LAYERS = 12  # layers of the table below before the others are folded away
 _AXES = "layers, outputs"
 _SHUFFLED_HEADER = "Shuffled"
@@ -57,12 +57,13 @@ class _Readings:
     probs: np.ndarray
     top_texts: list[list[str]]
     top_probs: np.ndarray
+    names: list[str]
 
     def says(self, layer: int, t: int) -> str:
         """Everything about one cell."""
         at = (layer, t)
         return (
-            f"{self.layers[layer]}, output {t} {quoted(self.outputs[t])}: "
+            f"{self.layers[layer]}, {self.names[t]} {quoted(self.outputs[t])}: "
             f"rank {written_rank(int(self.ranks[at]))}, "
             f"logit {format_number(float(self.logits[at]))}, "
             f"probability {format_share(float(self.probs[at]))}; "
@@ -81,6 +82,7 @@ def rankings_view(
     top_probs: np.ndarray,
     *,
     value: Value = "rank",
+    names: Sequence[str] | None = None,
     cosine: np.ndarray | None = None,
     divergence: np.ndarray | None = None,
     shuffled_ranks: np.ndarray | None = None,
@@ -104,6 +106,8 @@ def rankings_view(
         top_probs (numpy.ndarray): Shape (layers, outputs), its probability.
         value (str, optional): What the colours mean at first: ``"rank"`` (logarithmic), ``"logit"``
             or ``"prob"``. Default: ``"rank"``
+        names (sequence of str, optional): What the columns are, such as ``"position 3"``. Default:
+            ``"output 0"`` and so on.
         cosine (numpy.ndarray, optional): Shape (layers, outputs), cosine of what the layer predicts
             with what the model does. Default: not shown.
         divergence (numpy.ndarray, optional): Shape (layers, outputs), Kullback-Leibler divergence
@@ -139,6 +143,7 @@ def rankings_view(
         checked_probs("probs", probs, _AXES, shape),
         checked_texts("top_texts", top_texts, _AXES, shape),
         checked_probs("top_probs", top_probs, _AXES, shape),
+        _names(names, len(outputs)),
     )
     fields = [_field(readings, which) for which in _NAMES]
     shown = next(field for field in fields if field.name == _NAMES[value])
@@ -157,6 +162,14 @@ def rankings_view(
     )
 
 
+def _names(given: Sequence[str] | None, count: int) -> list[str]:
+    if given is None:
+        return [f"output {t}" for t in range(count)]
+    if len(given) != count:
+        raise ValueError(f"names: got {len(given)} for {count} outputs, accepts one for each")
+    return list(given)
+
+
 def _heat(readings: _Readings, levels: np.ndarray) -> str:
     def cell(layer: int, t: int) -> Cell:
         own = readings.ranks[layer, t] == 1
@@ -167,12 +180,12 @@ def _heat(readings: _Readings, levels: np.ndarray) -> str:
         Row(name, [cell(layer, t) for t in range(len(readings.outputs))])
         for layer, name in enumerate(readings.layers)
     ]
-    heat = Heat("What each layer would have written", "layer", readings.outputs, rows)
+    heat = Heat("What each layer would have said", "layer", readings.outputs, rows)
     return heat_blocks(heat, "outputs")
 
 
 def _field(readings: _Readings, which: Value) -> Field:
-    written = "of the written token"
+    written = "of the token in the text"
     if which == "rank":
         ranks = readings.ranks
         ends = (format_rank(int(ranks.max())), "1")
@@ -217,8 +230,12 @@ def _columns(
         means = checked_numbers("cosine", cosine, _AXES, shape).mean(axis=1)
         columns.append(("Cosine", [f"{mean + 0.0:.2f}".replace("-", MINUS) for mean in means]))
     if divergence is not None:
-        means = checked_numbers("divergence", divergence, _AXES, shape).mean(axis=1)
-        columns.append(("KL, nats", [format_number(float(mean)) for mean in means]))
+        # A layer may rule a likely token out, which is infinitely far.
+        infinite = np.isposinf(np.asarray(divergence, dtype=np.float64))
+        finite = np.where(infinite, 0, divergence)
+        means = checked_numbers("divergence", finite, _AXES, shape).mean(axis=1)
+        rows = zip(means.tolist(), infinite.any(axis=1).tolist(), strict=True)
+        columns.append(("KL, nats", ["∞" if far else format_number(mean) for mean, far in rows]))
     return columns
 
 

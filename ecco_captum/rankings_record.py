@@ -77,8 +77,8 @@ class Rankings(ByLayer, Record):
 
     @property
     def decided(self) -> np.ndarray:
-        """(columns,), int64: the first layer from which the token stays first; -1 where the last
-        layer ranks another one first."""
+        """(columns,), int64: the layer from which the token stays first; -1 where the last of
+        the layers ranks another one first."""
         others = self.ranks[::-1] > 1
         stays = np.where(others.any(axis=0), others.argmax(axis=0), len(self.ranks))
         first = self.layers[np.minimum(len(self.ranks) - stays, len(self.ranks) - 1)]
@@ -87,26 +87,32 @@ class Rankings(ByLayer, Record):
     @property
     def sentence(self) -> str:
         """When the tokens were decided, and how much of that the unembedding alone would say."""
-        decided, count = self.decided, len(self.positions)
-        first = decided[decided >= 0]
-        if not first.size:
-            return f"None of the {count} tokens is ranked first by {self.layer_names[-1]}."
-        layer = int(np.sort(first)[(len(first) - 1) // 2])
-        row = int(np.flatnonzero(self.layers == layer)[0])
-        name = self.layer_names[row]
-        where = "the embedding" if layer == 0 else name
-        said = (
-            f"{len(first)} of {_tokens(count)} are ranked first at the end; the median one of them "
-            f"stays first from {where} on, where {int((self.ranks[row] == 1).sum())} are first."
-        )
+        decided, last = self.decided, len(self.layers) - 1
+        first, count = decided[decided >= 0], len(self.positions)
+        of = f"of {_tokens(count)} first"
+        if not first.size or not last:
+            said, row = f"{self._called(last)} ranks {self._firsts(self.ranks, last)} {of}", last
+        else:
+            layer = int(np.sort(first)[(len(first) - 1) // 2])
+            row = int(np.flatnonzero(self.layers == layer)[0])
+            since = f"stays first from {self._called(row)} on"
+            said = f"{self._called(last)} ranks {len(first)} {of}; "
+            said += f"the median one of them {since}" if len(first) > 1 else f"it {since}"
+            said += f", which ranks {self._firsts(self.ranks, row)} first" if row < last else ""
+        said = f"{said[0].upper()}{said[1:]}."
         if self.shuffled_ranks is None:
             return said
-        prior = int((self.shuffled_ranks[row] == 1).sum())
-        end = int((self.shuffled_ranks[-1] == 1).sum())
+        prior = f"{self._called(row)} ranks {self._firsts(self.shuffled_ranks, row)} first"
+        if row < last:
+            prior += f" and {self._called(last)} {self._firsts(self.shuffled_ranks, last)}"
         return (
-            f"{said} With the blocks' outputs shuffled over the tokens it is {prior} there and "
-            f"{end} at the end: that much is the unembedding's prior."
+            f"{said} With every block's output shuffled over the tokens, {prior}: that much is the "
+            "unembedding's prior."
         )
+
+    @staticmethod
+    def _firsts(ranks: np.ndarray, row: int) -> int | str:
+        return int((ranks[row] == 1).sum()) or "none"
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a cell: layer, name, position, token, rank, logit, prob, top, top_prob,
@@ -186,6 +192,14 @@ class Rankings(ByLayer, Record):
         )
 
     @property
+    def _names(self) -> list[str]:
+        start = self.generation.tokens.prompt_length
+        return [
+            f"output {position - start}" if position >= start else f"position {position}"
+            for position in self.positions.tolist()
+        ]
+
+    @property
     def subtitle(self) -> str:
         """What is drawn."""
         named = {"rank": "rank", "logit": "logit", "prob": "probability"}[self.value]
@@ -208,6 +222,7 @@ class Rankings(ByLayer, Record):
             self.top_texts,
             self.top_probs,
             value=self.value,
+            names=self._names,
             cosine=self.cosine,
             divergence=self.divergence,
             shuffled_ranks=self.shuffled_ranks,

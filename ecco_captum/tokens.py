@@ -88,6 +88,21 @@ def display_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def lone_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    r"""Returns the text of each of some tokens as it follows another, its leading space included.
+
+    Args:
+        tokenizer (Any): a Hugging Face tokenizer.
+        ids (Sequence of int): token ids that do not belong together.
+
+    Returns:
+        tuple of str: one text a token, as it would be shown behind a letter.
+    """
+    # Alone, many decoders drop a space before the first word.
+    before = list(tokenizer("a", add_special_tokens=False)["input_ids"])[-1:]
+    return tuple(display_texts(tokenizer, [*before, one])[-1] for one in ids)
+
+
 def _added(tokenizer: Any, ids: list[int], window: tuple[int, int, int]) -> str:
     """The text that the tokens from ``read`` to ``end`` add behind those from ``start``."""
     start, read, end = window

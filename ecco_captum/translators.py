@@ -49,8 +49,8 @@ def read_translators(lm: LanguageModel, lens: Any) -> Translators | None:
         lm (LanguageModel): the model whose states are translated.
         lens (str, PathLike, Mapping or None): the folder that ``TunedLens.save`` of the library
             tuned-lens wrote (``config.json`` and ``params.pt``), or its state dict: names such as
-            ``"0.weight"`` and ``"0.bias"``, number k for the state that enters block k. None for
-            the identity, the logit lens.
+            ``"0.weight"`` and ``"0.bias"`` (with or without ``layer_translators.`` before them),
+            number k for the state that enters block k. None for the identity, the logit lens.
 
     Returns:
         Translators, or None for the identity.
@@ -68,7 +68,8 @@ def read_translators(lm: LanguageModel, lens: Any) -> Translators | None:
         name = f"tuned lens {folder.name!r}"
         state = _state(folder)
     elif isinstance(lens, Mapping):
-        state = lens
+        state = {_plain(name): one for name, one in lens.items()}
+        state = {name: one for name, one in state.items() if not name.startswith("unembed.")}
     else:
         raise TypeError(
             f"lens: got a {type(lens).__name__}, accepts the folder of a tuned lens, its state "
@@ -85,11 +86,23 @@ def _state(folder: Path) -> Mapping[str, Any]:
             f"lens: {str(folder)!r} holds no {' and no '.join(missing)}, accepts a folder that "
             "TunedLens.save() wrote"
         )
-    kind = json.loads((folder / _CONFIG).read_text(encoding="utf-8")).get("lens_type")
-    if kind not in (None, "linear_tuned_lens"):
+    try:
+        config = dict(json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
+        state = dict(torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True))
+    except Exception as error:  # damaged files fail in as many ways as there are formats
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"lens: {str(folder)!r} could not be read ({type(error).__name__}: {reason}); accepts "
+            "a folder that TunedLens.save() wrote"
+        ) from error
+    kind = config.get("lens_type", "linear_tuned_lens")
+    if kind != "linear_tuned_lens":
         raise ValueError(f"lens: {str(folder)!r} is a {kind!r}, accepts a linear_tuned_lens")
-    state: Mapping[str, Any] = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
     return state
+
+
+def _plain(name: Any) -> str:
+    return str(name).removeprefix("layer_translators.")
 
 
 def _checked(
@@ -105,12 +118,16 @@ def _checked(
         )
     found = {}
     for row in range(blocks):
-        matrix = state[f"{row}.weight"].detach()
-        shift = state.get(f"{row}.bias", torch.zeros(width)).detach()
+        matrix, shift = state[f"{row}.weight"], state.get(f"{row}.bias", torch.zeros(width))
+        if not isinstance(matrix, Tensor) or not isinstance(shift, Tensor):
+            kinds = f"{type(matrix).__name__} and {type(shift).__name__}"
+            raise TypeError(f"lens: map {row} is a {kinds}, accepts torch tensors")
+        if not (torch.isfinite(matrix).all() and torch.isfinite(shift).all()):
+            raise ValueError(f"lens: map {row} has numbers that are not finite")
         if matrix.shape != (width, width) or shift.shape != (width,):
             raise ValueError(
                 f"lens: map {row} has shapes {tuple(matrix.shape)} and {tuple(shift.shape)}, "
                 f"accepts ({width}, {width}) and ({width},), the width of {model!r}"
             )
-        found[row] = (matrix, shift)
+        found[row] = (matrix.detach(), shift.detach())
     return found

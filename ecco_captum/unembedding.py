@@ -74,11 +74,11 @@ def layer_logits(
             continue
         yield [last], own[None]
         if len(first) > 1:
-            yield others[: count - 1], first[1:]
+            yield _told(lm, others[: count - 1], first[1:])
         del first
         for start in range(count - 1, len(others), count):
             chunk = others[start : start + count]
-            yield chunk, run(chunk, translators)
+            yield _told(lm, chunk, run(chunk, translators))
         return
     raise RuntimeError(
         f"lm: the tail of {lm.name!r}, applied to the last layer's states of this text, does not "
@@ -87,6 +87,20 @@ def layer_logits(
 
 
 _Run = Callable[[Sequence[int], Translators | None], Tensor]
+
+
+def _told(lm: LanguageModel, layers: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
+    """Refuses NaN, which is larger than nothing and would rank every token first."""
+    # The tail works row by row, and its weights gave the model's own logits: a row of which one
+    # logit is no number has none.
+    wrong = torch.isnan(logits[..., 0]).flatten(1).any(dim=1).tolist()
+    if any(wrong):
+        layer = layers[wrong.index(True)]
+        raise ValueError(
+            f"lm: the logits that layer {layer} of {lm.name!r} would give are NaN; does its dtype, "
+            f"{lm.model.dtype}, overflow there, or are the lens's weights NaN?"
+        )
+    return layers, logits
 
 
 def _tail(
@@ -146,9 +160,11 @@ def shuffled_blocks(
 ) -> AbstractContextManager[object]:
     r"""While active, each block's output is shuffled over the text's tokens.
 
+    No token keeps its own. Of an encoder–decoder, the blocks of the decoder are shuffled.
+
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): the text that it will read.
+        passage (Passage): the text that it will read, of two tokens or more.
         seed (int, optional): for the permutations, one a block. Default: 0
 
     Returns:
@@ -161,8 +177,9 @@ def shuffled_blocks(
     def shuffle(output: Tensor, row: int) -> Tensor:
         generator = torch.Generator().manual_seed(1_000_003 * seed + row)
         order = torch.arange(output.shape[stack.axes[1]])
-        tokens = order[start:end]
-        order[start:end] = tokens[torch.randperm(len(tokens), generator=generator)]
+        # One cycle through all of them in random order: Sattolo's permutations.
+        cycle = start + torch.randperm(len(order[start:end]), generator=generator)
+        order[cycle] = cycle.roll(1)
         return output.index_select(stack.axes[1], order.to(output.device))
 
     with ExitStack() as contexts:

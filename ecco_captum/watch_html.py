@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from ecco_captum.legible import format_number, format_rank, format_share
 
 TITLE = "Which one does each layer prefer?"
 
+Asked = Literal["after", "at"]
+
 _AXES = "positions, layers, watched"
 _TURNED = 8  # columns from which on their names are turned
 _CHANGES = 6  # changes of preference that are told in words
@@ -45,6 +48,7 @@ class _Watch:
     logits: np.ndarray
     probs: np.ndarray
     top_texts: list[list[str]]
+    asked: Asked
 
     def winners(self) -> np.ndarray:
         """(positions, layers): the word of the best rank; of equal ones, of the largest logit."""
@@ -54,7 +58,7 @@ class _Watch:
     def cell(self, at: tuple[int, int, int], level: int, marks: tuple[Mark, ...]) -> Cell:
         """One word at one layer and position."""
         position, layer, word = at
-        place = f", after {quoted(self.places[position])}" if self.places else ""
+        place = f", {self.asked} {quoted(self.places[position])}" if self.places else ""
         says = (
             f"{self.layers[layer]}{place}, {quoted(self.watched[word])}: "
             f"rank {written_rank(int(self.ranks[at]))}, "
@@ -75,6 +79,7 @@ def watch_view(
     *,
     places: Sequence[str] | None = None,
     top_texts: Sequence[str] | Sequence[Sequence[str]] | None = None,
+    asked: Asked = "after",
     title: str = TITLE,
     subtitle: str = "",
     sentence: str = "",
@@ -94,6 +99,8 @@ def watch_view(
             position; needed where there are several. Default: not said.
         top_texts (sequence, optional): Each layer's own best token, shape (layers,) or (positions,
             layers). Default: not shown.
+        asked (str, optional): Whether the words compete ``"after"`` the token that is read at a
+            position, or ``"at"`` it. Default: ``"after"``
         title (str, optional): The question above the view. Default: ``TITLE``
         subtitle (str, optional): What is drawn, such as model and prompt. Default: ``""``
         sentence (str, optional): The answer in plain words. Default: ``""``
@@ -109,7 +116,7 @@ def watch_view(
 
         >>> watch_view((" is", " are"), layers, ranks, logits, probs, subtitle="The keys to the …")
     """
-    watch = _checked(watched, layers, (ranks, logits, probs), places, top_texts)
+    watch = _checked(watched, layers, (ranks, logits, probs), places, top_texts, asked)
     several, compared = len(watch.ranks) > 1, len(watch.watched) > 1
     levels, winners = rank_levels(watch.ranks), watch.winners()
     worst = format_rank(int(watch.ranks.max()))
@@ -141,6 +148,7 @@ def _checked(
     numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
     places: Sequence[str] | None,
     top_texts: Sequence[str] | Sequence[Sequence[str]] | None,
+    asked: Asked,
 ) -> _Watch:
     watched, layers = checked_labels("watched", watched), checked_layers(layers)
     first = np.asarray(numbers[0])
@@ -165,7 +173,7 @@ def _checked(
         tops = checked_texts("top_texts", nested, "positions, layers", (count, len(layers)))
     whole = (count, len(layers), len(watched))
     ranks, logits, probs = (values.reshape(whole) for values in (ranks, logits, probs))
-    return _Watch(watched, layers, named, ranks, logits, probs, tops)
+    return _Watch(watched, layers, named, ranks, logits, probs, tops, asked)
 
 
 def _words(watch: _Watch, levels: np.ndarray, winners: np.ndarray) -> str:
@@ -222,7 +230,8 @@ def _changes(watch: _Watch, winners: np.ndarray) -> str:
     """Which word is preferred from where on."""
     at = [layer for layer in range(1, len(winners)) if winners[layer] != winners[layer - 1]]
     if not at:
-        return f"Every layer prefers {quoted(watch.watched[winners[0]])}."
+        who = "Every layer shown" if len(winners) > 1 else watch.layers[0].capitalize()
+        return f"{who} prefers {quoted(watch.watched[winners[0]])}."
     told = [
         f"{quoted(watch.watched[winners[layer]])} from {watch.layers[layer]} on"
         for layer in (0, *at[:_CHANGES])

@@ -3,11 +3,12 @@ r"""WatchedRankings: how candidates for one place stand to each other, layer by 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ecco_captum.layers import ByLayer, layer_names
+from ecco_captum.layers import ByLayer
+from ecco_captum.legible import format_number
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -36,6 +37,7 @@ class WatchedRankings(ByLayer, Record):
         texts (dict): from a token's id, in digits, to its text, for ``top_ids``.
         model (str): the model's name.
         lens (str): "logit lens", or the name of the translators.
+        asked (str): "after" the tokens that were read, or "at" them, of a masked model.
     """
 
     tokens: Tokens
@@ -51,6 +53,7 @@ class WatchedRankings(ByLayer, Record):
     texts: dict[str, str]
     model: str
     lens: str = "logit lens"
+    asked: Literal["after", "at"] = "after"
 
     @property
     def winners(self) -> np.ndarray:
@@ -58,38 +61,54 @@ class WatchedRankings(ByLayer, Record):
         return np.asarray(self.logits.argmax(axis=-1))
 
     @property
+    def _leads(self) -> np.ndarray:
+        """(positions, layers): by how much the last layer's winner is ahead of all others."""
+        logits = self.logits.astype(np.float64).reshape(-1, len(self.layers), len(self.watch_ids))
+        own = np.eye(logits.shape[-1], dtype=bool)[logits[:, -1].argmax(axis=-1)][:, None]
+        others = np.where(own, -np.inf, logits).max(axis=-1)
+        return np.asarray(np.where(own, logits, -np.inf).max(axis=-1) - others)
+
+    @property
+    def _crossing_rows(self) -> np.ndarray:
+        behind = ~(self._leads[:, ::-1] > 0)
+        kept = np.where(behind.any(axis=1), behind.argmax(axis=1), len(self.layers))
+        return np.where(kept > 0, len(self.layers) - kept, -1)
+
+    @property
     def crossings(self) -> np.ndarray:
-        r"""() or (positions,), int64: the layer from which the last layer's winner stays ahead."""
-        winners = np.atleast_2d(self.winners)
-        same = (winners == winners[:, -1:])[:, ::-1]
-        kept = np.where(same.all(axis=1), len(self.layers), (~same).argmax(axis=1))
-        crossings = self.layers[len(self.layers) - kept]
-        return crossings if self.ranks.ndim == 3 else np.asarray(crossings[0])
+        r"""() or (positions,), int64: the layer from which the token that wins at the last of the
+        layers stays ahead of all others; -1 where two are level there.
+        """
+        rows = self._crossing_rows
+        found = np.where(rows >= 0, self.layers[rows], -1)
+        return found if self.ranks.ndim == 3 else np.asarray(found[0])
 
     @property
     def sentence(self) -> str:
         """Who wins, from where on, and by how much."""
+        words, last = [_quoted(text) for text in self.watch_texts], self._called(-1)
         if self.ranks.ndim == 3:
-            counts = np.bincount(self.winners[:, -1], minlength=len(self.watch_ids))
-            said = ", ".join(
-                f"{_quoted(text)} at {count}"
-                for text, count in zip(self.watch_texts, counts.tolist(), strict=True)
+            counts = np.bincount(self.winners[:, -1], minlength=len(words)).tolist()
+            said = ", ".join(f"{word} at {n}" for word, n in zip(words, counts, strict=True))
+            return f"Ahead at {last}, positions: {said}."
+        ranks, logits = self.ranks[-1], self.logits[-1]
+        order = np.argsort(-logits, kind="stable")
+        first = order[0]
+        if len(words) == 1:
+            return f"{words[0]} is ranked {ranks[0]} by {last}."
+        second, row = order[1], int(self._crossing_rows[0])
+        if row < 0:
+            return (
+                f"{words[first]} and {words[second]} are level at {last}, at rank {ranks[first]}."
             )
-            return f"Ahead at the last layer, of {len(self.positions)} positions: {said}."
-        winner = int(self.winners[-1])
-        name = _quoted(self.watch_texts[winner])
-        crossing = int(self.crossings)
-        where = layer_names([crossing])[0]
-        last = f"{self.layer_names[-1]} ranks it {self.ranks[-1, winner]}"
-        if len(self.watch_ids) == 1:
-            return f"{name}: {last}."
-        others = np.delete(np.arange(len(self.watch_ids)), winner)
-        second = int(others[self.logits[-1, others].argmax()])
-        margin = float(self.logits[-1, winner] - self.logits[-1, second])
-        ahead = "at every layer" if crossing == self.layers[0] else f"from {where} on"
+        count = len(self.layers)
+        ahead = f"at {last}" if count == 1 else f"from {self._called(row)} on"
+        if row == 0 and count > 1:
+            ahead = f"at all {count} layers read"
+        margin = format_number(float(logits[first]) - float(logits[second]))
         return (
-            f"{name} is ahead {ahead}; {last} and {_quoted(self.watch_texts[second])} "
-            f"{self.ranks[-1, second]}, {margin:.2g} nats apart."
+            f"{words[first]} is ahead {ahead}; {last} ranks it {ranks[first]} and {words[second]} "
+            f"{ranks[second]}, {margin} nats apart."
         )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -128,13 +147,16 @@ class WatchedRankings(ByLayer, Record):
         """
         from ecco_captum.lens_plots import watch_figure
 
-        if self.ranks.ndim == 3:
+        if len(self.positions) > 1:
             raise ValueError(
                 f"position: {len(self.positions)} positions were watched, a figure shows one; "
                 "call rankings_watch with it alone"
             )
+        ranks = self.ranks.reshape(len(self.layers), -1)
+        row = int(self._crossing_rows[0])
+        since = row if row > 0 else None
         return watch_figure(
-            self.watch_texts, self.layer_names, self.ranks, width=width, title=title
+            self.watch_texts, self.layer_names, ranks, since=since, width=width, title=title
         )
 
     @property
@@ -142,7 +164,7 @@ class WatchedRankings(ByLayer, Record):
         """What is drawn."""
         asked = f"{len(self.positions)} positions"
         if self.ranks.ndim == 2:
-            asked = f"at position {self.positions[0]}, {_quoted(self.places[0])}"
+            asked = f"{self.asked} position {self.positions[0]}, {_quoted(self.places[0])}"
         return f"{self.model} · {self.lens} · rank of each watched token · {asked}"
 
     def _title(self) -> str:
@@ -160,6 +182,7 @@ class WatchedRankings(ByLayer, Record):
             self.logits,
             self.probs,
             places=self.places if several else None,
+            asked=self.asked,
             top_texts=texts.tolist(),
             subtitle=self.subtitle,
             sentence=self.sentence,

@@ -11,7 +11,7 @@ from ecco_captum.encoding import Prompt, encode_token
 from ecco_captum.generation import Generation
 from ecco_captum.layers import chosen_layers, token_texts
 from ecco_captum.models import LanguageModel
-from ecco_captum.tokens import display_texts
+from ecco_captum.tokens import lone_texts
 from ecco_captum.translators import read_translators
 from ecco_captum.watched_record import WatchedRankings
 
@@ -58,10 +58,7 @@ def rankings_watch(
         array([28,  1])
     """
     text, tokens = as_text(lm, prompt_or_generation)
-    listed = watch if isinstance(watch, list | tuple | np.ndarray) else [watch]
-    if len(listed) == 0:
-        raise ValueError("watch: got an empty list, accepts at least one token")
-    ids = [encode_token(lm, one, "watch") for one in listed]
+    ids = _watched(lm, watch)
     rows, translators = chosen_layers(lm, layers), read_translators(lm, lens)
     shown = what_is_read(text, tokens)
     places = asked_places(lm, text, position)
@@ -72,12 +69,27 @@ def rankings_watch(
     return WatchedRankings(
         tokens=tokens,
         watch_ids=np.array(ids, dtype=np.int64),
-        watch_texts=tuple(display_texts(lm.tokenizer, [one])[0] for one in ids),
+        watch_texts=lone_texts(lm.tokenizer, ids),
         layers=np.array(rows, dtype=np.int64),
         positions=np.array(places, dtype=np.int64),
         places=tuple(shown[place] for place in places),
         texts=token_texts(lm, found["top_ids"].ravel().tolist()),
         model=lm.name,
         lens=translators.name if translators else "logit lens",
+        asked="at" if text.task == "masked" else "after",
         **arrays,
     )
+
+
+def _watched(lm: LanguageModel, watch: Any) -> list[int]:
+    """The ids of the tokens to watch."""
+    if hasattr(watch, "tolist"):  # arrays and tensors
+        watch = watch.tolist()
+    listed = watch if isinstance(watch, list | tuple) else [watch]
+    if len(listed) == 0:
+        raise ValueError("watch: got an empty list, accepts at least one token")
+    ids = [encode_token(lm, one, "watch") for one in listed]
+    twice = [given for k, given in enumerate(listed) if ids[k] in ids[:k]]
+    if twice:
+        raise ValueError(f"watch: got {twice[0]!r} twice, accepts different tokens")
+    return ids

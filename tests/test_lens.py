@@ -153,7 +153,10 @@ def test_the_control_is_the_lens_on_shuffled_blocks(name: str) -> None:
     length = len(text.prompt_ids) if name == "masked:bert" else len(text.tokens) - 1
     handles = []
     for row, block in enumerate(lm.anatomy.blocks):
-        order = torch.randperm(length, generator=torch.Generator().manual_seed(row))
+        cycle = torch.randperm(length, generator=torch.Generator().manual_seed(row))
+        order = torch.empty_like(cycle)
+        order[cycle] = cycle.roll(1)
+        assert (order != torch.arange(length)).all()
 
         def shuffle(_: Any, __: Any, output: Any, order: Tensor = order) -> Any:
             if isinstance(output, tuple):

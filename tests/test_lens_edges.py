@@ -14,8 +14,17 @@ from method_samples import subject
 from model_state import state_of
 
 import ecco_captum
-from ecco_captum import Rankings, force_decode, layer_predictions, rankings, unembedding
+from ecco_captum import (
+    Rankings,
+    force_decode,
+    layer_predictions,
+    rankings,
+    rankings_watch,
+    unembedding,
+)
 from ecco_captum.models import LanguageModel
+from ecco_captum.replay import replay_tail
+from ecco_captum.translators import Translators
 
 
 def test_where_a_tail_needs_the_whole_text_it_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +65,7 @@ def test_in_half_precision_the_last_row_is_still_the_models_own(
         ({"value": "ranks"}, "value: got 'ranks', accepts 'rank', 'logit', 'prob'"),
         ({"positions": "prompt"}, "positions: got 'prompt', accepts 'outputs', 'all'"),
         ({"layers": 99}, "layers: got 99, accepts a slice, a number or a list of numbers from 0 "),
-        ({"layers": []}, r"layers: \[\] chooses none of the 4 layers"),
+        ({"layers": []}, r"layers: \[\] chooses none, of 4"),
         ({"layers": "last"}, "layers: got 'last'"),
     ],
 )
@@ -114,3 +123,123 @@ def test_the_record_is_kept_and_told(tmp_path: Path) -> None:
     for column, first in enumerate(found.decided):
         stays = [layer for layer in range(4) if (found.ranks[layer:, column] == 1).all()]
         assert first == (min(stays) if stays else -1)
+
+
+def test_a_single_token_cannot_be_shuffled(tiny_lm: Callable[..., LanguageModel]) -> None:
+    for lm in (tiny_lm("gpt2"), tiny_lm("t5", "seq2seq")):
+        prompt = [5] if lm.name == "tiny gpt2" else [5, 9, 6]
+        found = rankings(lm, force_decode(lm, prompt, [8]))
+        assert found.shuffled_ranks is None
+        assert "shuffled" not in found.sentence
+        longer = rankings(lm, force_decode(lm, prompt, [8, 9]))
+        assert (np.asarray(longer.shuffled_ranks)[1:] != longer.ranks[1:]).any()
+
+
+def test_no_number_is_ranked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, text = subject("causal:gpt2")
+    width = lm.anatomy.stack.width
+    nan = torch.full((width, width), float("nan"))
+    overflowing = Translators({1: (nan, torch.zeros(width))})
+    for module in ("lens", "watching"):
+        patched = f"ecco_captum.{module}.read_translators"
+        monkeypatch.setattr(patched, lambda *_: overflowing)
+    message = "lm: the logits that layer 1 of 'tiny gpt2' would give are NaN"
+    with pytest.raises(ValueError, match=message):
+        rankings(lm, text)
+    with pytest.raises(ValueError, match=message):
+        layer_predictions(lm, text, -1)
+    with pytest.raises(ValueError, match=message):
+        rankings_watch(lm, text, 5)
+
+
+def test_few_logits_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, text = subject("causal:gpt2")
+    held = []
+
+    def counting(*arguments: Any) -> Any:
+        logits = replay_tail(*arguments)
+        held.append(logits.numel())
+        return logits
+
+    monkeypatch.setattr(unembedding, "replay_tail", counting)
+    row = lm.vocabulary_size * len(text.output_ids)
+    for most in (row, 2 * row, 3 * row):
+        held.clear()
+        monkeypatch.setattr(unembedding, "_LOGITS_AT_ONCE", most)
+        rankings(lm, text, control=False)
+        assert max(held) == most
+        assert sum(held) == 4 * row
+
+
+def test_equal_logits_have_the_same_rank(tiny_lm: Callable[..., LanguageModel]) -> None:
+    lm = tiny_lm("gpt2")
+    with torch.no_grad():
+        lm.model.get_output_embeddings().weight[9] = lm.model.get_output_embeddings().weight[8]
+    text = force_decode(lm, [5, 9, 6, 7], [8])
+    found = rankings_watch(lm, [5, 9, 6, 7], [8, 9])
+    np.testing.assert_array_equal(found.ranks[1:, 0], found.ranks[1:, 1])
+    assert found.crossings == -1
+    assert "are level at block 2" in found.sentence
+    np.testing.assert_array_equal(layer_predictions(lm, text, -1).ranks, found.ranks[:, 0])
+    np.testing.assert_array_equal(rankings(lm, text).ranks[:, 0], found.ranks[:, 0])
+
+
+def test_dropout_is_off_whatever_the_mode(tiny_lm: Callable[..., LanguageModel]) -> None:
+    lm = tiny_lm("gpt2")
+    for module in lm.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    text = force_decode(lm, [5, 9, 6, 7], [8, 9])
+    for run in (
+        lambda: rankings(lm, text).shuffled_ranks,
+        lambda: layer_predictions(lm, text, np.int64(-1), k=np.int64(3)).probs,
+        lambda: rankings_watch(lm, text, 5).logits,
+    ):
+        expected = run()
+        before = state_of(lm.model.train())
+        np.testing.assert_array_equal(run(), expected)
+        assert state_of(lm.model) == before
+        lm.model.eval()
+
+
+def test_sentences_of_some_layers_name_them() -> None:
+    lm, text = subject("causal:gpt2")
+    found = rankings(lm, text, layers=[0], control=False)
+    first = int((found.ranks[0] == 1).sum()) or "none"
+    assert found.sentence == f"The embedding ranks {first} of 4 tokens first."
+    last = rankings_watch(lm, text, [5, 9], layers=[-1])
+    assert " is ahead at block 2; block 2 ranks it " in last.sentence
+    one = layer_predictions(lm, text, -1, layers=[-1])
+    assert one.sentence.endswith("first by block 2.") == (one.ranks[0] == 1)
+
+
+def ranked(ranks: Any, shuffled: Any = None) -> Rankings:
+    """A record of given ranks; of all else nothing."""
+    _, text = subject("causal:gpt2")
+    ranks = np.array(ranks)
+    zeros = np.zeros(ranks.shape, np.float32)
+    columns = np.arange(ranks.shape[1])
+    others = (zeros, zeros, ranks * 0, zeros, zeros, zeros)
+    shuffled = None if shuffled is None else np.array(shuffled)
+    layers = np.arange(len(ranks))
+    return Rankings(text, layers, columns + 5, columns, ranks, *others, shuffled, {"0": "a"})
+
+
+def test_what_the_sentence_says_of_ranks() -> None:
+    ranks = [[9, 9, 9, 1], [1, 9, 9, 7], [1, 1, 9, 7], [1, 1, 1, 7]]
+    shuffled = [[9] * 4, [9] * 4, [1, 9, 9, 9], [1, 1, 9, 9]]
+    assert ranked(ranks, shuffled).sentence == (
+        "Block 2 ranks 3 of 4 tokens first; the median one of them stays first from block 1 on, "
+        "which ranks 2 first. With every block's output shuffled over the tokens, block 1 ranks 1 "
+        "first and block 2 2: that much is the unembedding's prior."
+    )
+    assert ranked([[5], [1]], [[5], [7]]).sentence == (
+        "Block 0 ranks 1 of 1 token first; it stays first from block 0 on. With every block's "
+        "output shuffled over the tokens, block 0 ranks none first: that much is the "
+        "unembedding's prior."
+    )
+    assert ranked([[5, 6], [2, 3]], [[1, 1], [1, 4]]).sentence == (
+        "Block 0 ranks none of 2 tokens first. With every block's output shuffled over the "
+        "tokens, block 0 ranks 1 first: that much is the unembedding's prior."
+    )
+    assert ranked([[1, 2]]).sentence == "The embedding ranks 1 of 2 tokens first."

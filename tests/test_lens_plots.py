@@ -83,17 +83,18 @@ def test_cells_and_columns_have_texts_where_they_have_room() -> None:
     assert named[0] < 60 == named[1]
 
 
-def test_the_last_crossing_is_marked() -> None:
-    first = [9, 2, 9, 9, 5, 1]
-    figure = watch_figure(["a", "b"], LAYERS[:6], np.array([first, [5] * 6]).T)
+def test_the_crossing_is_marked() -> None:
+    ranks = np.array([[9, 2, 9, 9, 5, 1], [5] * 6]).T
+    figure = watch_figure(["a", "b"], LAYERS[:6], ranks, since=5)
     assert "from block 4 on" in texts_of(figure)
     assert any(list(line.get_xdata()) == [5, 5] for line in figure.axes[0].lines)
     foot, top = figure.axes[0].get_ylim()
     assert foot > 9 > 1 > top, "1 is on top"
     assert figure.axes[0].get_yscale() == "log"
-    for other in ([6] * 6, [9, 9, 9, 9, 9, 5]):
-        never = watch_figure(["a", "b"], LAYERS[:6], np.array([[5] * 6, other]).T)
-        assert not any("from" in text for text in texts_of(never))
+    assert not any("from" in text for text in texts_of(watch_figure(["a", "b"], LAYERS[:6], ranks)))
+    for since in (0, 6, -1):
+        with pytest.raises(ValueError, match=f"since: got {since}, accepts a row from 1 to 5"):
+            watch_figure(["a", "b"], LAYERS[:6], ranks, since=since)
     assert {"a", "b"} <= {*texts_of(figure)}
 
 

@@ -67,6 +67,10 @@ def test_the_identity_changes_nothing() -> None:
     lm, text = subject("seq2seq:t5")
     state = state_for(lm, scale=0.0)
     np.testing.assert_array_equal(rankings(lm, text, lens=state).ranks, rankings(lm, text).ranks)
+    prefixed = {f"layer_translators.{name}": value for name, value in state.items()}
+    prefixed["unembed.unembedding.weight"] = torch.zeros(2)
+    whole = rankings(lm, text, lens=prefixed)
+    np.testing.assert_array_equal(whole.ranks, rankings(lm, text).ranks)
     without = {name: value for name, value in state.items() if name.endswith("weight")}
     np.testing.assert_array_equal(rankings(lm, text, lens=without).ranks, rankings(lm, text).ranks)
 
@@ -78,7 +82,21 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     fewer = {name: value for name, value in state.items() if not name.startswith("2")}
     more = {**state, "3.weight": state["0.weight"]}
     odd = saved(state, tmp_path / "odd", lens_type="quadratic")
+
+    def damaged(name: str, config: bytes, params: bytes) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_bytes(config)
+        (folder / "params.pt").write_bytes(params)
+        return folder
+
     for lens, error, message in (
+        (damaged("list", b"[]", b""), ValueError, "lens: .*list' could not be read"),
+        (damaged("bad", b"{bad", b""), ValueError, "lens: .* could not be read .JSONDecodeError"),
+        (damaged("empty", b"{}", b""), ValueError, "lens: .*empty' could not be read"),
+        (damaged("junk", b"{}", b"junk" * 9), ValueError, "lens: .*junk' could not be read"),
+        ({name: value.numpy() for name, value in state.items()}, TypeError, "map 0 is a ndarray"),
+        ({**state, "1.bias": state["1.bias"] / 0}, ValueError, "map 1 has numbers that are not"),
         (3, TypeError, "lens: got a int, accepts the folder of a tuned lens"),
         (tmp_path, FileNotFoundError, "holds no config.json and no params.pt"),
         (small, ValueError, r"map 1 has shapes \(4, 4\) and \(32,\), accepts \(32, 32\)"),

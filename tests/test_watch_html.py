@@ -52,7 +52,7 @@ def test_many_changes_are_counted_not_listed() -> None:
     given |= {"logits": -given["ranks"], "probs": 0.5 / given["ranks"]}
     assert "from block 6 on, and 13 more changes." in Outline(watch_view(**given)).text
     given["ranks"] = np.array([[1, 2]] * 20)
-    assert "Every layer prefers “is”." in Outline(watch_view(**given)).text
+    assert "Every layer shown prefers “is”." in Outline(watch_view(**given)).text
 
 
 def test_one_word_wins_nothing() -> None:

@@ -41,12 +41,13 @@ def test_watched_tokens_have_the_numbers_of_rankings(name: str) -> None:
     if text.places is not None:
         places = text.places.tolist()
     before = state_of(lm.model)
-    found = rankings_watch(lm, text, text.output_ids, position=places)
+    ids, columns = np.unique(text.output_ids, return_inverse=True)
+    found = rankings_watch(lm, text, ids, position=places)
     assert state_of(lm.model) == before
     for field in NAMES:
         values = getattr(found, field)
-        assert values.shape == (len(places), len(found.layers), len(text.output_ids))
-        own = np.stack([values[t, :, t] for t in range(len(places))], axis=1)
+        assert values.shape == (len(places), len(found.layers), len(ids))
+        own = np.stack([values[t, :, k] for t, k in enumerate(columns)], axis=1)
         np.testing.assert_allclose(own, getattr(expected, field), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.top_ids.T, expected.top_ids)
 
@@ -80,7 +81,9 @@ def test_a_masked_model_is_asked_at_its_last_mask() -> None:
     assert found.positions.tolist() == [text.places[-1]]
     again = rankings_watch(lm, text, found.watch_ids, position=int(text.places[-1]))
     np.testing.assert_array_equal(again.ranks, found.ranks)
-    assert found.watch_texts == ("the", "keys")
+    assert found.watch_texts == (" the", " keys")
+    assert found.asked == "at"
+    assert "at position" in found.subtitle
 
 
 def test_reference_numbers(real_lm: LanguageModel, reference: Path) -> None:
@@ -166,11 +169,19 @@ def test_the_last_winners_lead_is_followed_back(logits: np.ndarray) -> None:
         "model",
     )
     winner = logits[-1].argmax()
-    since = 4
-    while since > 0 and logits[since - 1].argmax() == winner:
-        since -= 1
+    leads = [row[winner] > np.delete(row, winner).max() for row in logits]
+    if not leads[-1]:
+        assert record.crossings == -1
+        assert f"“{'xyz'[winner]}” and " in record.sentence
+        assert " are level at block 3" in record.sentence
+        return
+    since = min(row for row in range(5) if all(leads[row:]))
     assert record.crossings == since
-    assert record.sentence.startswith(f"“{'xyz'[winner]}” is ahead")
+    where = "at all 5 layers read" if since == 0 else f"from block {since - 1} on"
+    second, third = np.sort(np.delete(logits[-1], winner))[::-1]
+    assert second >= third
+    assert record.sentence.startswith(f"“{'xyz'[winner]}” is ahead {where}; block 3 ranks it 1")
+    assert record.sentence.endswith(f"{logits[-1][winner] - second:.3g}.00 nats apart.")
 
 
 def test_records_are_kept_and_told(tmp_path: Path) -> None:
@@ -193,6 +204,9 @@ def test_records_are_kept_and_told(tmp_path: Path) -> None:
     ("watch", "options", "error", "message"),
     [
         ([], {}, ValueError, "watch: got an empty list"),
+        ([5, 9, 5], {}, ValueError, "watch: got 5 twice, accepts different tokens"),
+        (torch.tensor([5, 5]), {}, ValueError, "watch: got 5 twice"),
+        (None, {}, TypeError, "watch: got a NoneType"),
         (" unbelievably so", {}, ValueError, r"watch: .* is \d+ tokens of 'tiny gpt2', .*\(id \d+"),
         ([1.5], {}, TypeError, "watch: got a float, accepts text, an id, or a list"),
         (10**6, {}, ValueError, "watch: got id 1000000, accepts 0 to"),
@@ -213,6 +227,7 @@ def test_errors_of_watching(watch: Any, options: Any, error: type[Exception], me
     ("prompts", "fillers", "error", "message"),
     [
         ([], (5, 9), ValueError, "prompts: got an empty list"),
+        (None, (5, 9), TypeError, "prompts: got a NoneType, accepts texts"),
         (["the keys"], (5, 9), ValueError, "prompts: 'the keys' has 0 blanks '___', accepts one"),
         (["___ and ___"], (5, 9), ValueError, "has 2 blanks"),
         (["___ is"], (5, 9), ValueError, "has nothing before its blank"),
@@ -226,6 +241,21 @@ def test_errors_of_watching(watch: Any, options: Any, error: type[Exception], me
 def test_errors_of_pairs(prompts: Any, fillers: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         minimal_pairs(subject("causal:gpt2")[0], prompts, fillers)
+
+
+def test_a_mask_beside_the_blank_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"has a \[MASK\] beside its blank"):
+        minimal_pairs(subject("masked:bert")[0], "the ___ to the [MASK]", (9, 10))
+    with pytest.raises(ValueError, match="blank: got 5, accepts a text"):
+        minimal_pairs(subject("causal:gpt2")[0], "the ___", (9, 10), blank=5)  # type: ignore[arg-type]
+
+
+def test_arrays_and_tensors_of_ids_are_watched() -> None:
+    lm, text = subject("causal:gpt2")
+    expected = rankings_watch(lm, text, [5, 9]).ranks
+    for asked in (np.array([5, 9]), torch.tensor([5, 9]), (np.int64(5), 9)):
+        np.testing.assert_array_equal(rankings_watch(lm, text, asked).ranks, expected)
+    np.testing.assert_array_equal(rankings_watch(lm, text, np.array(5)).ranks, expected[:, :1])
 
 
 def test_other_models_are_refused_by_name() -> None:

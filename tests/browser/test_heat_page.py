@@ -111,7 +111,7 @@ def test_what_colours_mean_can_be_chosen(open_page: Callable, value: str) -> Non
     assert colours(opened) != first
     legends = [page.locator(".ecco-legend").inner_text() for page in (asked, opened)]
     assert legends[0] == legends[1]
-    assert f"{name} of the written token" in legends[0]
+    assert f"{name} of the token in the text" in legends[0]
     choose(opened, "Colour", "rank")
     assert colours(opened) == first
     weights = "nodes => nodes.map((node) => getComputedStyle(node).fontWeight)"
