@@ -234,7 +234,7 @@ def _columns(
         infinite = np.isposinf(np.asarray(divergence, dtype=np.float64))
         finite = np.where(infinite, 0, divergence)
         means = checked_numbers("divergence", finite, _AXES, shape).mean(axis=1)
-        rows = zip(means.tolist(), infinite.any(axis=1).tolist(), strict=True)
+        rows = zip(means.tolist(), map(np.any, infinite), strict=True)
         columns.append(("KL, nats", ["∞" if far else format_number(mean) for mean, far in rows]))
     return columns
 

@@ -83,3 +83,14 @@ def test_several_positions_are_a_page_and_no_figure() -> None:
     assert found.sentence in Outline(sanitised(found.to_html())).text
     with pytest.raises(ValueError, match="positions were watched, a figure shows one"):
         found.plot()
+
+
+def test_cells_name_prompt_tokens_by_their_position_and_outputs_by_their_number() -> None:
+    record = RECORDS["every position"]
+    columns = record.ranks.shape[1]
+    titles = re.findall(r'<td[^>]* title="([^"]+)"', record.to_html())[:columns]
+    start = record.generation.tokens.prompt_length
+    for position, said in zip(record.positions, titles, strict=True):
+        known = f"output {position - start} " if position >= start else f"position {position} "
+        assert said.startswith(f"embedding, {known}")
+    assert sum("output" in said for said in titles) == 2

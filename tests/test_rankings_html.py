@@ -154,3 +154,11 @@ def test_the_test_shows_only_what_was_measured() -> None:
 def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rankings(**change)
+
+
+def test_a_layer_that_is_infinitely_far_says_so() -> None:
+    given = readings()
+    far = np.ones_like(given["ranks"], dtype=float)
+    far[1, 0] = np.inf
+    html = rankings_view(**given, divergence=far, cosine=far * 0)
+    assert "∞" in Outline(sanitised(html)).text
