@@ -160,5 +160,5 @@ def test_a_layer_that_is_infinitely_far_says_so() -> None:
     given = readings()
     far = np.ones_like(given["ranks"], dtype=float)
     far[1, 0] = np.inf
-    html = rankings_view(**given, divergence=far, cosine=far * 0)
+    html = rankings_view(**given, divergence=far)
     assert "∞" in Outline(sanitised(html)).text
