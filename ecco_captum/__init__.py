@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 from ecco_captum._version import __version__
 
 if TYPE_CHECKING:
+    from ecco_captum.ablation import ablate
+    from ecco_captum.activations import hidden_states, neurons
+    from ecco_captum.activations_record import Activations
     from ecco_captum.anatomy import Anatomy
     from ecco_captum.attribution import Attribution, saliency
     from ecco_captum.captum_classes import GenerationInputXGradient
     from ecco_captum.comparison import Comparison
     from ecco_captum.erasure import faithfulness
+    from ecco_captum.factors import nmf
+    from ecco_captum.factors_record import Factors
     from ecco_captum.faithfulness_record import Faithfulness
     from ecco_captum.generation import Generation, force_decode, generate
     from ecco_captum.lens import layer_predictions, rankings
@@ -29,9 +34,11 @@ if TYPE_CHECKING:
 # Where each public name lives. Imported when first asked for (PEP 562), so that
 # `import ecco_captum` costs neither torch nor ipywidgets.
 _HOMES = {
+    "Activations": "activations_record",
     "Anatomy": "anatomy",
     "Attribution": "attribution",
     "Comparison": "comparison",
+    "Factors": "factors_record",
     "Faithfulness": "faithfulness_record",
     "Generation": "generation",
     "GenerationInputXGradient": "captum_classes",
@@ -41,13 +48,17 @@ _HOMES = {
     "Rankings": "rankings_record",
     "Record": "records",
     "WatchedRankings": "watched_record",
+    "ablate": "ablation",
     "faithfulness": "erasure",
     "force_decode": "generation",
     "generate": "generation",
+    "hidden_states": "activations",
     "layer_predictions": "lens",
     "load": "models",
     "load_record": "records",
     "minimal_pairs": "pairs",
+    "neurons": "activations",
+    "nmf": "factors",
     "offline_models": "offline",
     "rankings": "lens",
     "rankings_watch": "watching",
@@ -56,9 +67,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Activations",
     "Anatomy",
     "Attribution",
     "Comparison",
+    "Factors",
     "Faithfulness",
     "Generation",
     "GenerationInputXGradient",
@@ -69,13 +82,17 @@ __all__ = [
     "Record",
     "WatchedRankings",
     "__version__",
+    "ablate",
     "faithfulness",
     "force_decode",
     "generate",
+    "hidden_states",
     "layer_predictions",
     "load",
     "load_record",
     "minimal_pairs",
+    "neurons",
+    "nmf",
     "offline_models",
     "rankings",
     "rankings_watch",

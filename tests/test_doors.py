@@ -84,6 +84,8 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         },
     ),
     "readouts": (3, set()),
+    # What passes a model's modules.
+    "capture": (3, {"models", "parts", "replay"}),
     "baselines": (3, {"models", "passages"}),
     "products": (3, set()),
     "gradients": (3, {"products"}),
@@ -139,6 +141,12 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "watching": (5, {"candidates", "layers", "watched_record"}),
     "pairs": (5, {"candidates", "layers", "pairs_record"}),
     "commands": (7, set()),
+    "activations_record": (5, set()),
+    "corpus": (5, set()),
+    "factors_record": (5, {"activations_record", "arguments", "factors"}),
+    "factors": (5, {"activations_record", "arguments", "factors_record"}),
+    "ablation": (5, {"activations_record", "factors_record"}),
+    "activations": (5, {"activations_record", "arguments", "corpus"}),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}

@@ -1,0 +1,117 @@
+r"""Activations: what neurons, or the residual stream, held at each token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ecco_captum.records import Record
+from ecco_captum.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["neurons", "hidden"]
+StackName = Literal["decoder", "encoder"]
+
+
+@dataclass(frozen=True, eq=False)
+class Activations(Record):
+    r"""What each layer's neurons (or its hidden state) held at each token of one or more texts.
+
+    Args:
+        values (array): (layers, tokens, features). Neurons are those of a feed-forward layer, after
+            its non-linearity (and gate), as its down-projection is given them.
+        layers (array): (layers,), int64, ascending: of neurons the block, from 0; of hidden states
+            the row of the residual stream, 0 for the embedding and k for what block k - 1 returned.
+        tokens (Tokens): the tokens of all texts, one text after the other.
+        sequences (array): (texts,), int64, where each text starts.
+        kind (str): "neurons" or "hidden".
+        stack (str): "decoder" for the blocks whose last output becomes the model's, "encoder" for
+            those that they attend to.
+        model (str): the model's name.
+    """
+
+    values: np.ndarray
+    layers: np.ndarray
+    tokens: Tokens
+    sequences: np.ndarray
+    kind: Kind
+    stack: StackName
+    model: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(layers, tokens, features)"""
+        layers, tokens, features = self.values.shape
+        return layers, tokens, features
+
+    @property
+    def layer_names(self) -> list[str]:
+        """(layers,): "embedding", "block 0", …"""
+        first = 0 if self.kind == "neurons" else -1
+        blocks = (self.layers + first).tolist()
+        return ["embedding" if block < 0 else f"block {block}" for block in blocks]
+
+    def layer(self, layer: int) -> np.ndarray:
+        r"""Returns one layer's values, (tokens, features).
+
+        Args:
+            layer (int): its number, as in :attr:`layers`; negative ones count from the last.
+
+        Raises:
+            ValueError: if it is not among them.
+        """
+        listed = self.layers.tolist()
+        if isinstance(layer, int | np.integer) and -len(listed) <= layer < 0:
+            return np.asarray(self.values[int(layer)])
+        if isinstance(layer, bool) or layer not in listed:
+            raise ValueError(f"layer: got {layer!r}, accepts one of {listed}")
+        return np.asarray(self.values[listed.index(int(layer))])
+
+    def text(self, number: int) -> slice:
+        r"""Returns where the tokens of one text stand.
+
+        Args:
+            number (int): which text, from 0.
+
+        Raises:
+            ValueError: if there is none of that number.
+        """
+        count = len(self.sequences)
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if not whole or not 0 <= number < count:
+            raise ValueError(f"number: got {number!r}, accepts 0 to {count - 1}")
+        ends = [*self.sequences[1:].tolist(), len(self.tokens)]
+        return slice(int(self.sequences[number]), ends[number])
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a token and layer: text, position, token, layer, name, and a column for
+        each feature.
+        """
+        import pandas as pd
+
+        layers, count, features = self.shape
+        row, position = np.indices((layers, count)).reshape(2, -1)
+        text = np.searchsorted(self.sequences, np.arange(count), side="right") - 1
+        told = pd.DataFrame(
+            {
+                "text": text[position],
+                "position": position - self.sequences[text[position]],
+                "token": np.array(self.tokens.texts, dtype=object)[position],
+                "layer": self.layers[row],
+                "name": np.array(self.layer_names)[row],
+            }
+        )
+        table = np.asarray(self.values).reshape(-1, features)
+        return pd.concat([told, pd.DataFrame(table)], axis=1)
+
+    def __repr__(self) -> str:
+        layers, tokens, features = self.shape
+        texts = f"{len(self.sequences)} text{'' if len(self.sequences) == 1 else 's'}"
+        return (
+            f"Activations({self.kind}: {layers} layers, {tokens} tokens of {texts}, {features} "
+            f"features, {self.model})"
+        )

@@ -1,0 +1,214 @@
+r"""Factors: which neurons fire together, and at which tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ecco_captum.activations_record import Activations
+from ecco_captum.arguments import check_whole
+from ecco_captum.records import Record
+from ecco_captum.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Negatives = Literal["clip", "split", "abs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Factors(Record):
+    r"""A non-negative factorisation of neurons over tokens: activations ≈ weightsᵀ · components.
+
+    Factors are ordered by energy, the largest first; each component has unit length, so that its
+    weights carry the scale of the activations.
+
+    Args:
+        activations (Activations): what was factorised.
+        weights (array): (components, tokens), float32, how strongly each factor is there.
+        components (array): (components, layers, neurons), float32, what each neuron has of it.
+        negative_components (array, optional): the same of the neurons' negative parts, where they
+            were split; a factor's direction is ``components - negative_components``.
+        error (float): norm of what the factors miss, over the norm of what they were fitted to.
+        clipped (float): which part of the activations' energy (their sum of squares) was negative
+            and taken away before the fit.
+        contributions (array): (components,), float64, by how much of the fitted energy the error
+            grows where a factor is left out.
+        negatives (str): "clip", "split" or "abs": what was done with negative activations.
+        settings (dict): iterations, seed and tolerance of the fit.
+    """
+
+    activations: Activations
+    weights: np.ndarray
+    components: np.ndarray
+    negative_components: np.ndarray | None
+    error: float
+    clipped: float
+    contributions: np.ndarray
+    negatives: Negatives = "clip"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the weights are of."""
+        return self.activations.tokens
+
+    @property
+    def count(self) -> int:
+        """How many factors there are."""
+        return len(self.weights)
+
+    @property
+    def directions(self) -> np.ndarray:
+        """(components, layers, neurons), float32: negative parts counted below zero."""
+        if self.negative_components is None:
+            return self.components
+        return np.asarray(self.components - self.negative_components)
+
+    def explained(self) -> np.ndarray:
+        r"""Returns which part of the fitted energy goes with each factor, (components,).
+
+        It is by how much the squared error grows where the factor is left out; factors that overlap
+        share what they have in common, so the sum may differ from ``1 - error ** 2``.
+        """
+        return self.contributions
+
+    def top_tokens(self, component: int, k: int = 10) -> list[tuple[int, str, float]]:
+        r"""Returns where a factor is strongest.
+
+        Args:
+            component (int): which factor, from 0.
+            k (int, optional): how many tokens. Default: 10
+
+        Returns:
+            list of tuple: position, text and weight, the strongest first.
+
+        Raises:
+            ValueError: if there is no such factor, or ``k`` is no whole number from 1.
+        """
+        weights = self.weights[self._number(component)]
+        check_whole("k", k)
+        best = np.argsort(-weights, kind="stable")[:k]
+        return [(int(i), self.tokens.texts[i], float(weights[i])) for i in best]
+
+    def top_neurons(self, component: int, k: int = 10) -> list[tuple[int, int, float]]:
+        r"""Returns the neurons that have most of a factor.
+
+        Args:
+            component (int): which factor, from 0.
+            k (int, optional): how many neurons. Default: 10
+
+        Returns:
+            list of tuple: block, neuron and its part of the component (negative where the factor
+            goes with the neuron's negative values), the largest magnitude first.
+
+        Raises:
+            ValueError: if there is no such factor, or ``k`` is no whole number from 1.
+        """
+        direction = self.directions[self._number(component)]
+        check_whole("k", k)
+        best = np.argsort(-np.abs(direction), axis=None, kind="stable")[:k]
+        rows, neurons = np.unravel_index(best, direction.shape)
+        return [
+            (int(self.activations.layers[row]), int(neuron), float(direction[row, neuron]))
+            for row, neuron in zip(rows, neurons, strict=True)
+        ]
+
+    def match(self, other: Factors) -> tuple[np.ndarray, np.ndarray]:
+        r"""Pairs factors with those of another factorisation of the same neurons.
+
+        The pairing makes the sum of cosines between directions largest (Hungarian algorithm, Kuhn
+        1955).
+
+        Args:
+            other (Factors): it need not be of the same text.
+
+        Returns:
+            tuple of array: for each factor the number of its partner, (components,), -1 where the
+            other has fewer, and the cosine with it, NaN there.
+
+        Raises:
+            TypeError: if it is no Factors.
+            ValueError: if its neurons are others.
+        """
+        from scipy.optimize import linear_sum_assignment
+
+        if not isinstance(other, Factors):
+            raise TypeError(f"other: got a {type(other).__name__}, accepts Factors")
+        mine, theirs = (one.directions.reshape(one.count, -1) for one in (self, other))
+        same = np.array_equal(self.activations.layers, other.activations.layers)
+        if not same or mine.shape[1] != theirs.shape[1]:
+            raise ValueError(
+                f"other: it is of {other.directions.shape[1:]} (layers, neurons), accepts factors "
+                f"of the same {self.directions.shape[1:]}"
+            )
+        lengths = np.linalg.norm(mine, axis=1)[:, None] * np.linalg.norm(theirs, axis=1)
+        cosines = np.divide(mine @ theirs.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        rows, columns = linear_sum_assignment(cosines, maximize=True)
+        partners, found = np.full(self.count, -1), np.full(self.count, np.nan)
+        partners[rows], found[rows] = columns, cosines[rows, columns]
+        return partners, found
+
+    def transform(self, activations: Activations) -> np.ndarray:
+        r"""Returns how strongly these factors are there in other activations.
+
+        Args:
+            activations (Activations): of the same layers of the same model, for any text.
+
+        Returns:
+            array: (components, tokens), float32, the weights that fit best.
+
+        Raises:
+            TypeError: if ``activations`` is none.
+            ValueError: if they are of other layers or neurons, or not finite.
+        """
+        from ecco_captum.factors import transformed
+
+        return transformed(self, activations)
+
+    def stability(self, seeds: int = 5) -> np.ndarray:
+        r"""Returns whether each factor is there again when the fit starts elsewhere.
+
+        Args:
+            seeds (int, optional): how many fits from random starts. Default: 5
+
+        Returns:
+            array: (components,), the mean cosine with its partner in these fits; 1 is the same.
+
+        Raises:
+            ValueError: if ``seeds`` is no whole number from 1.
+        """
+        from ecco_captum.factors import refitted
+
+        check_whole("seeds", seeds)
+        first = int(self.settings.get("seed", 0)) + 1
+        again = [refitted(self, seed) for seed in range(first, first + seeds)]
+        return np.asarray(np.mean([self.match(other)[1] for other in again], axis=0))
+
+    def _number(self, component: int) -> int:
+        whole = isinstance(component, int | np.integer) and not isinstance(component, bool)
+        if not whole or not 0 <= component < self.count:
+            raise ValueError(f"component: got {component!r}, accepts 0 to {self.count - 1}")
+        return int(component)
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a factor and token: factor, position, token, weight."""
+        import pandas as pd
+
+        factor, position = np.indices(self.weights.shape).reshape(2, -1)
+        return pd.DataFrame(
+            {
+                "factor": factor,
+                "position": position,
+                "token": np.array(self.tokens.texts, dtype=object)[position],
+                "weight": self.weights.ravel(),
+            }
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Factors({self.count} of {self.activations!r}, error {self.error:.3f}, "
+            f"{self.clipped:.1%} clipped)"
+        )
