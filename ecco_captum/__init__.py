@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ecco_captum.attribution import Attribution, saliency
     from ecco_captum.captum_classes import GenerationInputXGradient
     from ecco_captum.comparison import Comparison
+    from ecco_captum.effect_record import FactorEffect
     from ecco_captum.erasure import faithfulness
     from ecco_captum.factors import nmf
     from ecco_captum.factors_record import Factors
@@ -38,6 +39,7 @@ _HOMES = {
     "Anatomy": "anatomy",
     "Attribution": "attribution",
     "Comparison": "comparison",
+    "FactorEffect": "effect_record",
     "Factors": "factors_record",
     "Faithfulness": "faithfulness_record",
     "Generation": "generation",
@@ -71,6 +73,7 @@ __all__ = [
     "Anatomy",
     "Attribution",
     "Comparison",
+    "FactorEffect",
     "Factors",
     "Faithfulness",
     "Generation",

@@ -15,7 +15,7 @@ from ecco_captum.activations_record import Activations, Kind, StackName
 from ecco_captum.arguments import check_whole, chosen_numbers
 from ecco_captum.capture import captured
 from ecco_captum.corpus import ReadText, batches, read_texts
-from ecco_captum.models import LanguageModel
+from ecco_captum.models import LanguageModel, keep_last
 from ecco_captum.modes import quiet
 from ecco_captum.parts import NeuronSite, Site, Stack
 from ecco_captum.replay import replaced_input
@@ -160,9 +160,10 @@ def _read(
         for batch in batches(texts, budget, together=reading.stack.axes[0] == 0):
             read = _activations(lm, [texts[k] for k in batch], reading)
             if not values.size:
-                values = np.empty((len(rows), starts[-1], read.shape[-1]), dtype)
-            for k, one in zip(batch, read.unbind(dim=1), strict=True):
-                values[:, starts[k] : starts[k + 1]] = _as(dtype, one)
+                values = np.empty((len(rows), starts[-1], read[0].shape[-1]), dtype)
+            for row, layer in enumerate(read):
+                for k, one in zip(batch, layer, strict=True):
+                    values[row, starts[k] : starts[k + 1]] = _as(dtype, one)
     ids = np.array([one for text in texts for one in text.ids], dtype=np.int64)
     shown = tuple(one for text in texts for one in text.texts)
     prompt = texts[0].prompt if len(texts) == 1 else len(ids)
@@ -177,8 +178,9 @@ def _read(
     )
 
 
-def _activations(lm: LanguageModel, batch: Sequence[ReadText], reading: _Reading) -> Tensor:
-    """(layers, texts, tokens, features)"""
+def _activations(lm: LanguageModel, batch: Sequence[ReadText], reading: _Reading) -> list[Tensor]:
+    """Of each layer, (texts, tokens, features)."""
+    layers: list[Tensor] = []
     inputs = {
         name: torch.tensor([text.inputs[name] for text in batch], device=lm.device)
         for name in batch[0].inputs
@@ -191,30 +193,25 @@ def _activations(lm: LanguageModel, batch: Sequence[ReadText], reading: _Reading
     sites = [site for row in reading.sites for site in row]
     with contexts:
         if not sites:
-            lm.model(**inputs, use_cache=False)
+            lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
         tensors = iter(captured(lm, inputs, sites, of_input=reading.kind == "neurons"))
-    rows = [[next(tensors) for _ in row] for row in reading.sites]
     shape = len(batch), len(batch[0].ids)
-    layers = [
-        torch.cat(
-            [
-                _in_place(tensor.cpu(), _axes(site, reading.stack), reading.stack, shape)
-                for site, tensor in zip(sites, row, strict=True)
-            ],
-            dim=-1,
-        )
-        for sites, row in zip(reading.sites, rows, strict=True)
-    ]
     if entered:
         first = entered[-1].detach().cpu()
-        layers.insert(0, _in_place(first, reading.stack.axes, reading.stack, shape))
+        layers.append(_in_place(first, reading.stack.axes, reading.stack, shape))
+    for row in reading.sites:
+        parts = [
+            _in_place(next(tensors).cpu(), _axes(site, reading.stack), reading.stack, shape)
+            for site in row
+        ]
+        layers.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
     widths = {layer.shape[-1] for layer in layers}
     if len(widths) > 1:
         raise ValueError(
             f"layers: those of {lm.name!r} have {', '.join(map(str, sorted(widths)))} features; "
             "accepts layers of one width at a time"
         )
-    return torch.stack(layers)
+    return layers
 
 
 def _keeping(kept: list[Tensor]) -> Callable[[Tensor], Tensor]:
@@ -246,7 +243,7 @@ def _in_place(
 
 
 def _as(dtype: str, values: Tensor) -> np.ndarray:
-    """(layers, tokens, features) in the type asked for, which must hold what the model computed."""
+    """(tokens, features) in the type asked for, which must hold what the model computed."""
     wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     found = wide.to(getattr(torch, dtype)).numpy()
     if dtype == "float16" and not np.isfinite(found).all() and torch.isfinite(wide).all():

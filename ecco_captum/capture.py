@@ -11,7 +11,7 @@ import torch
 from captum.attr import LayerActivation
 from torch import Tensor, nn
 
-from ecco_captum.models import LanguageModel
+from ecco_captum.models import LanguageModel, keep_last
 from ecco_captum.parts import Site
 from ecco_captum.replay import Around, replaced_input, replaced_output, wrapped_forward
 
@@ -82,7 +82,8 @@ def _through_captum(
         return around
 
     def forward(ids: Tensor) -> Any:
-        return lm.model(**{**inputs, "input_ids": ids}, use_cache=False)[0]
+        # Nobody reads the logits; those of one position are the fewest.
+        return lm.model(**{**inputs, "input_ids": ids}, use_cache=False, **keep_last(lm, 1))[0]
 
     with ExitStack() as contexts:
         for k, module in enumerate(modules):
@@ -115,7 +116,7 @@ def _through_wrapping(
 
             module = lm.model.get_submodule(site.module)
             contexts.enter_context(replaced(module, keep, call=site.call, root=lm.model))
-        lm.model(**inputs, use_cache=False)
+        lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
     missing = [site.module for k, site in enumerate(sites) if k not in found]
     if missing:
         raise RuntimeError(f"lm: {missing[0]} of {lm.name!r} did not run on this text")

@@ -15,6 +15,9 @@ from ecco_captum.tokens import Tokens
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ecco_captum.effect_record import FactorEffect
+    from ecco_captum.models import LanguageModel
+
 Negatives = Literal["clip", "split", "abs"]
 
 
@@ -186,6 +189,34 @@ class Factors(Record):
         first = int(self.settings.get("seed", 0)) + 1
         again = [refitted(self, seed) for seed in range(first, first + seeds)]
         return np.asarray(np.mean([self.match(other)[1] for other in again], axis=0))
+
+    def effect(self, lm: LanguageModel, texts: Any, component: int, **options: Any) -> FactorEffect:
+        r"""Tests what a factor is for: its strongest neurons are taken out, and random ones.
+
+        Args:
+            lm (LanguageModel): the model that the factors are of.
+            texts (str, ids, Generation, or a list of these): where it is tested; other texts than
+                the factors were found in make the better test.
+            component (int): which factor.
+            **options (Any): ``n_neurons`` (50), ``value`` ("zero"), ``share`` of the tokens that
+                counts as high (0.1), ``draws`` of random neurons (10), ``seed``, ``progress``.
+
+        Returns:
+            FactorEffect: the change of the loss where the factor is high, where it is low, and with
+            as many random neurons of the same blocks, each with an interval. Of a model without a
+            head that writes on, the change of the last hidden state.
+
+        Raises:
+            ValueError: if an argument is wrong, the factors are of other neurons, the texts are too
+                short, or the factor is nowhere in them.
+
+        Examples::
+
+            >>> print(factors.effect(lm, other_text, 5))
+        """
+        from ecco_captum.factor_effect import measured_effect
+
+        return measured_effect(lm, self, texts, component, **options)
 
     def _number(self, component: int) -> int:
         whole = isinstance(component, int | np.integer) and not isinstance(component, bool)

@@ -143,9 +143,17 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "commands": (7, set()),
     "activations_record": (5, set()),
     "corpus": (5, set()),
-    "factors_record": (5, {"activations_record", "arguments", "factors"}),
+    "factors_record": (5, {"activations_record", "arguments", "factor_effect", "factors"}),
     "factors": (5, {"activations_record", "arguments", "factors_record"}),
     "ablation": (5, {"activations_record", "factors_record"}),
+    "effect_record": (5, set()),
+    "factor_effect": (
+        5,
+        {
+            *("ablation", "activations", "activations_record", "arguments", "corpus"),
+            *("effect_record", "factors_record"),
+        },
+    ),
     "activations": (5, {"activations_record", "arguments", "corpus"}),
     "cli": (7, set()),
 }

@@ -1,0 +1,116 @@
+r"""FactorEffect: what becomes of a model's output where a factor's neurons are taken out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ecco_captum.legible import format_number
+from ecco_captum.records import Record
+from ecco_captum.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Measure = Literal["loss", "state"]
+
+_UNITS = {"loss": "nats", "state": "of the state's length"}
+_WHAT = {"loss": "the loss of the token that follows", "state": "the last hidden state"}
+
+
+@dataclass(frozen=True, eq=False)
+class FactorEffect(Record):
+    r"""What taking a factor's strongest neurons out does, beside as many random ones.
+
+    Means come with their 95% bootstrap interval over tokens, (3,): mean, low, high.
+
+    Args:
+        tokens (Tokens): the tokens of all texts, one text after the other.
+        component (int): which factor.
+        weights (array): (tokens,), float32, how strongly it is there.
+        neurons (array): (neurons, 2), int64, block and neuron of what was taken out.
+        measure (str): "loss", the change of the loss of the token that follows, in nats; "state",
+            of a model without a head that writes on, the change of the last hidden state, relative
+            to its length.
+        changes (array): (tokens,), float64, the change at each token; NaN where nothing follows.
+        random_changes (array): (draws, tokens), float64, the same with random neurons of the same
+            blocks, as many in each.
+        high (array): (tokens,), bool, where the factor is high.
+        low (array): (tokens,), bool, where it is low.
+        on_high (array): mean change where the factor is high.
+        on_low (array): mean change where it is low.
+        random_on_high (array): mean change where it is high, with random neurons.
+        margin (array): mean difference between factor and random neurons, where it is high.
+        model (str): the model's name.
+        settings (dict): what stood in the neurons' place, shares, draws, seed.
+    """
+
+    tokens: Tokens
+    component: int
+    weights: np.ndarray
+    neurons: np.ndarray
+    measure: Measure
+    changes: np.ndarray
+    random_changes: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    on_high: np.ndarray
+    on_low: np.ndarray
+    random_on_high: np.ndarray
+    margin: np.ndarray
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """Of the changes."""
+        return _UNITS[self.measure]
+
+    @property
+    def sentence(self) -> str:
+        """What the experiment found, and whether random neurons do the same."""
+        count, draws = len(self.neurons), len(self.random_changes)
+        said = (
+            f"Without its {count} strongest neurons {_WHAT[self.measure]} changes by "
+            f"{_between(self.on_high)} {self.unit} where factor {self.component} is high "
+            f"({int(self.high.sum())} tokens) and by {_between(self.on_low)} where it is low; "
+            f"without {count} random neurons of the same blocks by {_between(self.random_on_high)} "
+            f"where it is high ({draws} draws)"
+        )
+        mean, low, high = self.margin
+        if low > 0:
+            return (
+                f"{said}. These neurons do more there than random ones, by {_between(self.margin)}."
+            )
+        if high < 0:
+            return f"{said}. Random neurons do more there, by {_between(-self.margin[[0, 2, 1]])}."
+        return f"{said}. That cannot be told from what random neurons do ({mean:+.2g})."
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a token: position, token, weight, high, low, change, random_change."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "position": np.arange(len(self.tokens)),
+                "token": self.tokens.texts,
+                "weight": self.weights,
+                "high": self.high,
+                "low": self.low,
+                "change": self.changes,
+                "random_change": self.random_changes.mean(axis=0),
+            }
+        )
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def __repr__(self) -> str:
+        return f"FactorEffect({self.sentence})"
+
+
+def _between(three: np.ndarray) -> str:
+    mean, low, high = (format_number(float(one)) for one in three)
+    return f"{mean} [{low}, {high}]"
