@@ -57,8 +57,8 @@ def captured(
         found.update(read)
         wrapped += [k for k in group if k not in read]
     if wrapped:
-        tensors = _through_wrapping(lm, inputs, [sites[k] for k in wrapped], of_input)
-        found.update(zip(wrapped, tensors, strict=True))
+        others = _through_wrapping(lm, inputs, [sites[k] for k in wrapped], of_input)
+        found.update(zip(wrapped, others, strict=True))
     return [found[k] for k in range(len(sites))]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ecco_captum._version import __version__
-from ecco_captum.commands import models, rankings, saliency, watch
+from ecco_captum.commands import factors, models, rankings, saliency, watch
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
@@ -28,6 +28,7 @@ examples:
   ecco-captum saliency --model gpt2 --prompt-file prompt.txt --max-new-tokens 40 -o report.html
   ecco-captum rankings --prompt "The capital of France is" -o rankings.html
   ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
+  ecco-captum factors --prompt-file text.txt --components 10 -o factors.html
 """
 
 _DEFAULTS: dict[str, Any] = {
@@ -187,6 +188,18 @@ def _add_watch_options(parser: argparse.ArgumentParser) -> None:
     add("--position", type=int, default=-1, metavar="N", help=position)
 
 
+def _add_factors_options(parser: argparse.ArgumentParser) -> None:
+    _add_text_options(parser, model=DEMO_MODEL, writes=False)
+    add = parser.add_argument
+    add("--components", type=int, default=8, metavar="N", help="how many factors")
+    add("--layers", type=_slice, metavar="START:END", help="blocks, from 0 (default: all)")
+    negatives = "of gated layers' negative activations"
+    add("--negatives", default="split", choices=("clip", "split", "abs"), help=negatives)
+    add("--stability", type=int, default=0, metavar="SEEDS", help="fit again from other starts")
+    add("--effect", type=int, action="append", default=[], metavar="K", help="ablate factor K")
+    add("--plot", type=Path, metavar="FILE", help="also write the figure (.pdf, .svg, .png)")
+
+
 _ANALYSES: tuple[tuple[Any, str, Any, str, str], ...] = (
     (
         saliency,
@@ -208,6 +221,13 @@ _ANALYSES: tuple[tuple[Any, str, Any, str, str], ...] = (
         _add_watch_options,
         "show which of several tokens each layer prefers next",
         "Rank several tokens for one place by each layer's hidden state.",
+    ),
+    (
+        factors,
+        "factors",
+        _add_factors_options,
+        "show which neurons fire together over a text",
+        "Factorise the feed-forward neurons' activations over a text, which is not continued.",
     ),
 )
 

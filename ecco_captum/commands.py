@@ -101,6 +101,36 @@ def watch(options: argparse.Namespace) -> int:
     return 0
 
 
+def factors(options: argparse.Namespace) -> int:
+    """Factorises the neurons over the prompt, tests what was asked for, and writes it."""
+    _check_paths(options)
+    prompt = _prompt(options)
+
+    from ecco_captum.activations import neurons
+    from ecco_captum.factors import nmf
+
+    lm = _loaded(options)
+    read = neurons(lm, prompt, layers=options.layers)
+    found = nmf(read, options.components, negatives=options.negatives)
+    stability = found.stability(options.stability) if options.stability else None
+    effects = [found.effect(lm, prompt, component) for component in options.effect]
+    print(f"{found.subtitle}\n")
+    print(f"{'FACTOR':>6} {'EXPLAINS':>9}  TOP TOKENS")
+    for k, share in enumerate(found.explained()):
+        words = "  ".join(_shown(text) for _, text, _ in found.top_tokens(k, 8))
+        print(f"{k:>6} {share:>9.1%}  {words}")
+    print("\n".join(["", found.sentence, *(effect.sentence for effect in effects)]))
+    if options.save is not None:
+        found.save(options.save)
+    if options.plot is not None:
+        found.plot().savefig(options.plot)
+        print(f"\nFigure: {options.plot.absolute()}")
+    if options.output is not None:
+        found.to_html(options.output, effects=effects, stability=stability)
+        print(f"\nReport: {options.output.absolute()}")
+    return 0
+
+
 def _loaded(options: argparse.Namespace) -> Any:
     from ecco_captum.models import load
 

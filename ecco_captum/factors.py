@@ -7,6 +7,7 @@ import warnings
 from typing import Any, get_args
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import non_negative_factorization
 from sklearn.exceptions import ConvergenceWarning
 
@@ -116,6 +117,32 @@ def transformed(factors: Factors, activations: Activations) -> np.ndarray:
         matrix, H=components, n_components=factors.count, init=None, update_H=False, max_iter=400
     )
     return np.ascontiguousarray(found[0].T, dtype=np.float32)
+
+
+def matched(factors: Factors, other: Factors) -> tuple[np.ndarray, np.ndarray]:
+    """Each factor's partner, -1 for none, and the cosine of both; see :meth:`Factors.match`."""
+    if not isinstance(other, Factors):
+        raise TypeError(f"other: got a {type(other).__name__}, accepts Factors")
+    mine, theirs = (one.directions.reshape(one.count, -1) for one in (factors, other))
+    same = np.array_equal(factors.activations.layers, other.activations.layers)
+    if not same or mine.shape[1] != theirs.shape[1]:
+        raise ValueError(
+            f"other: it is of {other.directions.shape[1:]} (layers, neurons), accepts factors of "
+            f"the same {factors.directions.shape[1:]}"
+        )
+    lengths = np.linalg.norm(mine, axis=1)[:, None] * np.linalg.norm(theirs, axis=1)
+    cosines = np.divide(mine @ theirs.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    rows, columns = linear_sum_assignment(cosines, maximize=True)
+    partners, found = np.full(factors.count, -1), np.full(factors.count, np.nan)
+    partners[rows], found[rows] = columns, cosines[rows, columns]
+    return partners, found
+
+
+def found_again(factors: Factors, seeds: int) -> np.ndarray:
+    """(components,), the mean cosine with the partner in fits from so many random starts."""
+    first = int(factors.settings.get("seed", 0)) + 1
+    again = [refitted(factors, seed) for seed in range(first, first + seeds)]
+    return np.asarray(np.mean([matched(factors, other)[1] for other in again], axis=0))
 
 
 def refitted(factors: Factors, seed: int) -> Factors:

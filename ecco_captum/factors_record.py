@@ -2,6 +2,8 @@ r"""Factors: which neurons fire together, and at which tokens."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +16,7 @@ from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from ecco_captum.effect_record import FactorEffect
     from ecco_captum.models import LanguageModel
@@ -71,10 +74,9 @@ class Factors(Record):
         return np.asarray(self.components - self.negative_components)
 
     def explained(self) -> np.ndarray:
-        r"""Returns which part of the fitted energy goes with each factor, (components,).
+        r"""Returns by how much of the fitted energy the error grows without each, (components,).
 
-        It is by how much the squared error grows where the factor is left out; factors that overlap
-        share what they have in common, so the sum may differ from ``1 - error ** 2``.
+        Factors that overlap share what they have in common: the sum is not ``1 - error ** 2``.
         """
         return self.contributions
 
@@ -136,23 +138,9 @@ class Factors(Record):
             TypeError: if it is no Factors.
             ValueError: if its neurons are others.
         """
-        from scipy.optimize import linear_sum_assignment
+        from ecco_captum.factors import matched
 
-        if not isinstance(other, Factors):
-            raise TypeError(f"other: got a {type(other).__name__}, accepts Factors")
-        mine, theirs = (one.directions.reshape(one.count, -1) for one in (self, other))
-        same = np.array_equal(self.activations.layers, other.activations.layers)
-        if not same or mine.shape[1] != theirs.shape[1]:
-            raise ValueError(
-                f"other: it is of {other.directions.shape[1:]} (layers, neurons), accepts factors "
-                f"of the same {self.directions.shape[1:]}"
-            )
-        lengths = np.linalg.norm(mine, axis=1)[:, None] * np.linalg.norm(theirs, axis=1)
-        cosines = np.divide(mine @ theirs.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        rows, columns = linear_sum_assignment(cosines, maximize=True)
-        partners, found = np.full(self.count, -1), np.full(self.count, np.nan)
-        partners[rows], found[rows] = columns, cosines[rows, columns]
-        return partners, found
+        return matched(self, other)
 
     def transform(self, activations: Activations) -> np.ndarray:
         r"""Returns how strongly these factors are there in other activations.
@@ -183,12 +171,10 @@ class Factors(Record):
         Raises:
             ValueError: if ``seeds`` is no whole number from 1.
         """
-        from ecco_captum.factors import refitted
+        from ecco_captum.factors import found_again
 
         check_whole("seeds", seeds)
-        first = int(self.settings.get("seed", 0)) + 1
-        again = [refitted(self, seed) for seed in range(first, first + seeds)]
-        return np.asarray(np.mean([self.match(other)[1] for other in again], axis=0))
+        return found_again(self, seeds)
 
     def effect(self, lm: LanguageModel, texts: Any, component: int, **options: Any) -> FactorEffect:
         r"""Tests what a factor is for: its strongest neurons are taken out, and random ones.
@@ -202,21 +188,90 @@ class Factors(Record):
                 counts as high (0.1), ``draws`` of random neurons (10), ``seed``, ``progress``.
 
         Returns:
-            FactorEffect: the change of the loss where the factor is high, where it is low, and with
-            as many random neurons of the same blocks, each with an interval. Of a model without a
-            head that writes on, the change of the last hidden state.
+            FactorEffect: the change of the loss (of the last hidden state, in a model that does not
+            write on) where the factor is high, where it is low, and with as many random neurons.
 
         Raises:
-            ValueError: if an argument is wrong, the factors are of other neurons, the texts are too
-                short, or the factor is nowhere in them.
-
-        Examples::
-
-            >>> print(factors.effect(lm, other_text, 5))
+            ValueError: if an argument is wrong, or the factors do not fit the model or the texts.
         """
         from ecco_captum.factor_effect import measured_effect
 
         return measured_effect(lm, self, texts, component, **options)
+
+    @property
+    def sentence(self) -> str:
+        """How much of the activations the factors account for, and what was clipped before."""
+        of = {"clip": "' positive part", "abs": "' magnitudes"}.get(self.negatives, "")
+        share = f"{1 - self.error**2:.0%} of the energy of the activations{of}"
+        said = f"{self.count} factors account for {share}."
+        if self.negatives == "clip":
+            said += f" Their negative part, {self.clipped:.1%} of all energy, was clipped."
+        return said
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        layers, _, neurons = self.activations.shape
+        return (
+            f"{self.activations.model} · NMF of {layers * neurons:,} neurons in {layers} blocks · "
+            "weight of each factor at each token, over its own maximum"
+        )
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        effects: Sequence[FactorEffect] = (),
+        stability: np.ndarray | None = None,
+    ) -> str:
+        r"""Returns the factors beside the text as one self-contained page.
+
+        Args:
+            path (str or PathLike, optional): where to write the page as well.
+            effects (Sequence of FactorEffect, optional): to stand under the picture.
+            stability (array, optional): (components,), what :meth:`stability` returned.
+        """
+        return self._page(self._view(effects, stability), path)
+
+    def _title(self) -> str:
+        from ecco_captum.factors_html import TITLE
+
+        return TITLE
+
+    def _html(self) -> str:
+        return self._view((), None)
+
+    def _view(self, effects: Sequence[FactorEffect], stability: np.ndarray | None) -> str:
+        from ecco_captum.factors_html import factors_view
+
+        told = {effect.component: effect.sentence for effect in effects}
+        return factors_view(
+            self.tokens,
+            self.weights,
+            explained=self.contributions.clip(0, 1),
+            stability=None if stability is None else np.clip(stability, 0, 1),
+            effects=[told.get(k) for k in range(self.count)] if told else None,
+            sequences=self.activations.sequences,
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
+        r"""Returns each factor's weights over the tokens as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 7.0, two columns
+            title (str, optional): above the picture. Default: none
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.factors_plots import factors_figure
+
+        explained = self.contributions.clip(0, 1)
+        return factors_figure(
+            self.tokens.texts, self.weights, explained=explained, width=width, title=title
+        )
 
     def _number(self, component: int) -> int:
         whole = isinstance(component, int | np.integer) and not isinstance(component, bool)

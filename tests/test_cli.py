@@ -183,3 +183,20 @@ def test_what_the_lens_commands_refuse(
 ) -> None:
     assert cli.main(words) == 1
     assert line in capsys.readouterr().err
+
+
+def test_factors_tell_their_top_tokens(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, report, record = "The keys to the cabinet are", tmp_path / "f.html", tmp_path / "f.npz"
+    words = ["factors", "--model", model, "--prompt", text, "--components", "2", "--effect", "1"]
+    files = ["-o", str(report), "--save", str(record), "--plot", str(tmp_path / "f.svg")]
+    assert cli.main([*words, *files, "--stability", "1", "--layers", "1:"]) == 0
+    out = capsys.readouterr().out
+    found = ecco_captum.Factors.load(record)
+    assert found.count == 2
+    assert found.activations.layers.tolist() == [1, 2]
+    assert found.sentence in out
+    assert "Without its 50 strongest neurons" in out
+    assert "Without its 50 strongest neurons" in report.read_text(encoding="utf-8")
+    assert (tmp_path / "f.svg").read_text(encoding="utf-8").count("<text") > 3

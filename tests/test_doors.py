@@ -14,6 +14,7 @@ import ecco_captum
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ecco_captum"
 
+PAPER = ("checks", "figure", "heat", "lines", "text")
 # A module may import modules of lower layers, and those named beside it.
 LAYERS: dict[str, tuple[int, set[str]]] = {
     "_version": (0, set()),
@@ -40,6 +41,15 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "paper_heat": (1, {"legible", "paper_figure", "paper_text", "shades"}),
     "paper_lines": (1, {"legible", "paper_figure", "paper_text", "shades"}),
     "lens_plots": (1, {"paper_checks", "paper_figure", "paper_heat", "paper_lines", "paper_text"}),
+    "factors_data": (1, {"legible", "paper_checks", "shades", "tokens"}),
+    "factors_html": (
+        1,
+        {"factors_data", "heat_html", "html", "legible", "saliency_html", "tokens"},
+    ),
+    "factors_plots": (
+        1,
+        {*("factors_data", "legible", "lens_plots"), *(f"paper_{part}" for part in PAPER)},
+    ),
     "records": (2, set()),
     # Watching a model run, and what is read off it.
     "structures": (3, set()),
