@@ -50,6 +50,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/architectures.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/lens.py
+	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 
