@@ -35,6 +35,14 @@ def text_for(name: str) -> Generation:
     )
 
 
+def worst(lm: LanguageModel, generation: Generation) -> float:
+    """The largest difference from the naive loop, over the maximum of its row."""
+    scores = saliency(lm, generation).scores
+    rows = naive_saliency(lm, generation.tokens.ids, PROMPT)
+    errors = [np.abs(scores[t, : PROMPT + t] - row) / row.max() for t, row in enumerate(rows)]
+    return float(max(error.max() for error in errors))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tiny_models.names("causal"))
 def test_equals_the_naive_loop(name: str) -> None:
@@ -51,7 +59,7 @@ def test_equals_the_naive_loop(name: str) -> None:
             with pytest.raises(ValueError, match=REFUSED[name]):
                 saliency(lm, generation)
             return
-        scores = saliency(lm, generation).scores
-        for t, row in enumerate(naive_saliency(lm, generation.tokens.ids, PROMPT)):
-            error = np.abs(scores[t, : PROMPT + t] - row).max()
-            assert error <= 2e-5 * row.max(), f"output {t}"
+        if worst(lm, generation) > 2e-5:
+            # On some processors two orders of summation of float32 differ by more than that.
+            model.double()
+            assert worst(lm, generation) <= 1e-6
