@@ -19,8 +19,9 @@ from ecco_captum.replay import replaced_input
 
 Value = Literal["zero", "mean"] | float | Callable[[Tensor], Tensor]
 
-# From the neurons of a block, (…, neurons), to what stands in their place.
+# From the neurons that a down-projection is given, (…, neurons), to what stands in their place.
 _Change = Callable[[Tensor], Tensor]
+_Changes = list[tuple[NeuronSite, _Change]]
 
 
 @contextmanager
@@ -49,7 +50,8 @@ def ablate(
         value (str, float or Callable, optional): what stands in their place: ``"zero"``;
             ``"mean"``, their mean over ``reference``; a number; or a function from what they hold,
             (…, chosen), to what they shall hold. Of a factor, it stands in place of the coordinate
-            along its direction. Default: ``"zero"``
+            along its direction. Of a block with several down-projections, each is given its own
+            neurons, and has its own part of a factor's direction. Default: ``"zero"``
         reference (Activations, optional): what ``"mean"`` is the mean of. Default: what the factor
             was fitted to.
 
@@ -73,8 +75,8 @@ def ablate(
         else _of_factor(lm, factor, value, reference)
     )
     with ExitStack() as contexts:
-        for number, change in changes.items():
-            contexts.enter_context(_changed(lm, lm.anatomy.blocks[number], change))
+        for site, change in changes:
+            contexts.enter_context(_changed(lm, site, change))
         yield
 
 
@@ -130,22 +132,35 @@ def _width(block: Block) -> int:
 
 def _of_neurons(
     lm: LanguageModel, neurons: Any, value: Value, reference: Activations | None
-) -> dict[int, _Change]:
+) -> _Changes:
     chosen = chosen_neurons(lm, neurons)
     replace = _replacement(value)
-    changes: dict[int, _Change] = {}
-    for block, columns in chosen.items():
-        own = replace
-        if own is None:
-            means = _means(reference, block, _width(lm.anatomy.blocks[block]))[columns]
-            own = partial(_filled, with_=torch.from_numpy(means))
-        changes[block] = partial(_columns_replaced, columns=columns, replace=own)
+    changes: _Changes = []
+    for number, ids in chosen.items():
+        block = lm.anatomy.blocks[number]
+        means = torch.empty(0)
+        if replace is None:
+            means = torch.from_numpy(_means(reference, number, _width(block)))
+        for site, part in _sites(block):
+            columns = [one - part.start for one in ids if part.start <= one < part.stop]
+            if not columns:
+                continue
+            own = replace or partial(_filled, with_=means[part][columns])
+            changes.append((site, partial(_columns_replaced, columns=columns, replace=own)))
     return changes
+
+
+def _sites(block: Block) -> Iterator[tuple[NeuronSite, slice]]:
+    """A block's down-projections, and which of its neurons each is given."""
+    start = 0
+    for site in block.neurons:
+        yield site, slice(start, start + site.width)
+        start += site.width
 
 
 def _of_factor(
     lm: LanguageModel, factor: tuple[Factors, int], value: Value, reference: Activations | None
-) -> dict[int, _Change]:
+) -> _Changes:
     if not (isinstance(factor, tuple) and len(factor) == 2 and isinstance(factor[0], Factors)):
         raise TypeError(f"factor: got {factor!r}, accepts a tuple (factors, component)")
     factors, component = factor
@@ -156,25 +171,24 @@ def _of_factor(
         )
     directions = factors.directions[factors._number(component)].astype(np.float64)
     replace = _replacement(value)
-    changes: dict[int, _Change] = {}
-    for block, direction in zip(factors.activations.layers.tolist(), directions, strict=True):
-        known = block < len(lm.anatomy.blocks)
-        if not known or len(direction) != _width(lm.anatomy.blocks[block]):
+    changes: _Changes = []
+    for number, direction in zip(factors.activations.layers.tolist(), directions, strict=True):
+        known = number < len(lm.anatomy.blocks)
+        if not known or len(direction) != _width(lm.anatomy.blocks[number]):
             raise ValueError(
-                f"factor: block {block} of it has {len(direction)} neurons, that of {lm.name!r} "
+                f"factor: block {number} of it has {len(direction)} neurons, that of {lm.name!r} "
                 "has another number; it was found in another model"
             )
-        length = float(np.linalg.norm(direction))
-        if not length:
-            continue
-        unit = direction / length
-        own = replace
-        if own is None:
-            means = _means(reference or factors.activations, block, len(unit))
-            own = partial(_filled, with_=torch.tensor([float(means @ unit)]))
-        changes[block] = partial(
-            _direction_replaced, unit=torch.from_numpy(unit).float(), replace=own
-        )
+        if replace is None:
+            means = _means(reference or factors.activations, number, len(direction))
+        for site, part in _sites(lm.anatomy.blocks[number]):
+            length = float(np.linalg.norm(direction[part]))
+            if not length:
+                continue
+            unit = direction[part] / length
+            own = replace or partial(_filled, with_=torch.tensor([float(means[part] @ unit)]))
+            along = torch.from_numpy(unit).float()
+            changes.append((site, partial(_direction_replaced, unit=along, replace=own)))
     return changes
 
 
@@ -195,10 +209,11 @@ def _replacement(value: Value) -> _Change | None:
 def _means(reference: Activations | None, block: int, width: int) -> np.ndarray:
     if not isinstance(reference, Activations):
         raise ValueError("reference: a mean needs activations to be the mean of, got none")
-    values = reference.layer(block) if block in reference.layers else np.empty((0, 0))
-    if reference.kind != "neurons" or values.shape[1] != width:
+    if reference.kind != "neurons" or block not in reference.layers or reference.shape[2] != width:
         raise ValueError(f"reference: it has not the {width} neurons of block {block}")
-    return np.asarray(values.mean(axis=0, dtype=np.float64), dtype=np.float32)
+    parts = reference.of_layers(reference.layers.tolist().index(block)).parts()
+    total = sum(values[0].sum(axis=0, dtype=np.float64) for _, values in parts)
+    return np.asarray(total / len(reference.tokens), dtype=np.float32)
 
 
 def _filled(values: Tensor, with_: Tensor) -> Tensor:
@@ -221,14 +236,8 @@ def _direction_replaced(values: Tensor, unit: Tensor, replace: _Change) -> Tenso
 
 
 @contextmanager
-def _changed(lm: LanguageModel, block: Block, change: _Change) -> Iterator[None]:
-    """One block's neurons, which may enter several down-projections, go through a change."""
-    if len(block.neurons) != 1:
-        raise ValueError(
-            f"neurons: a block of {lm.name!r} has {len(block.neurons)} down-projections, accepts "
-            "blocks with one"
-        )
-    site: NeuronSite = block.neurons[0]
+def _changed(lm: LanguageModel, site: NeuronSite, change: _Change) -> Iterator[None]:
+    """What a down-projection is given goes through a change."""
     back = sorted(range(len(site.axes)), key=site.axes.__getitem__)
 
     def replace(given: Tensor) -> Tensor:

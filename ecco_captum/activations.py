@@ -1,27 +1,29 @@
-r"""Neurons and hidden states of texts, batch by batch."""
+r"""Neurons and hidden states of texts, in memory or on disk."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
+from tqdm.auto import tqdm
 
-from ecco_captum.activations_record import Activations, Kind, StackName
-from ecco_captum.arguments import check_whole, chosen_numbers
-from ecco_captum.capture import captured
-from ecco_captum.corpus import ReadText, batches, read_texts
-from ecco_captum.models import LanguageModel, keep_last
-from ecco_captum.modes import quiet
-from ecco_captum.parts import NeuronSite, Site, Stack
-from ecco_captum.replay import replaced_input
+from ecco_captum.activations_record import Activations, StackName
+from ecco_captum.activations_store import Store, growing, opened
+from ecco_captum.checks import check_whole, chosen_numbers
+from ecco_captum.corpus import ReadText, each_text, number_of_texts
+from ecco_captum.layer_reading import Reading, read_layers
+from ecco_captum.models import LanguageModel
+from ecco_captum.parts import Stack
 from ecco_captum.tokens import Tokens
 
 _DTYPES = ("float32", "float16", "float64")
+_WINDOW_BYTES = 2**28
+# Of the largest value; another order of summation stays far below, other weights do not.
+_SAME = {"float16": 5e-3, "float32": 1e-3, "float64": 1e-3}
 
 
 def neurons(
@@ -31,7 +33,9 @@ def neurons(
     layers: Any = None,
     stack: StackName = "decoder",
     dtype: str = "float32",
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
 ) -> Activations:
     r"""Returns the activations of feed-forward neurons at each token (Alammar 2021, section 4).
 
@@ -41,29 +45,37 @@ def neurons(
 
     Args:
         lm (LanguageModel): the model.
-        texts (str, list of messages, ids, Generation, or a list of these): what it reads. Of a
-            Generation, prompt and outputs.
+        texts (str, list of messages, ids, Generation, or a list or iterator of these): what it
+            reads. Of a Generation, prompt and outputs.
         layers (slice, int, list of int, optional): blocks, from 0; negative ones count from the
             end. Default: all that have neurons.
         stack (str, optional): of an encoder–decoder, ``"decoder"`` (a Generation's outputs, read
             behind its source) or ``"encoder"``. Default: ``"decoder"``
         dtype (str, optional): of the values: float32, float16 or float64. Default: ``"float32"``
         batch_tokens (int, optional): the most tokens of one forward; a longer text is read alone.
-            Default: 2048
+            Default: 512 on the CPU, 8192 elsewhere
+        store (str or PathLike, optional): a folder to write the values into (Zarr v3), for corpora:
+            memory stays bounded whatever the number of texts. A run that was cut off, even killed,
+            goes on where it was when it is called again with the same texts; with more texts behind
+            them, those are added. Default: in memory
+        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
+            notebooks
 
     Returns:
-        Activations: values (layers, tokens, neurons), on the CPU.
+        Activations: values (layers, tokens, neurons), on the CPU; of a ``store``, read from there
+        when they are asked for.
 
     Raises:
         AnatomyError: if the model's neurons are out of reach.
         TypeError: if ``texts`` is none of these.
-        ValueError: if an argument is wrong, the layers have neurons of different numbers, or
-            float16 cannot hold them.
+        ValueError: if an argument is wrong, the layers have neurons of different numbers, float16
+            cannot hold them, or the store holds something else.
 
     Examples::
 
         >>> neurons(lm, "The keys to the cabinet are on the table.").values.shape
         (30, 10, 1536)
+        >>> neurons(lm, open("corpus.txt"), layers=3, store="acts.zarr")
     """
     found = _stack(lm, stack)
     with_neurons = [k for k, block in enumerate(found.blocks) if block.neurons]
@@ -76,8 +88,10 @@ def neurons(
         if row not in with_neurons:
             why = found.blocks[row].lacks or "it has none"
             raise ValueError(f"layers: block {row} of {lm.name!r} gives no neurons: {why}")
-    reading = _Reading("neurons", stack, found, [found.blocks[row].neurons for row in rows])
-    return _read(lm, texts, rows, reading, dtype, batch_tokens)
+    sites = [found.blocks[row].neurons for row in rows]
+    how = _checked(lm, dtype, batch_tokens)
+    reading = Reading(lm, "neurons", stack, found, rows, sites, *how)
+    return _read(reading, texts, store, progress)
 
 
 def hidden_states(
@@ -87,26 +101,33 @@ def hidden_states(
     layers: Any = None,
     stack: StackName = "decoder",
     dtype: str = "float32",
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
 ) -> Activations:
     r"""Returns the residual stream at each token.
 
     Args:
         lm (LanguageModel): the model.
-        texts (str, list of messages, ids, Generation, or a list of these): as in :func:`neurons`.
+        texts (str, list of messages, ids, Generation, or a list or iterator of these): as in
+            :func:`neurons`.
         layers (slice, int, list of int, optional): rows of the stream: 0 for the embedding, k for
             what block k - 1 returned, before any final norm. Default: all.
         stack (str, optional): as in :func:`neurons`. Default: ``"decoder"``
         dtype (str, optional): as in :func:`neurons`. Default: ``"float32"``
-        batch_tokens (int, optional): as in :func:`neurons`. Default: 2048
+        batch_tokens (int, optional): as in :func:`neurons`.
+        store (str or PathLike, optional): as in :func:`neurons`. Default: in memory
+        progress (bool, optional): as in :func:`neurons`.
 
     Returns:
-        Activations: values (layers, tokens, width), on the CPU.
+        Activations: values (layers, tokens, width), on the CPU; of a ``store``, read from there
+        when they are asked for.
 
     Raises:
         AnatomyError: if the model's blocks were not found.
         TypeError: if ``texts`` is none of these.
-        ValueError: if an argument is wrong, or float16 cannot hold the values.
+        ValueError: if an argument is wrong, float16 cannot hold the values, or the store holds
+            something else.
 
     Examples::
 
@@ -120,19 +141,9 @@ def hidden_states(
         raise ValueError(f"layers: what enters the first block of {lm.name!r} was not found")
     entry = found.entry if rows[0] == 0 else None
     sites = [(found.blocks[row - 1],) for row in rows if row > 0]
-    reading = _Reading("hidden", stack, found, sites, entry)
-    return _read(lm, texts, rows, reading, dtype, batch_tokens)
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What is read: the modules of each layer, and what enters the first block if asked for."""
-
-    kind: Kind
-    name: StackName
-    stack: Stack
-    sites: Sequence[Sequence[Site]]
-    entry: Site | None = None
+    how = _checked(lm, dtype, batch_tokens)
+    reading = Reading(lm, "hidden", stack, found, rows, sites, *how, entry)
+    return _read(reading, texts, store, progress)
 
 
 def _stack(lm: LanguageModel, name: str) -> Stack:
@@ -147,108 +158,98 @@ def _stack(lm: LanguageModel, name: str) -> Stack:
     return lm.anatomy.encoder
 
 
-def _read(
-    lm: LanguageModel, given: Any, rows: list[int], reading: _Reading, dtype: str, budget: int
-) -> Activations:
+def _checked(lm: LanguageModel, dtype: str, batch_tokens: int | None) -> tuple[str, int]:
     if dtype not in _DTYPES:
         raise ValueError(f"dtype: got {dtype!r}, accepts {', '.join(map(repr, _DTYPES))}")
-    check_whole("batch_tokens", budget)
-    texts = read_texts(lm, given, reading.name)
-    starts = np.cumsum([0, *(len(text.ids) for text in texts)])
-    values = np.empty((0, 0, 0))
-    with torch.inference_mode(False), quiet(lm.model):
-        for batch in batches(texts, budget, together=reading.stack.axes[0] == 0):
-            read = _activations(lm, [texts[k] for k in batch], reading)
-            if not values.size:
-                values = np.empty((len(rows), starts[-1], read[0].shape[-1]), dtype)
-            for row, layer in enumerate(read):
-                for k, one in zip(batch, layer, strict=True):
-                    values[row, starts[k] : starts[k + 1]] = _as(dtype, one)
-    ids = np.array([one for text in texts for one in text.ids], dtype=np.int64)
-    shown = tuple(one for text in texts for one in text.texts)
-    prompt = texts[0].prompt if len(texts) == 1 else len(ids)
+    if batch_tokens is None:
+        # Few enough that what a batch leaves behind stays near; other devices want more to do.
+        batch_tokens = 512 if lm.device.type == "cpu" else 8192
+    check_whole("batch_tokens", batch_tokens)
+    return dtype, batch_tokens
+
+
+def _read(reading: Reading, given: Any, store: Any, progress: bool | None) -> Activations:
+    total = number_of_texts(given)
+    hidden = True if total == 1 else None if progress is None else not progress
+    each = each_text(reading.lm, given, reading.name)
+    with tqdm(total=total, desc="Reading", unit=" texts", leave=False, disable=hidden) as bar:
+        if store is not None:
+            return _stored(reading, each, Path(store), bar)
+        texts = list(each)
+        return _record(reading, texts, read_layers(reading, texts, bar.update))
+
+
+def _record(reading: Reading, texts: list[ReadText], values: np.ndarray) -> Activations:
+    tokens, sequences = _tokens(texts)
     return Activations(
         values=values,
-        layers=np.array(rows, dtype=np.int64),
-        tokens=Tokens(ids, shown, prompt),
-        sequences=starts[:-1].astype(np.int64),
+        layers=np.array(reading.rows, dtype=np.int64),
+        tokens=tokens,
+        sequences=sequences,
         kind=reading.kind,
         stack=reading.name,
-        model=lm.name,
+        model=reading.lm.name,
     )
 
 
-def _activations(lm: LanguageModel, batch: Sequence[ReadText], reading: _Reading) -> list[Tensor]:
-    """Of each layer, (texts, tokens, features)."""
-    layers: list[Tensor] = []
-    inputs = {
-        name: torch.tensor([text.inputs[name] for text in batch], device=lm.device)
-        for name in batch[0].inputs
-    }
-    entered: list[Tensor] = []
-    contexts: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if reading.entry is not None:
-        entry = lm.model.get_submodule(reading.entry.module)
-        contexts = replaced_input(entry, _keeping(entered), call=reading.entry.call, root=lm.model)
-    sites = [site for row in reading.sites for site in row]
-    with contexts:
-        if not sites:
-            lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
-        tensors = iter(captured(lm, inputs, sites, of_input=reading.kind == "neurons"))
-    shape = len(batch), len(batch[0].ids)
-    if entered:
-        first = entered[-1].detach().cpu()
-        layers.append(_in_place(first, reading.stack.axes, reading.stack, shape))
-    for row in reading.sites:
-        parts = [
-            _in_place(next(tensors).cpu(), _axes(site, reading.stack), reading.stack, shape)
-            for site in row
-        ]
-        layers.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
-    widths = {layer.shape[-1] for layer in layers}
-    if len(widths) > 1:
+def _tokens(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
+    """The tokens of all texts, and where each text starts."""
+    ids = np.array([one for text in texts for one in text.ids], dtype=np.int64)
+    shown = tuple(one for text in texts for one in text.texts)
+    prompt = texts[0].prompt if len(texts) == 1 else len(ids)
+    starts = np.cumsum([0, *(len(text.ids) for text in texts)], dtype=np.int64)[:-1]
+    return Tokens(ids, shown, prompt), starts
+
+
+def _stored(reading: Reading, each: Iterator[ReadText], path: Path, bar: Any) -> Activations:
+    """Reads window after window of texts, each of which is on disk before the next is begun."""
+    with growing(path):
+        first = next(each)
+        sample = read_layers(reading, [first], lambda done: None)
+        width = sample.shape[-1]
+        store = Store(path, {**reading.description, "features": width})
+        _check_beginning(store, sample)
+        each = chain([first], each)
+        for number, digest in enumerate(store.digests()):
+            text = next(each, None)
+            if text is None or text.digest != digest:
+                raise ValueError(
+                    f"texts: number {number}, from 0, is not the one that {str(path)!r} holds; "
+                    "accepts the texts that it was begun with, and more behind them"
+                )
+            bar.update()
+        row_bytes = len(reading.rows) * width * sample.itemsize
+        most = max(reading.batch_tokens, _WINDOW_BYTES // row_bytes)
+        memory = np.empty((len(reading.rows), most, width), sample.dtype)
+        for window in _windows(each, most):
+            values = read_layers(reading, window, bar.update, out=memory)
+            store.append(values, *_tokens(window), [text.digest for text in window])
+        store.complete()
+    return opened(path)
+
+
+def _check_beginning(store: Store, sample: np.ndarray) -> None:
+    """The model must give what is there already: names say little of weights."""
+    if not store.texts:
+        return
+    held = store.first(sample.shape[1])
+    error, scale = np.abs(held - sample).max(), np.abs(sample).max()
+    if not error <= _SAME[sample.dtype.name] * scale:
         raise ValueError(
-            f"layers: those of {lm.name!r} have {', '.join(map(str, sorted(widths)))} features; "
-            "accepts layers of one width at a time"
+            f"store: what {str(store.path)!r} holds of the first text is not what this model gives "
+            f"(they differ by up to {error:.3g}); accepts the model, or a new folder"
         )
-    return layers
 
 
-def _keeping(kept: list[Tensor]) -> Callable[[Tensor], Tensor]:
-    def keep(tensor: Tensor) -> Tensor:
-        # A copy, as some models write into such tensors later.
-        kept.append(tensor.clone())
-        return tensor
-
-    return keep
-
-
-def _axes(site: Site, stack: Stack) -> tuple[int, ...]:
-    return site.axes if isinstance(site, NeuronSite) else stack.axes
-
-
-def _in_place(
-    tensor: Tensor, axes: tuple[int, ...], stack: Stack, shape: tuple[int, int]
-) -> Tensor:
-    """(texts, tokens, features), without positions that the model put around the text's own."""
-    texts, tokens = shape
-    tensor = tensor.permute(axes)
-    if tensor.ndim == 2:
-        tensor = tensor.reshape(texts, -1, tensor.shape[-1])
-    if tensor.ndim == 4:  # several streams side by side
-        tensor = tensor.flatten(2)
-    offset = stack.embedding.offset if stack.embedding is not None else 0
-    start = offset if tensor.shape[1] > tokens else 0
-    return tensor[:, start : start + tokens]
-
-
-def _as(dtype: str, values: Tensor) -> np.ndarray:
-    """(tokens, features) in the type asked for, which must hold what the model computed."""
-    wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
-    found = wide.to(getattr(torch, dtype)).numpy()
-    if dtype == "float16" and not np.isfinite(found).all() and torch.isfinite(wide).all():
-        raise ValueError(
-            f"dtype: float16 holds up to 65504, the activations reach {float(wide.abs().max()):.3g}"
-            "; accepts 'float32' here"
-        )
-    return found
+def _windows(each: Iterator[ReadText], size: int) -> Iterator[list[ReadText]]:
+    """Texts in their order, together of up to so many tokens; a longer text is alone."""
+    held: list[ReadText] = []
+    count = 0
+    for text in each:
+        if held and count + len(text.ids) > size:
+            yield held
+            held, count = [], 0
+        held.append(text)
+        count += len(text.ids)
+    if held:
+        yield held

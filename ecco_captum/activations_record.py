@@ -2,12 +2,17 @@ r"""Activations: what neurons, or the residual stream, held at each token."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ecco_captum.checks import chosen_numbers
 from ecco_captum.records import Record
+from ecco_captum.stored_values import StoredValues
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -16,6 +21,8 @@ if TYPE_CHECKING:
 Kind = Literal["neurons", "hidden"]
 StackName = Literal["decoder", "encoder"]
 
+_PART_BYTES = 2**26
+
 
 @dataclass(frozen=True, eq=False)
 class Activations(Record):
@@ -23,7 +30,8 @@ class Activations(Record):
 
     Args:
         values (array): (layers, tokens, features). Neurons are those of a feed-forward layer, after
-            its non-linearity (and gate), as its down-projection is given them.
+            its non-linearity (and gate), as its down-projection is given them. Of activations on
+            disk, a :class:`StoredValues`, which is indexed the same way and read where it is.
         layers (array): (layers,), int64, ascending: of neurons the block, from 0; of hidden states
             the row of the residual stream, 0 for the embedding and k for what block k - 1 returned.
         tokens (Tokens): the tokens of all texts, one text after the other.
@@ -34,13 +42,31 @@ class Activations(Record):
         model (str): the model's name.
     """
 
-    values: np.ndarray
+    values: np.ndarray | StoredValues
     layers: np.ndarray
     tokens: Tokens
     sequences: np.ndarray
     kind: Kind
     stack: StackName
     model: str
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Activations:
+        r"""Opens activations that ``neurons`` or ``hidden_states`` wrote into a folder.
+
+        Their tokens are read, their values only where they are asked for.
+
+        Args:
+            path (str or PathLike): the folder, ``store`` of these functions.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            ImportError: if zarr is not installed (``pip install 'ecco-captum[data]'``).
+            ValueError: if it holds something else, or the run that writes it has not finished.
+        """
+        from ecco_captum.activations_store import opened
+
+        return opened(os.fspath(path))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,6 +96,39 @@ class Activations(Record):
         if isinstance(layer, bool) or layer not in listed:
             raise ValueError(f"layer: got {layer!r}, accepts one of {listed}")
         return np.asarray(self.values[listed.index(int(layer))])
+
+    def of_layers(self, layers: Any) -> Activations:
+        r"""Returns the same of some layers alone.
+
+        Args:
+            layers (slice, int, list of int, or None): rows of :attr:`values`, not their numbers;
+                None means all.
+
+        Raises:
+            ValueError: if there are no such rows.
+        """
+        rows = chosen_numbers("layers", layers, len(self.layers))
+        if len(rows) == len(self.layers):
+            return self
+        held = self.values
+        values = held.of_rows(rows) if isinstance(held, StoredValues) else held[rows]
+        return dataclasses.replace(self, values=values, layers=self.layers[rows])
+
+    def parts(self, size: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        r"""Reads all layers a run of tokens at a time, so that memory stays bounded.
+
+        Args:
+            size (int, optional): tokens of one part. Default: 64 MiB of values
+
+        Returns:
+            Iterator of tuple: which tokens, and their values (layers, tokens, features).
+        """
+        layers, count, features = self.shape
+        if size is None:
+            size = max(1, _PART_BYTES // (layers * features * self.values.dtype.itemsize))
+        for start in range(0, count, size):
+            where = slice(start, min(start + size, count))
+            yield where, np.asarray(self.values[:, where])
 
     def text(self, number: int) -> slice:
         r"""Returns where the tokens of one text stand.

@@ -60,52 +60,6 @@ def check_gradients(lm: LanguageModel) -> None:
         )
 
 
-def check_whole(name: str, value: Any, least: int = 1) -> None:
-    r"""Raises an error if an argument is no whole number from ``least`` on.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: got {value!r}, accepts a whole number from {least}")
-
-
-def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
-    r"""Reads an argument that chooses some of a number of things.
-
-    Args:
-        name (str): the argument's name; it is the plural of what is chosen.
-        given (slice, int, list of int, or None): which; negative ones count from the end, None
-            means all.
-        count (int): how many there are.
-
-    Returns:
-        list of int: from 0, ascending, each once.
-
-    Raises:
-        ValueError: if it chooses none, or one that is not there.
-    """
-    every = range(count)
-    try:
-        if given is None:
-            return list(every)
-        if isinstance(given, slice):
-            chosen = list(every[given])
-        else:
-            numbers = np.atleast_1d(np.asarray(given))
-            if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
-                raise TypeError
-            chosen = [every[t] for t in numbers.tolist()]
-    except (IndexError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: got {given!r}, accepts a slice, a number or a list of numbers from 0 to "
-            f"{count - 1}"
-        ) from error
-    if not chosen:
-        raise ValueError(f"{name}: {given!r} chooses none, of {count}")
-    return sorted(set(chosen))
-
-
 def plain(value: Any) -> Any:
     """A setting as a record can keep it."""
     if isinstance(value, Tensor | np.ndarray):

@@ -13,17 +13,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ecco_captum.aggregation import Aggregate, aggregate_name, aggregated, check_aggregate
-from ecco_captum.arguments import (
-    check_gradients,
-    check_text,
-    check_whole,
-    chosen_numbers,
-    plain,
-)
+from ecco_captum.arguments import check_gradients, check_text, plain
 from ecco_captum.attention_methods import ATTENTION_METHODS
 from ecco_captum.attribution_record import Attribution
 from ecco_captum.baselines import baseline_embeddings
 from ecco_captum.catalogue import find_method
+from ecco_captum.checks import check_whole, chosen_numbers
 from ecco_captum.generation import Generation
 from ecco_captum.memory import checkpointed
 from ecco_captum.methods import Case, Method

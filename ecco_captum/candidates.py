@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecco_captum.arguments import chosen_numbers
+from ecco_captum.checks import chosen_numbers
 from ecco_captum.encoding import Prompt, encode_prompt
 from ecco_captum.generation import Generation, decoder_start
 from ecco_captum.layers import check_lens

@@ -2,7 +2,9 @@ r"""Texts as a model reads them whole: their ids, their tokens, and which may sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +32,19 @@ class ReadText:
     texts: tuple[str, ...]
     prompt: int
 
+    @property
+    def digest(self) -> int:
+        """64 bits that stand for all that the model reads."""
+        read = json.dumps(self.inputs, sort_keys=True).encode()
+        return int.from_bytes(hashlib.sha256(read).digest()[:8], "big")
+
 
 def read_texts(lm: LanguageModel, given: Any, stack: str) -> list[ReadText]:
-    r"""Reads the argument ``texts``.
+    r"""Reads the argument ``texts`` as a whole.
 
     Args:
         lm (LanguageModel): the model.
-        given (str, list of messages, ids, Generation, or a list of these): one text or several.
+        given (str, list of messages, ids, Generation, or an iterable of these): the texts.
         stack (str): of an encoder–decoder, whose tokens are wanted: "decoder" or "encoder".
 
     Returns:
@@ -46,7 +54,32 @@ def read_texts(lm: LanguageModel, given: Any, stack: str) -> list[ReadText]:
         TypeError: if it is none of these.
         ValueError: if there are none, one is empty or too long, or a decoder has nothing to read.
     """
-    return [_text(lm, one, stack) for one in _listed(given)]
+    return list(each_text(lm, given, stack))
+
+
+def each_text(lm: LanguageModel, given: Any, stack: str) -> Iterator[ReadText]:
+    r"""Like :func:`read_texts`, one text at a time: an iterable is not held in memory."""
+    several = _several(given)
+    count = 0
+    for count, one in enumerate([given] if several is None else several, start=1):
+        try:
+            text = _text(lm, one, stack)
+        except (TypeError, ValueError) as error:
+            if several is None:
+                raise
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"texts: number {count - 1}, from 0: {error}") from error
+        yield text
+    if not count:
+        raise ValueError("texts: got none, accepts at least one text")
+
+
+def number_of_texts(given: Any) -> int | None:
+    """How many texts an argument has; None where only reading them will tell."""
+    several = _several(given)
+    if several is None:
+        return 1
+    return len(several) if isinstance(several, Sized) else None
 
 
 def batches(texts: Sequence[ReadText], budget: int, together: bool) -> Iterator[list[int]]:
@@ -68,16 +101,13 @@ def batches(texts: Sequence[ReadText], budget: int, together: bool) -> Iterator[
         yield from (members[first : first + size] for first in range(0, len(members), size))
 
 
-def _listed(given: Any) -> list[Any]:
-    """One text, or several: a list of texts, of Generations, or of lists of ids."""
-    several = isinstance(given, list | tuple) and len(given) > 0
-    if several and all(
-        isinstance(one, str | Generation | list | tuple | np.ndarray) for one in given
-    ):
-        return list(given)
-    if isinstance(given, list | tuple) and not given:
-        raise ValueError("texts: got an empty list, accepts at least one text")
-    return [given]
+def _several(given: Any) -> Iterable[Any] | None:
+    """A list of texts, of Generations or of lists of ids, or an iterator; None is one text."""
+    if isinstance(given, Iterator):
+        return given
+    several = isinstance(given, list | tuple)
+    texts = (str, Generation, list, tuple, np.ndarray)
+    return given if several and all(isinstance(one, texts) for one in given) else None
 
 
 def _text(lm: LanguageModel, given: Any, name: str) -> ReadText:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ecco_captum.arguments import check_text, check_whole
+from ecco_captum.arguments import check_text
 from ecco_captum.attribution_record import Attribution
+from ecco_captum.checks import check_whole
 from ecco_captum.faithfulness_record import Faithfulness, summary
 from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet

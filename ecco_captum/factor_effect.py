@@ -2,7 +2,7 @@ r"""The experiment that tests what a factor is for: its neurons are taken out, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ecco_captum.ablation import Value, ablate
 from ecco_captum.activations import hidden_states, neurons
 from ecco_captum.activations_record import Activations
-from ecco_captum.arguments import check_whole
+from ecco_captum.checks import check_whole
 from ecco_captum.corpus import ReadText, read_texts
 from ecco_captum.effect_record import FactorEffect, Measure
 from ecco_captum.factors_record import Factors
@@ -65,10 +65,12 @@ def measured_effect(
     check_whole("seed", seed, least=0)
     if isinstance(share, bool) or not isinstance(share, float | int) or not 0 < share <= 0.5:
         raise ValueError(f"share: got {share!r}, accepts a number above 0, up to 0.5")
+    if isinstance(texts, Iterator):  # they are read several times
+        texts = list(texts)
     chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(component, n_neurons)]
     if len(chosen) < n_neurons:
         raise ValueError(f"n_neurons: got {n_neurons}, the factor is of {len(chosen)}")
-    acts = neurons(lm, texts, layers=factors.activations.layers.tolist())
+    acts = neurons(lm, texts, layers=factors.activations.layers.tolist(), progress=progress)
     weights = factors.transform(acts)[component]
     measure: Measure = "loss" if _writes_on(lm) else "state"
     rng = np.random.default_rng(seed)
@@ -144,7 +146,7 @@ def _states(
 ) -> np.ndarray:
     """Losses, (tokens,), or last hidden states, (tokens, width)."""
     if measure == "state":
-        found: Activations = hidden_states(lm, texts, layers=-1)
+        found: Activations = hidden_states(lm, texts, layers=-1, progress=False)
         return np.asarray(found.values[0], dtype=np.float64)
     with quiet(lm.model):
         return np.concatenate([_losses(lm, text.ids) for text in reads])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.decomposition import non_negative_factorization
-from sklearn.exceptions import ConvergenceWarning
 
 from ecco_captum.activations_record import Activations
-from ecco_captum.arguments import check_whole, chosen_numbers
+from ecco_captum.checks import check_whole
+from ecco_captum.factor_fits import Start, best_weights, fit_in_parts, fit_whole
+from ecco_captum.factor_matrix import Matrix
 from ecco_captum.factors_record import Factors, Negatives
 
 # Where more of the energy is negative, clipping it changes what is factorised.
@@ -28,6 +28,7 @@ def nmf(
     seed: int = 0,
     max_iter: int = 400,
     tol: float = 1e-4,
+    memory_budget: int = 2**30,
 ) -> Factors:
     r"""Finds groups of neurons that fire together (Alammar 2021, section 4; Lee & Seung 1999).
 
@@ -48,6 +49,9 @@ def nmf(
         max_iter (int, optional): the most rounds of coordinate descent. Default: 400
         tol (float, optional): stops where a round changes less than this, relative to the first.
             Default: 1e-4
+        memory_budget (int, optional): bytes. Of a larger matrix, such as of activations on disk, as
+            many tokens as fit are factorised so, and then all of them in mini-batches
+            (scikit-learn's ``MiniBatchNMF``), in up to ``max_iter`` passes. Default: 1 GiB
 
     Returns:
         Factors: weights (components, tokens) and components (components, layers, neurons), ordered
@@ -65,36 +69,27 @@ def nmf(
         >>> factors = nmf(neurons(lm, text), 8, negatives="split")
         >>> factors.top_tokens(0, 3)
     """
-    matrix, kept, clipped = _matrix(activations, layers, negatives)
-    most = min(matrix.shape)
-    check_whole("n_components", n_components)
-    if n_components > most:
-        raise ValueError(
-            f"n_components: got {n_components}, accepts up to {most}: there are {matrix.shape[0]} "
-            f"tokens and {matrix.shape[1]} neurons"
-        )
+    if isinstance(activations, Activations):
+        activations = activations.of_layers(layers)
+    matrix = Matrix(activations, negatives)
+    _check_count(n_components, matrix)
     check_whole("seed", seed, least=0)
     check_whole("max_iter", max_iter)
+    check_whole("memory_budget", memory_budget)
+    clipped = matrix.clipped
     if clipped > _LARGE_LOSS:
         warnings.warn(
             f"negatives: {clipped:.0%} of the activations' energy is negative and was clipped, as "
             'in gated feed-forward layers; negatives="split" keeps it',
             stacklevel=2,
         )
-    options = {"init": "nndsvdar", "random_state": seed, "max_iter": max_iter, "tol": tol}
-    weights, components, rounds = _fitted(matrix, n_components=n_components, **options)
-    if rounds >= max_iter:
-        warnings.warn(
-            f"max_iter: the fit did not converge in {max_iter} rounds; allow more",
-            stacklevel=2,
-        )
-    return _factors(
-        kept,
-        matrix,
-        (weights.T, components),
-        (clipped, negatives),
-        {"seed": seed, "max_iter": max_iter, "tol": tol, "rounds": int(rounds)},
-    )
+    settings = {
+        "seed": seed,
+        "max_iter": max_iter,
+        "tol": tol,
+        "memory_budget": memory_budget,
+    }
+    return _factors(matrix, n_components, "nndsvdar", settings)
 
 
 def transformed(factors: Factors, activations: Activations) -> np.ndarray:
@@ -111,12 +106,8 @@ def transformed(factors: Factors, activations: Activations) -> np.ndarray:
         TypeError: if ``activations`` is none.
         ValueError: if they are of other layers or neurons, or not finite.
     """
-    matrix = _same_neurons(factors, activations)
-    components = _flat(factors)
-    found = _fitted(
-        matrix, H=components, n_components=factors.count, init=None, update_H=False, max_iter=400
-    )
-    return np.ascontiguousarray(found[0].T, dtype=np.float32)
+    found = best_weights(_same_neurons(factors, activations), _flat(factors))
+    return np.ascontiguousarray(found.T, dtype=np.float32)
 
 
 def matched(factors: Factors, other: Factors) -> tuple[np.ndarray, np.ndarray]:
@@ -155,35 +146,13 @@ def refitted(factors: Factors, seed: int) -> Factors:
     Returns:
         Factors: as many as before.
     """
-    matrix = _same_neurons(factors, factors.activations)
-    settings = {**factors.settings, "seed": seed}
-    weights, components, rounds = _fitted(
-        matrix,
-        n_components=factors.count,
-        init="random",
-        random_state=seed,
-        max_iter=settings["max_iter"],
-        tol=settings["tol"],
-    )
-    read = (factors.clipped, factors.negatives)
-    found = (weights.T, components)
-    return _factors(factors.activations, matrix, found, read, {**settings, "rounds": int(rounds)})
+    matrix = Matrix(factors.activations, factors.negatives)
+    return _factors(matrix, factors.count, "random", {**factors.settings, "seed": seed})
 
 
-def _fitted(matrix: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    with warnings.catch_warnings():
-        # Whether it converged is seen by the rounds.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        weights, components, rounds = non_negative_factorization(matrix, **options)
-    return weights, components, int(rounds)
-
-
-def _same_neurons(factors: Factors, activations: Activations) -> np.ndarray:
-    """(tokens, layers × neurons) of the layers that the factors are of."""
-    if not isinstance(activations, Activations):
-        raise TypeError(
-            f"activations: got a {type(activations).__name__}, accepts what neurons() returns"
-        )
+def _same_neurons(factors: Factors, activations: Activations) -> Matrix:
+    """Of the layers that the factors are of."""
+    Matrix(activations, factors.negatives)  # whether they are activations at all
     wanted, given = factors.activations.layers.tolist(), activations.layers.tolist()
     width = factors.activations.shape[2]
     if not set(wanted) <= set(given) or activations.shape[2] != width:
@@ -192,7 +161,7 @@ def _same_neurons(factors: Factors, activations: Activations) -> np.ndarray:
             f"accepts {width} neurons of layers {wanted}"
         )
     rows = [given.index(layer) for layer in wanted]
-    return _matrix(activations, rows, factors.negatives)[0]
+    return Matrix(activations.of_layers(rows), factors.negatives)
 
 
 def _flat(factors: Factors) -> np.ndarray:
@@ -200,67 +169,71 @@ def _flat(factors: Factors) -> np.ndarray:
     return np.concatenate([one.reshape(factors.count, -1) for one in parts if one is not None], 1)
 
 
-def _matrix(
-    activations: Activations, layers: Any, negatives: str
-) -> tuple[np.ndarray, Activations, float]:
-    """(tokens, layers × neurons), float32, not negative; what it is of; and the energy lost."""
-    if not isinstance(activations, Activations):
-        raise TypeError(
-            f"activations: got a {type(activations).__name__}, accepts what neurons() returns"
+def _check_count(count: int, matrix: Matrix) -> None:
+    check_whole("n_components", count)
+    tokens, neurons = matrix.shape
+    if count > min(tokens, neurons):
+        raise ValueError(
+            f"n_components: got {count}, accepts up to {min(tokens, neurons)}: there are {tokens} "
+            f"tokens and {neurons} neurons"
         )
-    if negatives not in get_args(Negatives):
-        accepted = ", ".join(map(repr, get_args(Negatives)))
-        raise ValueError(f"negatives: got {negatives!r}, accepts {accepted}")
-    rows = chosen_numbers("layers", layers, len(activations.layers))
-    values = np.asarray(activations.values[rows], dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("activations: they hold NaN or infinity, accepts finite values")
-    kept = dataclasses.replace(activations, values=values, layers=activations.layers[rows])
-    flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
-    below = np.minimum(flat, 0)
-    total = float(np.square(flat, dtype=np.float64).sum())
-    if not total:
-        raise ValueError("activations: they are all zero, accepts some that are not")
-    lost = float(np.square(below, dtype=np.float64).sum()) / total
-    if negatives == "abs":
-        return np.abs(flat), kept, 0.0
-    above = flat - below
-    if negatives == "split":
-        return np.concatenate([above, -below], axis=1), kept, 0.0
-    return above, kept, lost
 
 
-def _factors(
-    activations: Activations,
-    matrix: np.ndarray,
-    found: tuple[np.ndarray, np.ndarray],
-    read: tuple[float, Negatives],
-    settings: dict[str, Any],
-) -> Factors:
-    """Ordered by energy, with components of unit length."""
-    weights, components = (one.astype(np.float64) for one in found)
+def _factors(matrix: Matrix, count: int, start: Start, settings: dict[str, Any]) -> Factors:
+    """Fitted, ordered by energy, with components of unit length."""
+    chosen = {"seed": settings["seed"], "max_iter": settings["max_iter"]}
+    if matrix.nbytes > settings["memory_budget"]:
+        budget = settings["memory_budget"]
+        fitted = fit_in_parts(matrix, count, start, memory_budget=budget, **chosen)
+    else:
+        matrix = Matrix(_in_memory(matrix.activations), matrix.negatives)
+        fitted = fit_whole(matrix, count, start, tol=settings["tol"], **chosen)
+    weights, components, rounds = fitted
+    if rounds >= settings["max_iter"]:
+        warnings.warn(
+            f"max_iter: the fit did not converge in {rounds} rounds; allow more", stacklevel=3
+        )
+    components = components.astype(np.float64)
     lengths = np.linalg.norm(components, axis=1)
-    weights *= lengths[:, None]
     components /= np.maximum(lengths, np.finfo(np.float64).tiny)[:, None]
+    weights = (weights * lengths).T
     order = np.argsort(-np.square(weights).sum(axis=1), kind="stable")
     weights, components = weights[order], components[order]
-    total = float(np.square(matrix, dtype=np.float64).sum())
-    # Inner products with the matrix, and of the factors among themselves: the reconstruction
-    # itself, as large as the matrix, is never needed.
-    own = np.einsum("kt,kt->k", weights, (matrix @ components.T.astype(matrix.dtype)).T)
-    among = (weights @ weights.T) * (components @ components.T)
-    left = max(0.0, total - 2 * own.sum() + among.sum())
-    alone = 2 * (own - among.sum(axis=1)) + np.diag(among)
-    layers, _, neurons = activations.shape
-    parts = components.reshape(len(components), -1, layers, neurons).astype(np.float32)
+    error, contributions = _accounted(matrix, weights, components)
+    layers, _, neurons = matrix.activations.shape
+    parts = components.reshape(count, -1, layers, neurons).astype(np.float32)
     return Factors(
-        activations=activations,
+        activations=matrix.activations,
         weights=weights.astype(np.float32),
         components=np.ascontiguousarray(parts[:, 0]),
         negative_components=np.ascontiguousarray(parts[:, 1]) if parts.shape[1] > 1 else None,
-        error=float(np.sqrt(left / total)),
-        clipped=read[0],
-        contributions=alone / total,
-        negatives=read[1],
-        settings=settings,
+        error=error,
+        clipped=matrix.clipped,
+        contributions=contributions,
+        negatives=matrix.negatives,
+        settings={**settings, "rounds": rounds},
     )
+
+
+def _in_memory(activations: Activations) -> Activations:
+    if isinstance(activations.values, np.ndarray):
+        return activations
+    return dataclasses.replace(activations, values=np.asarray(activations.values))
+
+
+def _accounted(
+    matrix: Matrix, weights: np.ndarray, components: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The relative norm of what is missed, and by how much its square grows without each factor.
+
+    From inner products with the matrix, and of the factors among themselves: the reconstruction,
+    as large as the matrix, is never needed.
+    """
+    own = np.zeros(len(weights))
+    narrow = components.T.astype(np.float32)
+    for where, rows in matrix.parts():
+        own += np.einsum("kt,tk->k", weights[:, where], rows @ narrow)
+    among = (weights @ weights.T) * (components @ components.T)
+    left = max(0.0, matrix.energy - 2 * own.sum() + among.sum())
+    alone = 2 * (own - among.sum(axis=1)) + np.diag(among)
+    return float(np.sqrt(left / matrix.energy)), alone / matrix.energy

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ecco_captum.activations_record import Activations
-from ecco_captum.arguments import check_whole
+from ecco_captum.checks import check_whole
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ecco_captum.arguments import check_text, chosen_numbers
+from ecco_captum.arguments import check_text
+from ecco_captum.checks import chosen_numbers
 from ecco_captum.generation import Generation
 from ecco_captum.models import LanguageModel
 from ecco_captum.tokens import lone_texts

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from ecco_captum.stored_values import StoredValues
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Record:
     r"""The base of every result.
 
     Subclasses are frozen dataclasses whose fields are numpy arrays, strings, numbers, None, tuples
-    and dicts of those, or further records. Arrays are made read-only. A subclass implements
+    and dicts of those, or further records. Arrays are made read-only. Activations that were stored
+    in a folder stay there; of them a record holds, and saves, where that is. A subclass implements
     :meth:`to_pandas` and :meth:`_html`.
     """
 
@@ -192,6 +194,8 @@ def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
         return {str(key): _pack(item, f"{where}/{key}", arrays) for key, item in value.items()}
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, StoredValues):
+        return {"!stored": {**dataclasses.asdict(value), "dtype": value.dtype.name}}
     if value is None or isinstance(value, str | int | float):
         return value
     raise TypeError(f"a record cannot hold a {type(value).__name__} (at {where or 'its root'})")
@@ -204,6 +208,11 @@ def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return value
     if "!array" in value:
         return arrays[value["!array"]]
+    if "!stored" in value:
+        held = value["!stored"]
+        return StoredValues(
+            **{**held, "rows": tuple(held["rows"]), "dtype": np.dtype(held["dtype"])}
+        )
     if "!record" in value:
         fields = {name: _unpack(item, arrays) for name, item in value["fields"].items()}
         return _record_class(value["!record"])(**fields)

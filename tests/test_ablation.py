@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -204,3 +205,44 @@ def test_a_factor_of_another_model_is_refused() -> None:
         ablate(lm, neurons={0: [1]}, value="mean", reference=neurons(lm, TEXT, layers=1)),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["causal:longcat_flash", "masked:mobilebert"])
+def test_a_block_with_several_down_projections(name: str) -> None:
+    kind, _, family = name.partition(":")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the model says of its own configuration
+        lm = LanguageModel(tiny_models.build(kind, family), tiny_tokenizers.byte_level(), family)
+        sites = lm.anatomy.blocks[1].neurons
+        assert len(sites) > 1
+        acts = neurons(lm, TEXT)
+        width = sites[0].width
+        chosen = [2, 5, width + 1, width * 2 - 1]  # of the first two
+        factors = nmf(acts, 2, negatives="split", layers=[1])
+        for ablation, parts in (
+            ({"neurons": {1: chosen}, "value": "mean", "reference": acts}, None),
+            ({"factor": (factors, 1)}, factors.directions[1, 0]),
+        ):
+            with ExitStack() as hooks:
+                for number, site in enumerate(sites):
+                    own = slice(number * width, (number + 1) * width)
+
+                    def change(given: Tensor, own: slice = own, parts: Any = parts) -> Tensor:
+                        if parts is None:
+                            means = torch.tensor(acts.values[1].mean(axis=0))[own]
+                            mine = [c - own.start for c in chosen if own.start <= c < own.stop]
+                            given = given.clone()
+                            given[..., mine] = means[mine]
+                            return given
+                        unit = torch.tensor(parts[own]) / np.linalg.norm(parts[own])
+                        return given - (given @ unit)[..., None] * unit
+
+                    hook = lm.model.get_submodule(site.module).register_forward_pre_hook(
+                        lambda _, given, change=change: (change(given[0]), *given[1:])
+                    )
+                    hooks.callback(hook.remove)
+                wanted = logits(lm)
+            with ablate(lm, **ablation):  # type: ignore[arg-type]
+                found = logits(lm)
+            torch.testing.assert_close(found, wanted)
+            assert not torch.allclose(found, logits(lm), atol=1e-5)

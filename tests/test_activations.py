@@ -151,9 +151,9 @@ def test_the_record_is_kept_and_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"texts": []}, ValueError, "texts: got an empty list"),
+        ({"texts": []}, ValueError, "texts: got none, accepts at least one text"),
         ({"texts": 3}, TypeError, "prompt: got a int"),
-        ({"texts": [[5], []]}, ValueError, "prompt: it has no tokens"),
+        ({"texts": [[5], []]}, ValueError, "texts: number 1, from 0: prompt: it has no tokens"),
         ({"layers": 9}, ValueError, "layers: got 9, accepts a slice, a number or a list"),
         ({"stack": "both"}, ValueError, "stack: got 'both', accepts 'decoder', 'encoder'"),
         ({"stack": "encoder"}, ValueError, "stack: 'tiny gpt2' has no encoder beside its blocks"),

@@ -18,6 +18,7 @@ PAPER = ("checks", "figure", "heat", "lines", "text")
 # A module may import modules of lower layers, and those named beside it.
 LAYERS: dict[str, tuple[int, set[str]]] = {
     "_version": (0, set()),
+    "checks": (1, set()),
     "tokens": (1, set()),
     "legible": (1, set()),
     "shades": (1, set()),
@@ -50,7 +51,8 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         1,
         {*("factors_data", "legible", "lens_plots"), *(f"paper_{part}" for part in PAPER)},
     ),
-    "records": (2, set()),
+    "stored_values": (2, set()),
+    "records": (2, {"stored_values"}),
     # Watching a model run, and what is read off it.
     "structures": (3, set()),
     "lineage": (3, set()),
@@ -147,24 +149,28 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "pairs_record": (5, {"layers"}),
     # Modules are not named after their functions: importing them would hide those.
     "lens": (5, {"layers", "predictions_record", "rankings_record"}),
-    "candidates": (5, {"arguments", "layers"}),
+    "candidates": (5, {"layers"}),
     "watching": (5, {"candidates", "layers", "watched_record"}),
     "pairs": (5, {"candidates", "layers", "pairs_record"}),
     "commands": (7, set()),
-    "activations_record": (5, set()),
+    "activations_record": (5, {"activations_store"}),
     "corpus": (5, set()),
-    "factors_record": (5, {"activations_record", "arguments", "factor_effect", "factors"}),
-    "factors": (5, {"activations_record", "arguments", "factors_record"}),
+    "layer_reading": (5, {"activations_record", "corpus"}),
+    "activations_store": (5, {"activations_record"}),
+    "activations": (5, {"activations_record", "activations_store", "corpus", "layer_reading"}),
+    "factors_record": (5, {"activations_record", "factor_effect", "factors"}),
+    "factor_matrix": (5, {"activations_record", "factors_record"}),
+    "factor_fits": (5, {"factor_matrix"}),
+    "factors": (5, {"activations_record", "factor_fits", "factor_matrix", "factors_record"}),
     "ablation": (5, {"activations_record", "factors_record"}),
     "effect_record": (5, set()),
     "factor_effect": (
         5,
         {
-            *("ablation", "activations", "activations_record", "arguments", "corpus"),
+            *("ablation", "activations", "activations_record", "corpus"),
             *("effect_record", "factors_record"),
         },
     ),
-    "activations": (5, {"activations_record", "arguments", "corpus"}),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}

@@ -1,0 +1,122 @@
+"""Factors beyond memory: mini-batches find what one fit of everything finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_factors import activations, planted, random, rebuilt
+
+from ecco_captum import Factors, factor_fits, nmf
+from ecco_captum.activations_record import Activations
+from ecco_captum.activations_store import Store, growing, opened
+from ecco_captum.factor_fits import fit_in_parts
+from ecco_captum.factor_matrix import Matrix
+
+
+def stored(acts: Activations, path: Path) -> Activations:
+    layers, _, features = acts.shape
+    told = {"kind": "neurons", "stack": "decoder", "model": "m", "dtype": "float32"}
+    with growing(path):
+        store = Store(path, {**told, "layers": list(range(layers)), "features": features})
+        store.append(np.asarray(acts.values), acts.tokens, acts.sequences, [1])
+        store.complete()
+    return opened(path)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factor_fits, "_ROWS", 64)
+    monkeypatch.setattr("ecco_captum.activations_record._PART_BYTES", 2**13)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("negatives", ["clip", "split", "abs"])
+def test_planted_factors_are_found_part_by_part(negatives: Any, tmp_path: Path) -> None:
+    given, _, _ = planted(tokens=900)
+    whole = nmf(given, 3, negatives=negatives)
+    for acts in (given, stored(given, tmp_path / "acts.zarr")):
+        found = nmf(acts, 3, negatives=negatives, memory_budget=1)
+        assert found.settings["rounds"] >= 1
+        assert found.error < 0.01
+        partners, cosines = found.match(whole)
+        assert sorted(partners) == [0, 1, 2]
+        assert cosines.min() > 0.999
+        for k, partner in enumerate(partners):
+            np.testing.assert_allclose(found.weights[k], whole.weights[partner], atol=0.05)
+        np.testing.assert_allclose(found.explained(), whole.explained()[partners], atol=0.01)
+        if negatives == "clip":
+            assert found.stability(2).min() > 0.99
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_near_the_fit_of_everything_and_not_only_of_what_memory_holds() -> None:
+    given, _, _ = planted(tokens=2000)
+    noise = np.random.default_rng(1).gamma(0.7, size=given.values.shape)
+    given = activations(given.values + noise)
+    matrix = np.concatenate(list(given.values), axis=1)
+    budget = 128 * 4 * matrix.shape[1]  # two mini-batches of 64
+    found = nmf(given, 5, memory_budget=budget)
+    best = nmf(given, 5, max_iter=5000).error
+    some = nmf(activations(given.values[:, :128]), 5, max_iter=5000)
+    weights = some.transform(given)
+    alone = np.linalg.norm(
+        given.values - np.einsum("kt,klf->ltf", weights, some.directions)
+    ) / np.linalg.norm(given.values)
+    assert best <= found.error < (best + alone) / 2
+    missed = np.linalg.norm(rebuilt(found) - given.values) / np.linalg.norm(given.values)
+    assert found.error == pytest.approx(missed, rel=1e-4)
+
+
+def test_a_stored_matrix_within_the_budget_is_fitted_whole(tmp_path: Path) -> None:
+    given = random(1)
+    acts = stored(given, tmp_path / "acts.zarr")
+    found = nmf(acts, 4)
+    np.testing.assert_array_equal(found.weights, nmf(given, 4).weights)
+    assert isinstance(found.activations.values, np.ndarray)
+    some = nmf(acts, 2, layers=[1])
+    np.testing.assert_array_equal(some.weights, nmf(given, 2, layers=[1]).weights)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_factors_of_what_is_on_disk_are_saved_and_read_again(tmp_path: Path) -> None:
+    given = random(2, signed=True, shape=(2, 300, 12))
+    acts = stored(given, tmp_path / "acts.zarr")
+    found = nmf(acts, 3, negatives="split", memory_budget=1)
+    again = Factors.load(found.save(tmp_path / "factors.npz"))
+    np.testing.assert_array_equal(again.weights, found.weights)
+    np.testing.assert_array_equal(np.asarray(again.activations.values), given.values)
+    np.testing.assert_allclose(again.transform(acts), found.weights, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(again.transform(given), found.weights, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_seeds_decide_and_passes_end() -> None:
+    matrix = Matrix(random(4, shape=(1, 500, 15)), "clip")
+    first, again, other = (
+        fit_in_parts(matrix, 3, "random", seed=seed, max_iter=50, memory_budget=1)[1]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    with pytest.warns(UserWarning, match="max_iter: the fit did not converge in 1 rounds"):
+        nmf(random(4, shape=(1, 500, 15)), 3, memory_budget=1, max_iter=1)
+    # More components than a mini-batch has rows; a last mini-batch of one row.
+    wide = activations(np.random.default_rng(0).gamma(1, size=(1, 321, 90)))
+    assert nmf(wide, 70, memory_budget=1).count == 70
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_errors_beyond_memory(tmp_path: Path) -> None:
+    values = np.ones((1, 200, 8), np.float32)
+    values[0, 150, 3] = np.nan
+    acts = stored(activations(values), tmp_path / "acts.zarr")
+    with pytest.raises(ValueError, match="activations: they hold NaN or infinity"):
+        nmf(acts, 2, memory_budget=1)
+    with pytest.raises(ValueError, match="memory_budget: got 0, accepts a whole number from 1"):
+        nmf(acts, 2, memory_budget=0)
+    zeros = stored(activations(0 * np.ones((1, 200, 8))), tmp_path / "zeros.zarr")
+    with pytest.raises(ValueError, match="activations: they are all zero"):
+        nmf(zeros, 2, memory_budget=1)
