@@ -156,11 +156,12 @@ def _as_ids(given: Any, argument: str) -> list[int]:
 
 
 def _check_ids(lm: LanguageModel, ids: Sequence[int], argument: str) -> None:
-    outside = [i for i in ids if not 0 <= i < lm.vocabulary_size]
+    size = lm.vocabulary_size
+    outside = [i for i in ids if not 0 <= i < size]
     if outside:
         raise ValueError(
             f"{argument}: token id {outside[0]} is outside the model's vocabulary of "
-            f"{lm.vocabulary_size}; does the tokenizer belong to this model?"
+            f"{size}; does the tokenizer belong to this model?"
         )
 
 

@@ -69,7 +69,7 @@ def fit_in_parts(
     fitting = max(memory_budget // (4 * columns * _ROWS), -(-count // _ROWS), 1)
     chosen = np.sort(rng.permutation(firsts)[:fitting])
     options = {"n_components": count, "init": start, "random_state": seed, "max_iter": max_iter}
-    rows = np.concatenate([matrix.rows(first, first + _ROWS) for first in chosen])
+    rows = _gathered(matrix, chosen)
     components = _descended(rows, **options)[1].astype(np.float32)
     judged = firsts[np.linspace(0, len(firsts) - 1, min(_JUDGED, len(firsts))).astype(int)]
     error, passes = _error(matrix, judged, components), 0
@@ -92,6 +92,17 @@ def fit_in_parts(
                 break
             components = model.components_.copy()
     return best_weights(matrix, components), components, passes
+
+
+def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
+    """The rows of some mini-batches, in memory once."""
+    tokens, columns = matrix.shape
+    ends = np.minimum(firsts + _ROWS, tokens)
+    places = np.cumsum([0, *(ends - firsts)])
+    found = np.empty((places[-1], columns), np.float32)
+    for first, end, place in zip(firsts, ends, places[:-1], strict=True):
+        found[place : place + end - first] = matrix.rows(first, end)
+    return found
 
 
 def best_weights(matrix: Matrix, components: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-# How many texts back a tokenizer may look when it decides how to show the next token: word-initial
-# spaces and continued words need one or two.
+# How many texts back a tokenizer may look, at least, when it decides how to show the next token:
+# word-initial spaces and continued words need one or two.
 _WINDOW = 4
 # Tokens that one character may take: its bytes.
 _LONGEST = 4
@@ -71,11 +71,17 @@ def display_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     ids = [int(i) for i in ids]
     texts = [""] * len(ids)
     settled = [0]  # where texts start; the tokens before the last of these have their texts
+    # A window that started inside a character would be decoded as something else.
+    first, before = 0, ""
     for end in range(1, len(ids) + 1):
         read = settled[-1]
-        # A window that started inside a character would be decoded as something else.
-        start = settled[-_WINDOW:][0]
-        added = _added(tokenizer, ids, (start, read, end))
+        if len(settled) - first > 2 * _WINDOW:
+            first = len(settled) - _WINDOW
+            before = _decode(tokenizer, ids[settled[first] : read])
+        after = _decode(tokenizer, ids[settled[first] : end])
+        added = after[len(before) :]
+        if not after.startswith(before):
+            added = _decode(tokenizer, ids[read:end])
         if added.endswith(_REPLACEMENT) and end < len(ids) and end - read < _LONGEST:
             continue
         texts[read] = added
@@ -85,6 +91,7 @@ def display_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
             if _REPLACEMENT in added and own and _REPLACEMENT not in own and added.endswith(own):
                 texts[read], texts[end - 1] = added[: len(added) - len(own)], own
         settled.append(end)
+        before = after
     return tuple(texts)
 
 
@@ -101,15 +108,6 @@ def lone_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     # Alone, many decoders drop a space before the first word.
     before = list(tokenizer("a", add_special_tokens=False)["input_ids"])[-1:]
     return tuple(display_texts(tokenizer, [*before, one])[-1] for one in ids)
-
-
-def _added(tokenizer: Any, ids: list[int], window: tuple[int, int, int]) -> str:
-    """The text that the tokens from ``read`` to ``end`` add behind those from ``start``."""
-    start, read, end = window
-    before, after = _decode(tokenizer, ids[start:read]), _decode(tokenizer, ids[start:end])
-    if after.startswith(before):
-        return after[len(before) :]
-    return _decode(tokenizer, ids[read:end])
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
