@@ -114,6 +114,40 @@ class Activations(Record):
         values = held.of_rows(rows) if isinstance(held, StoredValues) else held[rows]
         return dataclasses.replace(self, values=values, layers=self.layers[rows])
 
+    def positions(self, texts: list[int]) -> np.ndarray:
+        r"""Returns where the tokens of some texts stand, (their tokens,).
+
+        Args:
+            texts (list of int): numbers of texts, from 0.
+
+        Raises:
+            ValueError: if there are no such texts.
+        """
+        chosen = [self.text(number) for number in texts]
+        if not chosen:
+            raise ValueError(f"texts: got none, accepts numbers of {len(self.sequences)} texts")
+        return np.concatenate([np.arange(one.start, one.stop) for one in chosen])
+
+    def of_texts(self, texts: list[int]) -> Activations:
+        r"""Returns the same of some texts alone, in memory.
+
+        Args:
+            texts (list of int): numbers of texts, from 0, in the order wanted.
+
+        Raises:
+            ValueError: if there are no such texts.
+        """
+        where = self.positions(texts)
+        shown = tuple(self.tokens.texts[position] for position in where)
+        lengths = [(one := self.text(number)).stop - one.start for number in texts]
+        prompt = self.tokens.prompt_length if len(self.sequences) == 1 else len(where)
+        return dataclasses.replace(
+            self,
+            values=self.values[:, where],
+            tokens=Tokens(self.tokens.ids[where], shown, prompt),
+            sequences=np.cumsum([0, *lengths[:-1]], dtype=np.int64),
+        )
+
     def parts(self, size: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         r"""Reads all layers a run of tokens at a time, so that memory stays bounded.
 

@@ -88,9 +88,10 @@ def fit_in_parts(
                 bar.update()
             before, error = error, _error(matrix, judged, model.components_)
             bar.set_postfix(error=f"{error:.4f}")
+            if error < before:
+                components = model.components_.copy()
             if before - error < _GAIN * before:
                 break
-            components = model.components_.copy()
     return best_weights(matrix, components), components, passes
 
 

@@ -2,6 +2,7 @@ r"""Factors: which neurons fire together, and at which tokens."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 
 from ecco_captum.activations_record import Activations
 from ecco_captum.checks import check_whole
+from ecco_captum.factor_views import sentence_of, subtitle_of, view_of
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -198,24 +200,28 @@ class Factors(Record):
 
         return measured_effect(lm, self, texts, component, **options)
 
+    def excerpt(self, texts: list[int]) -> Factors:
+        r"""Returns the factors at some of the texts alone; components and errors stay.
+
+        Args:
+            texts (list of int): numbers of texts, from 0.
+
+        Raises:
+            ValueError: if there are no such texts.
+        """
+        activations = self.activations.of_texts(texts)
+        weights = self.weights[:, self.activations.positions(texts)]
+        return dataclasses.replace(self, activations=activations, weights=weights)
+
     @property
     def sentence(self) -> str:
         """How much of the activations the factors account for, and what was clipped before."""
-        of = {"clip": "' positive part", "abs": "' magnitudes"}.get(self.negatives, "")
-        share = f"{1 - self.error**2:.0%} of the energy of the activations{of}"
-        said = f"{self.count} factors account for {share}."
-        if self.negatives == "clip":
-            said += f" Their negative part, {self.clipped:.1%} of all energy, was clipped."
-        return said
+        return sentence_of(self)
 
     @property
     def subtitle(self) -> str:
         """What is drawn."""
-        layers, _, neurons = self.activations.shape
-        return (
-            f"{self.activations.model} · NMF of {layers * neurons:,} neurons in {layers} blocks · "
-            "weight of each factor at each token, over its own maximum"
-        )
+        return subtitle_of(self)
 
     def to_html(
         self,
@@ -226,35 +232,15 @@ class Factors(Record):
     ) -> str:
         r"""Returns the factors beside the text as one self-contained page.
 
+        Of several texts with more than 10,000 tokens, those are drawn where factors are strongest;
+        :meth:`excerpt` chooses others.
+
         Args:
             path (str or PathLike, optional): where to write the page as well.
             effects (Sequence of FactorEffect, optional): to stand under the picture.
             stability (array, optional): (components,), what :meth:`stability` returned.
         """
-        return self._page(self._view(effects, stability), path)
-
-    def _title(self) -> str:
-        from ecco_captum.factors_html import TITLE
-
-        return TITLE
-
-    def _html(self) -> str:
-        return self._view((), None)
-
-    def _view(self, effects: Sequence[FactorEffect], stability: np.ndarray | None) -> str:
-        from ecco_captum.factors_html import factors_view
-
-        told = {effect.component: effect.sentence for effect in effects}
-        return factors_view(
-            self.tokens,
-            self.weights,
-            explained=self.contributions.clip(0, 1),
-            stability=None if stability is None else np.clip(stability, 0, 1),
-            effects=[told.get(k) for k in range(self.count)] if told else None,
-            sequences=self.activations.sequences,
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-        )
+        return self._page(view_of(self, effects, stability), path)
 
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns each factor's weights over the tokens as a figure for a paper.
@@ -272,6 +258,14 @@ class Factors(Record):
         return factors_figure(
             self.tokens.texts, self.weights, explained=explained, width=width, title=title
         )
+
+    def _title(self) -> str:
+        from ecco_captum.factors_html import TITLE
+
+        return TITLE
+
+    def _html(self) -> str:
+        return view_of(self)
 
     def _number(self, component: int) -> int:
         whole = isinstance(component, int | np.integer) and not isinstance(component, bool)

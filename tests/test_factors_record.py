@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 from method_samples import subject
+from test_factor_fits import stored
+from test_factors import activations
 from view_samples import Outline, sanitised
 
-from ecco_captum import neurons, nmf
+from ecco_captum import factor_views, neurons, nmf
 from ecco_captum.factors_record import Factors
 from ecco_captum.legible import visible
 
@@ -49,3 +54,47 @@ def test_the_figure_is_a_vector() -> None:
     found().plot(title="a title").savefig(file, format="svg")
     assert "a title" in file.getvalue()
     assert "<text" in file.getvalue()
+
+
+def several_texts(tmp_path: Path | None = None) -> Factors:
+    values = np.random.default_rng(0).gamma(1, size=(2, 40, 6)).astype(np.float32)
+    acts = activations(values)
+    acts = dataclasses.replace(acts, sequences=np.array([0, 7, 20, 31]))
+    return nmf(acts if tmp_path is None else stored(acts, tmp_path / "acts.zarr"), 3)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_excerpt_has_some_texts_alone(tmp_path: Path, on_disk: bool) -> None:
+    factors = several_texts(tmp_path if on_disk else None)
+    some = factors.excerpt([2, 0])
+    where = [*range(20, 31), *range(7)]
+    np.testing.assert_array_equal(some.weights, factors.weights[:, where])
+    np.testing.assert_array_equal(some.activations.values, factors.activations.values[:, where])
+    assert some.activations.sequences.tolist() == [0, 11]
+    assert some.tokens.texts == tuple(factors.tokens.texts[k] for k in where)
+    assert some.error == factors.error
+    np.testing.assert_array_equal(some.components, factors.components)
+    for wrong, message in (([4], "number: got 4, accepts 0 to 3"), ([], "texts: got none")):
+        with pytest.raises(ValueError, match=message):
+            factors.excerpt(wrong)
+
+
+def test_of_a_corpus_a_page_shows_where_factors_are_strongest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    factors = several_texts()
+    assert "texts, where factors are strongest" not in factors.to_html()
+    monkeypatch.setattr(factor_views, "_DRAWN", 25)
+    page = factors.to_html()
+    chosen = factor_views._strongest_texts(factors)
+    strongest = {int(np.searchsorted([7, 20, 31], w.argmax(), "right")) for w in factors.weights}
+    first = int(np.searchsorted([7, 20, 31], factors.weights[0].argmax(), "right"))
+    assert first in chosen
+    lengths = np.array([7, 13, 11, 9])
+    assert lengths[chosen].sum() <= 25
+    for text in strongest - set(chosen):  # what is missing had no room
+        assert lengths[[*chosen, text]].sum() > 25
+    assert f"{len(chosen)} of 4 texts, where factors are strongest" in page
+    for text in range(4):
+        start = int(factors.activations.sequences[text])
+        assert (f'" t{start}"' in page) == (text in chosen)

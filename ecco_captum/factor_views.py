@@ -1,0 +1,73 @@
+r"""How factors are put in words and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ecco_captum.effect_record import FactorEffect
+    from ecco_captum.factors_record import Factors
+
+_DRAWN = 10_000  # tokens of a page
+_STRONGEST = 5
+
+
+def sentence_of(factors: Factors) -> str:
+    """How much of the activations the factors account for, and what was clipped before."""
+    of = {"clip": "' positive part", "abs": "' magnitudes"}.get(factors.negatives, "")
+    share = f"{1 - factors.error**2:.0%} of the energy of the activations{of}"
+    said = f"{factors.count} factors account for {share}."
+    if factors.negatives == "clip":
+        said += f" Their negative part, {factors.clipped:.1%} of all energy, was clipped."
+    return said
+
+
+def subtitle_of(factors: Factors) -> str:
+    """What is drawn."""
+    layers, _, neurons = factors.activations.shape
+    blocks = "1 block" if layers == 1 else f"{layers} blocks"
+    return (
+        f"{factors.activations.model} · NMF of {layers * neurons:,} neurons in {blocks} · weight "
+        "of each factor at each token, over its own maximum"
+    )
+
+
+def view_of(
+    factors: Factors, effects: Sequence[FactorEffect] = (), stability: np.ndarray | None = None
+) -> str:
+    """The text, or the texts where factors are strongest, beside a line for each factor."""
+    from ecco_captum.factors_html import factors_view
+
+    shown, subtitle = factors, factors.subtitle
+    count = len(factors.activations.sequences)
+    if len(factors.tokens) > _DRAWN and count > 1:
+        texts = _strongest_texts(factors)
+        shown = factors.excerpt(texts)
+        subtitle += f" · {len(texts)} of {count:,} texts, where factors are strongest"
+    told = {effect.component: effect.sentence for effect in effects}
+    return factors_view(
+        shown.tokens,
+        shown.weights,
+        explained=factors.contributions.clip(0, 1),
+        stability=None if stability is None else np.clip(stability, 0, 1),
+        effects=[told.get(k) for k in range(factors.count)] if told else None,
+        sequences=shown.activations.sequences,
+        subtitle=subtitle,
+        sentence=factors.sentence,
+    )
+
+
+def _strongest_texts(factors: Factors) -> list[int]:
+    """Texts that hold each factor's strongest tokens, as many as a page holds."""
+    starts = factors.activations.sequences
+    lengths = np.diff(np.append(starts, len(factors.tokens)))
+    best = np.argsort(-factors.weights, axis=1, kind="stable")[:, :_STRONGEST]
+    texts = np.searchsorted(starts, best, side="right") - 1
+    chosen: list[int] = []
+    for text in texts.T.ravel().tolist():  # the strongest of each factor first
+        if text not in chosen and (not chosen or lengths[[*chosen, text]].sum() <= _DRAWN):
+            chosen.append(text)
+    return sorted(chosen)
