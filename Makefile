@@ -51,6 +51,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/lens.py
 	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/factors.py
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 

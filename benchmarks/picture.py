@@ -1,6 +1,6 @@
-"""Makes the README's picture: the hover view on the demo's prompt, in headless Chromium.
+"""Makes the README's pictures from real output, in headless Chromium.
 
-python benchmarks/picture.py            # writes tutorials/gallery/saliency_{light,dark}.png
+python benchmarks/picture.py     # writes tutorials/gallery/{saliency,factors}_{light,dark}.png
 """
 
 from __future__ import annotations
@@ -8,34 +8,61 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from playwright.sync_api import sync_playwright
 
 import ecco_captum
 from ecco_captum.cli import DEMO_MODEL, DEMO_PROMPT
 
-GALLERY = Path(__file__).parents[1] / "tutorials" / "gallery"
+TUTORIALS = Path(__file__).parents[1] / "tutorials"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hover", default="Hungary", help="the generated token to point at")
-    hovered = parser.parse_args().hover
+    """Reads the command line and makes the pictures that were asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pictures", nargs="*", default=list(PICTURES), help=", ".join(PICTURES))
+    for name in parser.parse_args().pictures:
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.html"
+            point = PICTURES[name](report)
+            for theme in ("light", "dark"):
+                take(report, point, theme, TUTORIALS / "gallery" / f"{name}_{theme}.png")
+
+
+def saliency(report: Path) -> Callable[[Any], Any]:
+    """The demo's list of countries; the pointer is on the third that the model wrote."""
     lm = ecco_captum.load(DEMO_MODEL)
     attribution = ecco_captum.saliency(lm, ecco_captum.generate(lm, DEMO_PROMPT, max_new_tokens=24))
-    GALLERY.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.html"
-        attribution.to_html(report)
-        for theme in ("light", "dark"):
-            take(report, hovered, theme, GALLERY / f"saliency_{theme}.png")
+    attribution.to_html(report)
+    return lambda page: page.get_by_role("option", name="Hungary").first
 
 
-def take(report: Path, hovered: str, theme: Literal["light", "dark"], target: Path) -> None:
-    """One screenshot of the report with the pointer on a generated token."""
+def factors(report: Path) -> Callable[[Any], Any]:
+    """The beginning of a story, and the factor of its pronouns, tested on what follows."""
+    lm = ecco_captum.load("minilm-l6")
+    text, rest = (
+        (TUTORIALS / "texts" / name).read_text("utf-8").strip()
+        for name in ("alice.txt", "alice_next.txt")
+    )
+    found = ecco_captum.nmf(ecco_captum.neurons(lm, text), 10, negatives="split")
+    effects = [found.effect(lm, rest, k) for k in range(found.count)]
+    found.to_html(report, effects=effects, stability=found.stability(5))
+    pronouns = [k for k in range(found.count) if found.top_tokens(k, 1)[0][1].strip() == "her"]
+    return lambda page: page.get_by_role("option").nth(pronouns[0])
+
+
+PICTURES = {"saliency": saliency, "factors": factors}
+
+
+def take(
+    report: Path, point: Callable[[Any], Any], theme: Literal["light", "dark"], target: Path
+) -> None:
+    """One screenshot of the report with the pointer on something."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), headless=True, args=FLAGS
@@ -44,10 +71,10 @@ def take(report: Path, hovered: str, theme: Literal["light", "dark"], target: Pa
             viewport={"width": 940, "height": 700}, device_scale_factor=2, color_scheme=theme
         )
         page.goto(report.as_uri())
-        page.get_by_role("option", name=hovered).first.hover()
+        point(page).hover()
         page.screenshot(path=str(target), full_page=True)
         browser.close()
-    print(target)
+    print(target.name)
 
 
 if __name__ == "__main__":

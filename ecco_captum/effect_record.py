@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ecco_captum.legible import format_number
+from ecco_captum.legible import with_interval
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Measure = Literal["loss", "state"]
 
 _UNITS = {"loss": "nats", "state": "of the state's length"}
+_RELATIVE = {"loss": "in nats", "state": "over the state's length"}
 _WHAT = {"loss": "the loss of the token that follows", "state": "the last hidden state"}
 
 
@@ -72,21 +73,39 @@ class FactorEffect(Record):
     def sentence(self) -> str:
         """What the experiment found, and whether random neurons do the same."""
         count, draws = len(self.neurons), len(self.random_changes)
+        random = with_interval(self.random_on_high)
         said = (
             f"Without its {count} strongest neurons {_WHAT[self.measure]} changes by "
-            f"{_between(self.on_high)} {self.unit} where factor {self.component} is high "
-            f"({int(self.high.sum())} tokens) and by {_between(self.on_low)} where it is low; "
-            f"without {count} random neurons of the same blocks by {_between(self.random_on_high)} "
-            f"where it is high ({draws} draws)"
+            f"{with_interval(self.on_high)} {self.unit} where factor {self.component} is high "
+            f"({int(self.high.sum())} tokens) and by {with_interval(self.on_low)} where it is low; "
+            f"without {count} random neurons of the same blocks by {random} where it is high "
+            f"({draws} draws)"
         )
-        mean, low, high = self.margin
-        if low > 0:
-            return (
-                f"{said}. These neurons do more there than random ones, by {_between(self.margin)}."
-            )
-        if high < 0:
-            return f"{said}. Random neurons do more there, by {_between(-self.margin[[0, 2, 1]])}."
-        return f"{said}. That cannot be told from what random neurons do ({mean:+.2g})."
+        if self.verdict == "more":
+            more = with_interval(self.margin)
+            return f"{said}. These neurons do more there than random ones, by {more}."
+        if self.verdict == "less":
+            less = with_interval(-self.margin[[0, 2, 1]])
+            return f"{said}. Random neurons do more there, by {less}."
+        return f"{said}. That cannot be told from what random neurons do ({self.margin[0]:+.2g})."
+
+    @property
+    def verdict(self) -> str:
+        """Whether these neurons do "more" than random ones, "less", or that is "not told"."""
+        low, high = self.margin[1:]
+        return "more" if low > 0 else "less" if high < 0 else "not told"
+
+    @property
+    def note(self) -> str:
+        """What the numbers are, for a table of several effects."""
+        count, draws = len(self.neurons), len(self.random_changes)
+        what = f"{_WHAT[self.measure]}, {_RELATIVE[self.measure]}"
+        return (
+            f"Change of {what}, without each factor's {count} strongest neurons: at the "
+            f"{int(self.high.sum())} tokens where the factor is highest, at the half where it is "
+            f"lowest, and where it is highest without {count} random neurons of the same blocks "
+            f"({draws} draws). Means with 95% bootstrap intervals over tokens."
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a token: position, token, weight, high, low, change, random_change."""
@@ -109,8 +128,3 @@ class FactorEffect(Record):
 
     def __repr__(self) -> str:
         return f"FactorEffect({self.sentence})"
-
-
-def _between(three: np.ndarray) -> str:
-    mean, low, high = (format_number(float(one)) for one in three)
-    return f"{mean} [{low}, {high}]"

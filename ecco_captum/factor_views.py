@@ -2,10 +2,12 @@ r"""How factors are put in words and on a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ecco_captum.legible import with_interval
 
 if TYPE_CHECKING:
     from ecco_captum.effect_record import FactorEffect
@@ -13,6 +15,15 @@ if TYPE_CHECKING:
 
 _DRAWN = 10_000  # tokens of a page
 _STRONGEST = 5
+
+
+_COLUMNS: dict[str, Callable[[FactorEffect], str]] = {
+    "Where it is high": lambda effect: with_interval(effect.on_high),
+    "Where it is low": lambda effect: with_interval(effect.on_low),
+    "Random neurons, where high": lambda effect: with_interval(effect.random_on_high),
+    "More than random": lambda effect: with_interval(effect.margin),
+    "": lambda effect: effect.verdict,
+}
 
 
 def sentence_of(factors: Factors) -> str:
@@ -47,13 +58,18 @@ def view_of(
         texts = _strongest_texts(factors)
         shown = factors.excerpt(texts)
         subtitle += f" · {len(texts)} of {count:,} texts, where factors are strongest"
-    told = {effect.component: effect.sentence for effect in effects}
+    told = {effect.component: effect for effect in effects}
+    columns = {
+        name: [cell(told[k]) if k in told else None for k in range(factors.count)]
+        for name, cell in _COLUMNS.items()
+    }
     return factors_view(
         shown.tokens,
         shown.weights,
         explained=factors.contributions.clip(0, 1),
         stability=None if stability is None else np.clip(stability, 0, 1),
-        effects=[told.get(k) for k in range(factors.count)] if told else None,
+        effects=columns if told else None,
+        effects_note=effects[0].note if told else "",
         sequences=shown.activations.sequences,
         subtitle=subtitle,
         sentence=factors.sentence,

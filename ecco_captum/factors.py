@@ -89,7 +89,12 @@ def nmf(
         "tol": tol,
         "memory_budget": memory_budget,
     }
-    return _factors(matrix, n_components, "nndsvdar", settings)
+    found = _factors(matrix, n_components, "nndsvdar", settings)
+    if found.settings["rounds"] >= max_iter:
+        warnings.warn(
+            f"max_iter: the fit did not converge in {max_iter} rounds; allow more", stacklevel=2
+        )
+    return found
 
 
 def transformed(factors: Factors, activations: Activations) -> np.ndarray:
@@ -189,10 +194,6 @@ def _factors(matrix: Matrix, count: int, start: Start, settings: dict[str, Any])
         matrix = Matrix(_in_memory(matrix.activations), matrix.negatives)
         fitted = fit_whole(matrix, count, start, tol=settings["tol"], **chosen)
     weights, components, rounds = fitted
-    if rounds >= settings["max_iter"]:
-        warnings.warn(
-            f"max_iter: the fit did not converge in {rounds} rounds; allow more", stacklevel=3
-        )
     components = components.astype(np.float64)
     lengths = np.linalg.norm(components, axis=1)
     components /= np.maximum(lengths, np.finfo(np.float64).tiny)[:, None]

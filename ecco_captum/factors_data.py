@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ STRONGEST = 5
 """Tokens that are named for each factor."""
 
 Positions = Sequence[Sequence[int]] | np.ndarray
+Effects = Mapping[str, Sequence[str | None]]
 
 _LARGEST = float(np.finfo(np.float32).max)  # the page computes with float32
 
@@ -31,7 +32,7 @@ class Factors:
         tops (list of lists of int): Positions of each factor's strongest tokens, strongest first.
         explained (list of str, optional): What each factor explains, as a percentage.
         stability (list of str, optional): Mean cosine with its matches from other seeds.
-        effects (list of str, optional): What its ablation does, ``""`` where it is not known.
+        effects (dict, optional): Columns of what ablations do, ``""`` where it is not known.
     """
 
     tokens: Tokens
@@ -40,7 +41,7 @@ class Factors:
     tops: list[list[int]]
     explained: list[str] | None
     stability: list[str] | None
-    effects: list[str] | None
+    effects: dict[str, list[str]] | None
 
     @property
     def sections(self) -> list[tuple[str, int]]:
@@ -66,7 +67,7 @@ def checked_factors(
     explained: Sequence[float] | np.ndarray | None,
     top_tokens: Positions | None,
     stability: Sequence[float] | np.ndarray | None,
-    effects: Sequence[str | None] | None,
+    effects: Effects | None,
     sequences: Sequence[int] | np.ndarray | None,
 ) -> Factors:
     r"""
@@ -79,7 +80,7 @@ def checked_factors(
         top_tokens (sequences of int, optional): Each factor's strongest tokens, strongest first.
             None takes them from the weights.
         stability (sequence of float, optional): Expected shape (factors,), cosines from 0 to 1.
-        effects (sequence of str, optional): A sentence or None for each factor.
+        effects (mapping, optional): From a column's name to a text or None for each factor.
         sequences (sequence of int, optional): Where each text starts. None is one text.
 
     Returns:
@@ -97,7 +98,7 @@ def checked_factors(
         strongest_tokens(found) if top_tokens is None else _checked_tops(top_tokens, found.shape),
         None if explained is None else _written("explained", explained, count, format_share),
         None if stability is None else _written("stability", stability, count, "{:.2f}".format),
-        None if effects is None else _checked_effects(effects, count),
+        None if effects is None else {n: _checked_cells(n, effects[n], count) for n in effects},
     )
 
 
@@ -174,13 +175,13 @@ def _checked_tops(given: Positions, shape: tuple[int, ...]) -> list[list[int]]:
     return [[int(position) for position in row] for row in rows]
 
 
-def _checked_effects(given: Sequence[str | None], count: int) -> list[str]:
+def _checked_cells(name: str, given: Sequence[str | None], count: int) -> list[str]:
     if isinstance(given, str) or len(given) != count:
         raise ValueError(
-            f"effects: got {_shortened(given)}, accepts a sentence or None for each of {count} "
-            "factors"
+            f"effects: got {_shortened(given)} for {name!r}, accepts a text or None for each of "
+            f"{count} factors"
         )
-    return [effect or "" for effect in given]
+    return [cell or "" for cell in given]
 
 
 def _shortened(value: object) -> str:

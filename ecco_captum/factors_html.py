@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ecco_captum.factors_data import Factors, Positions, checked_factors, factors_data
+from ecco_captum.factors_data import Effects, Factors, Positions, checked_factors, factors_data
 from ecco_captum.heat_html import folded, noted, said
 from ecco_captum.html import asset, embed_json, escape, frame, style, table, view_key
 from ecco_captum.legible import format_number, visible_parts
@@ -25,6 +25,7 @@ _SHEETS = ("faithfulness.css", "factors.css")
 _TOKEN = "display:inline-block;margin-right:14px"
 _STRONGEST = "Its strongest tokens, with their weights"
 _UNKNOWN = "–"
+_SHORT = 30  # a number with its interval stays on one line
 _OPEN_ROWS = 12  # of the table below, before the others are folded away
 _STABILITY = (
     "Stability: mean cosine of the factor with the one that matches it in factorisations from "
@@ -39,7 +40,8 @@ def factors_view(
     explained: Sequence[float] | np.ndarray | None = None,
     top_tokens: Positions | None = None,
     stability: Sequence[float] | np.ndarray | None = None,
-    effects: Sequence[str | None] | None = None,
+    effects: Effects | None = None,
+    effects_note: str = "",
     sequences: Sequence[int] | np.ndarray | None = None,
     title: str = TITLE,
     subtitle: str = "",
@@ -58,8 +60,9 @@ def factors_view(
             strongest tokens, strongest first. Default: five of each, by their weights.
         stability (sequence of float, optional): Shape (factors,), mean cosine of each factor with
             its matches from other seeds, 0 to 1. Default: not shown.
-        effects (sequence of str, optional): Shape (factors,), what the ablation of each factor
-            does, a sentence with its number, or None. Default: not shown.
+        effects (mapping, optional): What the ablation of each factor does: from a column's name to
+            texts, shape (factors,), None where it is not known. Default: not shown.
+        effects_note (str, optional): What these columns are. Default: ``""``
         sequences (sequence of int, optional): Shape (texts,), the position at which each text
             starts. Default: one text.
         title (str, optional): The question above the view. Default: ``TITLE``
@@ -91,7 +94,7 @@ def factors_view(
     # "scores" is what boot.js unpacks in any view.
     data = embed_json({**factors_data(factors), "scores": packed})
     holds = factors.stability is not None or factors.effects is not None
-    below = _holding(factors, sentence) if holds else said(sentence)
+    below = _holding(factors, sentence, effects_note) if holds else said(sentence)
     script = "".join(map(asset, _SCRIPTS))
     key = view_key(data, below, title, subtitle, note)
     body = (
@@ -136,11 +139,11 @@ def _named(factors: Factors, position: int, weight: float, peak: float) -> str:
     )
 
 
-def _holding(factors: Factors, sentence: str) -> str:
+def _holding(factors: Factors, sentence: str, effects_note: str) -> str:
     """Whether the factors can be trusted: do they come back, and what do they do?"""
     columns = {} if factors.stability is None else {"Stability": factors.stability}
-    if factors.effects is not None:
-        columns["What its ablation does"] = [_line(effect) for effect in factors.effects]
+    for name, cells in (factors.effects or {}).items():
+        columns[name] = [_line(cell) for cell in cells]
     rows = _rows(columns)
     drawn = _scrolling(columns, rows[:_OPEN_ROWS])
     if len(rows) > _OPEN_ROWS:
@@ -149,6 +152,7 @@ def _holding(factors: Factors, sentence: str) -> str:
     return (
         '<div class="ecco-card ecco-holding ecco-factors-holding">'
         f'<h3 class="ecco-measure">Does it hold?</h3>{said(sentence)}{drawn}'
+        f"{noted(effects_note) if factors.effects else ''}"
         f"{noted(_STABILITY) if factors.stability is not None else ''}</div>"
     )
 
@@ -164,4 +168,5 @@ def _scrolling(columns: Iterable[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _line(effect: str) -> str:
-    return escape("".join(visible_parts(effect))) if effect else _UNKNOWN
+    text = escape("".join(visible_parts(effect))) if effect else _UNKNOWN
+    return f'<span style="white-space:nowrap">{text}</span>' if len(effect) < _SHORT else text

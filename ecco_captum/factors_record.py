@@ -164,6 +164,8 @@ class Factors(Record):
     def stability(self, seeds: int = 5) -> np.ndarray:
         r"""Returns whether each factor is there again when the fit starts elsewhere.
 
+        The fits have as many rounds as this one had at most, and count as they are after these.
+
         Args:
             seeds (int, optional): how many fits from random starts. Default: 5
 

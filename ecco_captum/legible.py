@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 MINUS = "\u2212"
 
@@ -44,6 +45,20 @@ def format_number(value: float) -> str:
 
 def _three_digits(size: float) -> str:
     return f"{size:#.3g}".rstrip(".")
+
+
+def with_interval(three: Iterable[float]) -> str:
+    r"""
+    Write a number and the interval around it.
+
+    Args:
+        three (iterable of float): The number, and where the interval starts and ends.
+
+    Returns:
+        str: Such as ``1.64 [0.725, 2.61]``.
+    """
+    middle, low, high = (format_number(float(one)) for one in three)
+    return f"{middle} [{low}, {high}]"
 
 
 def format_share(share: float) -> str:

@@ -38,7 +38,8 @@ def facts(factors: int = 6) -> dict[str, Any]:
     return {
         "explained": rng.dirichlet(np.ones(factors)),
         "stability": rng.uniform(0.4, 1, factors),
-        "effects": [None, *effects[1:]],
+        "effects": {"What its ablation does": [None, *effects[1:]]},
+        "effects_note": "In nats.",
     }
 
 
@@ -51,7 +52,7 @@ def hostile_factors(**change: Any) -> str:
     """Texts that break a careless page, wherever there is a text; a factor for each of them."""
     count = len(HOSTILE)
     words = {"title": HOSTILE[0], "subtitle": HOSTILE[4], "sentence": HOSTILE[5]}
-    given = {"effects": HOSTILE, **words, "note": HOSTILE[1], **change}
+    given = {"effects": {HOSTILE[2]: HOSTILE}, **words, "note": HOSTILE[1], **change}
     return factors_view(Tokens(np.arange(count), HOSTILE, count), np.eye(count) + 0.1, **given)
 
 
@@ -65,10 +66,11 @@ def levels_of(row: np.ndarray) -> list[int]:
 def every_factors_view() -> dict[str, str]:
     """One of each kind."""
     words = {"title": "A question?", "subtitle": "s", "sentence": "It holds.", "note": "n"}
+    unknown = {"a": [None, "e"]}
     return {
         "all": factors(**words),
         "weights alone": factors_view(random_text(60, prompt=20), smooth(3, 60), **words),
         "some texts": factors(30, sequences=[0, 100, 250], **words),
         "stability": factors(20, explained=None, effects=None, **words),
-        "without weight": factors_view(random_text(40), np.zeros((2, 40)), effects=[None, "e"]),
+        "without weight": factors_view(random_text(40), np.zeros((2, 40)), effects=unknown),
     }

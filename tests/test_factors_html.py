@@ -75,7 +75,11 @@ def test_what_holds_of_each_factor_has_a_row() -> None:
     header, *rows = rows_of(factors())[-7:]
     assert header == ["Factor", "Stability", "What its ablation does"]
     for k, row in enumerate(rows):
-        assert row == [str(k), f"{given['stability'][k]:.2f}", given["effects"][k] or "–"]
+        assert row == [
+            str(k),
+            f"{given['stability'][k]:.2f}",
+            given["effects"]["What its ablation does"][k] or "–",
+        ]
     text = Outline(sanitised(factors())).text
     assert text.index("Its strongest") < text.index("Does it hold?") < text.index("It holds.")
     assert "Stability: mean cosine" in text
@@ -139,7 +143,9 @@ def test_hostile_texts_stay_texts() -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_texts_stay_inside(texts: list[str]) -> None:
     tokens = Tokens(np.arange(len(texts)), tuple(texts), 0)
-    view = factors_view(tokens, np.ones((1, len(texts))), effects=[texts[0]], sentence=texts[-1])
+    view = factors_view(
+        tokens, np.ones((1, len(texts))), effects={"a": [texts[0]]}, sentence=texts[-1]
+    )
     view.encode("utf-8")
     assert Outline(view).tags.count("script") == 2
     json.loads(Outline(view).script_texts[0])
@@ -160,7 +166,7 @@ def test_without_scripts_nothing_is_missing_but_the_text() -> None:
     text = Outline(shown).text
     assert text.startswith("A question?s")
     assert text.endswith("n")
-    assert all(effect in text for effect in facts()["effects"][1:])
+    assert all(effect in text for effect in facts()["effects"]["What its ablation does"][1:])
 
 
 def test_weights_are_sent_once() -> None:
@@ -180,8 +186,8 @@ def test_weights_are_sent_once() -> None:
         ({"explained": [0.1]}, r"explained: got .*\(1,\), accepts numbers of \(2\)"),
         ({"explained": [0.1, 4.1]}, "explained: got 4.1, accepts finite numbers from 0 to 1"),
         ({"stability": [0.1, np.nan]}, "stability: got nan"),
-        ({"effects": ["one"]}, r"effects: got \['one'\], accepts .* each of 2"),
-        ({"effects": "it"}, "effects: got 'it'"),
+        ({"effects": {"a": ["one"]}}, r"effects: got \['one'\] for 'a', accepts .* each of 2"),
+        ({"effects": {"a": "it"}}, "effects: got 'it' for 'a'"),
         ({"top_tokens": [[0]]}, "top_tokens: got 1 rows, accepts one for each of 2"),
         ({"top_tokens": [[0], [5]]}, r"top_tokens: got \[5\], accepts positions .* 0 to 4"),
         ({"top_tokens": [[0], [-1]]}, r"top_tokens: got \[-1\]"),

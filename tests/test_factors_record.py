@@ -16,7 +16,7 @@ from view_samples import Outline, sanitised
 
 from ecco_captum import factor_views, neurons, nmf
 from ecco_captum.factors_record import Factors
-from ecco_captum.legible import visible
+from ecco_captum.legible import visible, with_interval
 
 TEXTS = [[5, 9, 6, 7, 30, 8, 9, 31, 12, 5], [8, 9, 7, 7, 5, 6, 40, 41]]
 
@@ -34,9 +34,10 @@ def test_the_page_says_what_was_found_and_tested() -> None:
     effect = factors.effect(lm, TEXTS, 1, n_neurons=5, draws=2)
     page = factors.to_html(effects=[effect], stability=factors.stability(2))
     plain = Outline(sanitised(page)).text
-    for said in (factors.sentence, factors.subtitle, effect.sentence):
+    numbers = [with_interval(one) for one in (effect.on_high, effect.on_low, effect.margin)]
+    for said in (factors.sentence, factors.subtitle, effect.note, effect.verdict, *numbers):
         assert said in plain
-    assert effect.sentence not in Outline(sanitised(factors.to_html())).text
+    assert effect.note not in Outline(sanitised(factors.to_html())).text
     assert visible(factors.top_tokens(0, 1)[0][1]) in plain
 
 
