@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from collections.abc import Callable
@@ -198,5 +199,5 @@ def test_factors_tell_their_top_tokens(
     assert found.activations.layers.tolist() == [1, 2]
     assert found.sentence in out
     assert "Without its 50 strongest neurons" in out
-    assert "Without its 50 strongest neurons" in report.read_text(encoding="utf-8")
+    assert "without each factor's 50 strongest neurons" in html.unescape(report.read_text("utf-8"))
     assert (tmp_path / "f.svg").read_text(encoding="utf-8").count("<text") > 3
