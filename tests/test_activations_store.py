@@ -162,7 +162,7 @@ def test_nothing_is_left_where_nothing_could_be_read(tmp_path: Path) -> None:
 
 
 _NURSERY = """
-import os, sys
+import os, signal, sys
 sys.path.insert(0, {tests!r})
 import torch, zarr
 from method_samples import subject
@@ -175,9 +175,12 @@ lm, _ = subject("causal:gpt2")
 lm.anatomy
 texts = corpus(300)
 for line in sys.stdin:
+    store, *wait = line.split()
     child = os.fork()
     if not child:
-        neurons(lm, texts, store={store!r}, batch_tokens=20)
+        neurons(lm, texts, store=store, batch_tokens=20)
+        while wait:  # to be killed, even where the run was quicker
+            signal.pause()
         os._exit(0)
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
@@ -188,25 +191,33 @@ for line in sys.stdin:
 def test_killed_at_any_moment_it_completes(tmp_path: Path) -> None:
     lm, _ = subject("causal:gpt2")
     path = tmp_path / "acts.zarr"
-    code = _NURSERY.format(tests=str(Path(__file__).parent), store=str(path))
+    code = _NURSERY.format(tests=str(Path(__file__).parent))
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     rng, held, ends = random.Random(0), [0], []
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
-        for turn in range(19):
-            print("go", file=nursery.stdin, flush=True)
-            child = int(nursery.stdout.readline())
-            if turn < 18:
-                # From before the folder is there to long after the run's first texts.
-                time.sleep(rng.uniform(0, 0.5))
-                os.kill(child, signal.SIGKILL)
+
+        def started(order: str) -> int:
+            print(order, file=nursery.stdin, flush=True)
+            return int(nursery.stdout.readline())
+
+        begun = time.monotonic()
+        started(str(tmp_path / "whole.zarr"))
+        ends.append(int(nursery.stdout.readline()))
+        whole = time.monotonic() - begun
+        for _ in range(18):
+            child = started(f"{path} wait")
+            # From before the folder is there to long after the run's first texts.
+            time.sleep(rng.uniform(0, whole / 3))
+            os.kill(child, signal.SIGKILL)
             ends.append(int(nursery.stdout.readline()))
             if path.is_dir() and (path / "zarr.json").exists():
                 held.append(opened_group(path).attrs["ecco_captum"]["texts"])
+        started(str(path))
+        ends.append(int(nursery.stdout.readline()))
     assert held == sorted(held), "texts were lost"
     assert len(set(held)) > 4, "killed too early or too late: nothing was tested"
-    assert ends[-1] == 0
-    assert set(ends[:-1]) == {signal.SIGKILL}
+    assert ends == [0, *[signal.SIGKILL] * 18, 0]
     same(Activations.open(path), neurons(lm, corpus(300)))
     assert not list(path.rglob("*.partial"))
