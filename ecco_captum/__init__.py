@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from ecco_captum.activations_record import Activations
     from ecco_captum.anatomy import Anatomy
     from ecco_captum.attribution import Attribution, saliency
+    from ecco_captum.canonical_record import CanonicalCorrelations
     from ecco_captum.captum_classes import GenerationInputXGradient
+    from ecco_captum.comparing import compare
     from ecco_captum.comparison import Comparison
     from ecco_captum.effect_record import FactorEffect
     from ecco_captum.erasure import faithfulness
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from ecco_captum.predictions_record import LayerPredictions
     from ecco_captum.rankings_record import Rankings
     from ecco_captum.records import Record, load_record
+    from ecco_captum.similarity import cca, cka, pwcca, svcca
+    from ecco_captum.similarity_record import Similarity
     from ecco_captum.watched_record import WatchedRankings
     from ecco_captum.watching import rankings_watch
 
@@ -38,6 +42,7 @@ _HOMES = {
     "Activations": "activations_record",
     "Anatomy": "anatomy",
     "Attribution": "attribution",
+    "CanonicalCorrelations": "canonical_record",
     "Comparison": "comparison",
     "FactorEffect": "effect_record",
     "Factors": "factors_record",
@@ -49,8 +54,12 @@ _HOMES = {
     "MinimalPairs": "pairs_record",
     "Rankings": "rankings_record",
     "Record": "records",
+    "Similarity": "similarity_record",
     "WatchedRankings": "watched_record",
     "ablate": "ablation",
+    "cca": "similarity",
+    "cka": "similarity",
+    "compare": "comparing",
     "faithfulness": "erasure",
     "force_decode": "generation",
     "generate": "generation",
@@ -62,9 +71,11 @@ _HOMES = {
     "neurons": "activations",
     "nmf": "factors",
     "offline_models": "offline",
+    "pwcca": "similarity",
     "rankings": "lens",
     "rankings_watch": "watching",
     "saliency": "attribution",
+    "svcca": "similarity",
     "wrap": "models",
 }
 
@@ -72,6 +83,7 @@ __all__ = [
     "Activations",
     "Anatomy",
     "Attribution",
+    "CanonicalCorrelations",
     "Comparison",
     "FactorEffect",
     "Factors",
@@ -83,9 +95,13 @@ __all__ = [
     "MinimalPairs",
     "Rankings",
     "Record",
+    "Similarity",
     "WatchedRankings",
     "__version__",
     "ablate",
+    "cca",
+    "cka",
+    "compare",
     "faithfulness",
     "force_decode",
     "generate",
@@ -97,9 +113,11 @@ __all__ = [
     "neurons",
     "nmf",
     "offline_models",
+    "pwcca",
     "rankings",
     "rankings_watch",
     "saliency",
+    "svcca",
     "wrap",
 ]
 

@@ -16,7 +16,7 @@ from ecco_captum.shades import LEVELS
 BLOCK = 60
 """Columns of one table; the next ones are folded away."""
 
-Mark = Literal["own", "won", "true", "onset", "crossing"]
+Mark = Literal["own", "won", "true", "onset", "crossing", "chance"]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ROUNDED = 1e-5  # how far the rounding of float32 can take a probability beyond 1
@@ -68,9 +68,9 @@ class Field:
     ends: tuple[str, str]
     width: int
 
-    def packed(self) -> dict[str, object]:
+    def packed(self, *, whole: bool = False) -> dict[str, object]:
         """As the script reads it: cell after cell in the order of the page, levels in base 36."""
-        parts = blocks(self.levels.shape[1])
+        parts = [slice(None)] if whole else blocks(self.levels.shape[1])
         cells = (text for part in parts for row in self.texts for text in row[part])
         levels = np.concatenate([self.levels[:, part].ravel() for part in parts])
         return {

@@ -22,6 +22,7 @@ _MARKS: dict[Mark, str] = {
     "true": "border:2px solid",
     "onset": "font-weight:700;border-left:3px solid",
     "crossing": "border-top:2px solid",
+    "chance": "opacity:.7;font-style:italic",
 }
 _HUES = {True: ("ecco-s", "139,98,225"), False: ("ecco-c", "45,190,170")}
 _TABLE = "border-collapse:collapse;margin:0;white-space:nowrap;font-variant-numeric:tabular-nums"
@@ -180,6 +181,8 @@ def heat_view(
     width: int,
     fields: Sequence[Field] = (),
     colour: str = "",
+    tokens: str = "top token",
+    whole: bool = False,
     numbered: bool = False,
     below: str = "",
     signed: bool = False,
@@ -196,6 +199,9 @@ def heat_view(
         fields (sequence of Field, optional): What cells can say instead and colours can mean; each
             covers all cells. Default: nothing to choose.
         colour (str, optional): Name of the field that the colours mean at first. Default: ``""``
+        tokens (str, optional): What the cells say at first; ``""`` if it is that field, too, and
+            cells and colours change together. Default: ``"top token"``
+        whole (bool, optional): Whether the table is one, however wide. Default: ``False``
         numbered (bool, optional): Whether the cells hold numbers instead of tokens.
             Default: ``False``
         below (str, optional): Trusted HTML under the picture. Default: ``""``
@@ -207,7 +213,8 @@ def heat_view(
     Returns:
         str: An HTML fragment, fit for a notebook cell and for the body of `ecco_captum.html.page`.
     """
-    data = embed_json({"fields": [f.packed() for f in fields], "colour": colour, "width": width})
+    packed = [field.packed(whole=whole) for field in fields]
+    data = embed_json({"fields": packed, "colour": colour, "tokens": tokens, "width": width})
     key = view_key(data, picture, title, subtitle, note)
     ramps = ramp_css(within=".ecco-heat")
     if signed:

@@ -47,6 +47,20 @@ def _three_digits(size: float) -> str:
     return f"{size:#.3g}".rstrip(".")
 
 
+def format_fixed(value: float, digits: int = 2) -> str:
+    r"""
+    Write a number with a fixed number of decimals.
+
+    Args:
+        value (float): A finite number.
+        digits (int, optional): How many. Default: ``2``
+
+    Returns:
+        str: Such as ``0.87`` or ``−0.01``; never ``−0.00``.
+    """
+    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", MINUS)
+
+
 def with_interval(three: Iterable[float]) -> str:
     r"""
     Write a number and the interval around it.

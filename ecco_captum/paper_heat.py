@@ -87,15 +87,16 @@ def rank_scale(ranks: np.ndarray) -> Scale:
 
 def logit_scale(logits: np.ndarray) -> Scale:
     """From the lowest to the highest."""
-    return _linear("logit of the written token", float(logits.min()), float(logits.max()))
+    return linear_scale("logit of the written token", float(logits.min()), float(logits.max()))
 
 
 def prob_scale(probs: np.ndarray, says: str = "probability of the written token") -> Scale:
     """From 0 to the highest."""
-    return _linear(says, 0.0, float(probs.max()))
+    return linear_scale(says, 0.0, float(probs.max()))
 
 
-def _linear(says: str, low: float, high: float) -> Scale:
+def linear_scale(says: str, low: float, high: float) -> Scale:
+    """Between two ends."""
     ends = [(end, format_number(end)) for end in sorted({low, high})]
     return Scale(says, low, high, ends)
 
@@ -159,6 +160,13 @@ def fill_cells(axes: Axes, heat: HeatMap, texts: Sequence[Sequence[str]], bold: 
             weight=weight,
             parse_math=False,
         )
+
+
+def grey_cells(axes: Axes, chosen: np.ndarray) -> None:
+    """Paint the chosen cells in a neutral colour, whatever their numbers."""
+    for row, column in np.argwhere(chosen):
+        corner = float(column), float(row)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=FAINT, edgecolor="white", linewidth=0.3))
 
 
 def outline(axes: Axes, chosen: np.ndarray) -> None:

@@ -27,7 +27,7 @@ from ecco_captum.heat_data import (
 )
 from ecco_captum.heat_html import folded, heat_blocks, heat_view, said, scale, soft
 from ecco_captum.html import escape, table
-from ecco_captum.legible import MINUS, format_number, format_rank, format_share
+from ecco_captum.legible import format_fixed, format_number, format_rank, format_share
 
 TITLE = "When was each token decided?"
 
@@ -228,7 +228,7 @@ def _columns(
             columns.append((_SHUFFLED_HEADER, count(shuffled)))
     if cosine is not None:
         means = checked_numbers("cosine", cosine, _AXES, shape).mean(axis=1)
-        columns.append(("Cosine", [f"{mean + 0.0:.2f}".replace("-", MINUS) for mean in means]))
+        columns.append(("Cosine", [format_fixed(mean) for mean in means.tolist()]))
     if divergence is not None:
         # A layer may rule a likely token out, which is infinitely far.
         infinite = np.isposinf(np.asarray(divergence, dtype=np.float64))

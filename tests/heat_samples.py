@@ -10,6 +10,7 @@ from view_samples import HOSTILE
 from ecco_captum.pairs_html import pairs_view
 from ecco_captum.predictions_html import predictions_view
 from ecco_captum.rankings_html import rankings_view
+from ecco_captum.similarity_html import similarity_view
 from ecco_captum.watch_html import watch_view
 
 OUTPUTS = (" Croatia", "\n", "5", ".", " Czech", " Republic")
@@ -116,6 +117,23 @@ def hostile_views() -> dict[str, str]:
     }
 
 
+def alike(rows: int = 5, columns: int = 4) -> dict[str, Any]:
+    """Similarities that fall with the distance of two layers, some of them down to chance."""
+    far = np.abs(np.subtract.outer(np.arange(rows), np.arange(columns)))
+    values = 0.96 - 0.29 * far
+    mean = np.full(values.shape, 0.31)
+    ends = np.stack([values - 0.02, values + 0.03], axis=-1)
+    return {
+        "values": values,
+        "rows": layers_of(rows),
+        "columns": layers_of(columns),
+        "null_mean": mean,
+        "null_95": mean + 0.08,
+        "interval": ends,
+        "measure": "PWCCA",
+    }
+
+
 def every_view() -> dict[str, str]:
     """One of each kind, with all that it can show."""
     words = {"title": "A question?", "subtitle": "s", "sentence": "It holds.", "note": "n"}
@@ -127,4 +145,5 @@ def every_view() -> dict[str, str]:
         "positions": watch_view(**watched(4), **words),
         "predictions": predictions_view(**predicted(), **words),
         "pairs": pairs_view(**paired(45), **words),
+        "similarity": similarity_view(**alike(), **words),
     }

@@ -35,6 +35,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "watch_html": (1, {"heat_data", "heat_html", "html", "legible"}),
     "predictions_html": (1, {"heat_data", "heat_html", "legible"}),
     "pairs_html": (1, {"heat_data", "heat_html", "legible"}),
+    "similarity_html": (1, {"heat_data", "heat_html", "legible"}),
     # Figures for papers; imported by methods alone, as matplotlib may be absent.
     "paper_checks": (1, set()),
     "paper_text": (1, {"legible"}),
@@ -51,6 +52,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         1,
         {*("factors_data", "legible", "lens_plots"), *(f"paper_{part}" for part in PAPER)},
     ),
+    "similarity_plots": (1, {"legible", *(f"paper_{part}" for part in PAPER)}),
     "stored_values": (2, set()),
     "records": (2, {"stored_values"}),
     # Watching a model run, and what is read off it.
@@ -170,6 +172,32 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         {
             *("ablation", "activations", "activations_record", "corpus"),
             *("effect_record", "factors_record"),
+        },
+    ),
+    # How alike layers are: arrays and records, no models.
+    "moments": (5, set()),
+    "wide_layers": (5, {"moments"}),
+    "canonical": (5, {"moments"}),
+    "kernels": (5, {"moments"}),
+    "measures": (5, {"canonical", "kernels", "moments"}),
+    "pairwise": (5, {"kernels", "measures", "moments"}),
+    "resampling": (5, {"kernels", "measures", "moments", "pairwise"}),
+    "compared_layers": (5, {"activations_record", "moments"}),
+    "canonical_record": (5, set()),
+    "similarity": (
+        5,
+        {
+            *("canonical", "canonical_record", "compared_layers", "measures"),
+            *("moments", "pairwise", "wide_layers"),
+        },
+    ),
+    "word_alignment": (5, set()),
+    "similarity_record": (5, set()),
+    "comparing": (
+        5,
+        {
+            *("activations_record", "compared_layers", "measures", "moments", "pairwise"),
+            *("resampling", "similarity_record", "wide_layers", "word_alignment"),
         },
     ),
     "cli": (7, set()),

@@ -3,7 +3,7 @@
 // A cell is taken by hover, by tap or by the keyboard: Tab enters a table, arrows move, Home and
 // End go to the ends of a row. The last one stays.
 
-const CELL = "td:not(.ecco-beside)", HINT = "Hover, tap or tab to a cell.", TOKENS = "top token";
+const CELL = "td:not(.ecco-beside)", HINT = "Hover, tap or tab to a cell.";
 const STEPS = {
   ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
   Home: [0, -Infinity], End: [0, Infinity],
@@ -17,8 +17,9 @@ function element(tag, className, text = "") {
 }
 
 class HeatMap {
-  constructor(card, { fields, colour, width }) {
+  constructor(card, { fields, colour, tokens, width }) {
     this.card = card;
+    this.own = tokens;
     this.fields = new Map(fields.map((field) => [field.name, field]));
     this.width = width;
     this.told = element("div", "ecco-told", HINT);
@@ -26,7 +27,7 @@ class HeatMap {
     this.live.setAttribute("aria-live", "polite");
     card.append(this.told, this.live);
     for (const table of card.querySelectorAll(".ecco-heat table")) this.enter(table);
-    if (fields.length) this.offer(colour);
+    if (fields.length > 1) this.offer(colour);
     this.listen();
   }
 
@@ -94,10 +95,11 @@ class HeatMap {
 
   offer(colour) {
     const names = [...this.fields.keys()], choices = element("div", "ecco-choices");
-    choices.append(
-      this.choice("Cells", [TOKENS, ...names], TOKENS, (name) => this.say(name)),
+    const both = (name) => { this.say(name); this.paint(name); };
+    choices.append(...this.own ? [
+      this.choice("Cells", [this.own, ...names], this.own, (name) => this.say(name)),
       this.choice("Colour", names, colour, (name) => this.paint(name)),
-    );
+    ] : [this.choice("Show", names, colour, both)]);
     this.card.prepend(choices);
     this.cells = [...this.card.querySelectorAll(`.ecco-heat ${CELL}`)];
   }

@@ -1,0 +1,153 @@
+r"""How a pair's similarity varies where other texts are drawn: sums of groups of texts, weighed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ecco_captum.kernels import estimate
+from ecco_captum.measures import Aligned
+from ecco_captum.moments import CrossSums, Frame, Layer, Shuffling, Sums, blocks
+from ecco_captum.pairwise import prepared
+
+_GROUPS = 20  # of texts, at most
+
+
+def resampled(
+    layers: Sequence[Layer],
+    pairs: Sequence[tuple[int, int]],
+    measure: Any,
+    starts: np.ndarray,
+    draws: int,
+    *,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    r"""Yields what each pair's similarity is where texts are drawn with replacement.
+
+    Texts are put into up to 20 groups of neighbours, whose sums are gathered once and weighed in
+    each draw.
+
+    Args:
+        layers (sequence of Layer): of the same tokens.
+        pairs (sequence of tuple of int): which of them.
+        measure (Measure): what is measured; of kernels, the linear one.
+        starts (array): (texts,), where each text starts.
+        draws (int): how many draws.
+        seed (int): of the draws.
+
+    Yields:
+        array: (draws, 2), what the second is to the first, and the first to the second.
+    """
+    count = min(_GROUPS, len(starts))
+    edges = np.linspace(0, len(starts), count + 1).astype(int)[:-1]
+    bounds = itertools.pairwise([*starts[edges].tolist(), layers[0].tokens])
+    groups = [slice(*bound) for bound in bounds]
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
+    sides, _ = prepared(layers, [], measure, Shuffling(seed), 0)
+    frames = [side.frame for side in sides]
+    read = [_Read(layer, frame, groups) for layer, frame in zip(layers, frames, strict=True)]
+    if isinstance(measure, Aligned):
+        shares = weights.astype(np.float64)
+        kernels, own = {}, {}
+        for k in sorted({k for pair in pairs for k in pair}):
+            kernels[k], crosses = _Kernel.of(read[k], shares), _crosses(read[k], read[k])
+            own[k] = _criteria(kernels[k], kernels[k], crosses, shares, debiased=measure.debiased)
+        for i, j in pairs:
+            crosses = _crosses(read[i], read[j])
+            both = _criteria(kernels[i], kernels[j], crosses, shares, debiased=measure.debiased)
+            found = np.minimum(1.0, both / np.sqrt(own[i] * own[j]))
+            yield np.stack([found, found], axis=1)
+        return
+    for i, j in pairs:
+        sums, crosses = (_sums(read[i]), _sums(read[j])), _crosses(read[i], read[j])
+        drawn = []
+        for each in weights:
+            x, y = (
+                measure.resampled(sides[k], Sums.weighed(own, each))
+                for k, own in zip((i, j), sums, strict=True)
+            )
+            drawn.append(measure.values(x, y, CrossSums.weighed(crosses, each)))
+        yield np.array(drawn)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A layer, the coordinates in which it is read, and the groups of its tokens."""
+
+    layer: Layer
+    frame: Frame
+    groups: Sequence[slice]
+
+
+def _sums(x: _Read) -> list[Sums]:
+    """Of each group."""
+    found = [Sums.none(x.frame.width) for _ in x.groups]
+    for group, sums in zip(x.groups, found, strict=True):
+        for where in blocks([x.layer], group):
+            sums.add(x.frame.read(x.layer, where))
+    return found
+
+
+def _crosses(x: _Read, y: _Read) -> list[CrossSums]:
+    """Of each group."""
+    found = [CrossSums.none(x.frame.width, y.frame.width) for _ in x.groups]
+    for group, cross in zip(x.groups, found, strict=True):
+        for where in blocks([x.layer, y.layer], group):
+            cross.add(x.frame.read(x.layer, where), y.frame.read(y.layer, where), norms=True)
+    return found
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    r"""A layer's linear kernel over the groups.
+
+    Args:
+        totals (array): (groups, coordinates), sums of the tokens.
+        whole (array): (draws,), the sum of the kernel.
+        trace (array): (draws,), the sum of its diagonal.
+    """
+
+    totals: np.ndarray
+    whole: np.ndarray
+    trace: np.ndarray
+
+    @classmethod
+    def of(cls, read: _Read, weights: np.ndarray) -> _Kernel:
+        sums = _sums(read)
+        totals = np.array([one.total for one in sums])
+        trace = weights @ np.array([np.trace(one.gram) for one in sums])
+        return cls(totals, _form(totals @ totals.T, weights), trace)
+
+
+def _criteria(
+    x: _Kernel,
+    y: _Kernel,
+    crosses: list[CrossSums],
+    weights: np.ndarray,
+    *,
+    debiased: bool,
+) -> np.ndarray:
+    """(draws,), the Hilbert–Schmidt independence criterion where groups have weights.
+
+    It is made of forms in the weights, so that a draw costs no more than a few small products.
+    """
+    n = weights @ np.array([cross.count for cross in crosses])
+    flat = np.stack([cross.product.ravel() for cross in crosses])
+    between = np.array([x.totals @ cross.product @ y.totals.T for cross in crosses])
+    both = _form(flat @ flat.T, weights)
+    rows = np.einsum("dg,dh,dk,hgk->d", weights, weights, weights, between, optimize=True)
+    if not debiased:
+        return np.asarray(both - 2 * rows / n + x.whole * y.whole / n**2)
+    squares = weights @ np.array([cross.squares for cross in crosses])
+    rows -= _form(x.totals @ np.array([cross.by_y for cross in crosses]).T, weights)
+    rows -= _form(y.totals @ np.array([cross.by_x for cross in crosses]).T, weights)
+    return estimate(n, both - squares, rows + squares, x.whole - x.trace, y.whole - y.trace)
+
+
+def _form(matrix: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(draws,), w' M w."""
+    return np.asarray(np.einsum("dg,gh,dh->d", weights, matrix, weights))
