@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ecco_captum._version import __version__
-from ecco_captum.commands import factors, models, rankings, saliency, watch
+from ecco_captum.commands import factors, models, rankings, saliency, similarity, watch
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
@@ -29,6 +29,7 @@ examples:
   ecco-captum rankings --prompt "The capital of France is" -o rankings.html
   ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
   ecco-captum factors --prompt-file text.txt --components 10 -o factors.html
+  ecco-captum similarity --model minilm-l6 --text-file lines.txt -o similarity.html
 """
 
 _DEFAULTS: dict[str, Any] = {
@@ -45,6 +46,9 @@ _DEFAULTS: dict[str, Any] = {
     "trust_remote_code": False,
 }
 
+_MODEL = "hub id, local directory, .gguf file or offline name"
+_REPORT = "the HTML report to write"
+_FIGURE = "also write the figure (.pdf, .svg, .png)"
 _EPILOG = "exit codes: 0 done, 1 it could not be done (one line says why), 2 wrong usage"
 
 
@@ -127,19 +131,23 @@ def _add_text_options(
 ) -> None:
     """What every analysis reads, and where its results go; without a default model, both named."""
     add = parser.add_argument
-    named = "hub id, local directory, .gguf file or offline name"
-    add("--model", required=model is None, default=model, help=named)
+    add("--model", required=model is None, default=model, help=_MODEL)
     prompt = parser.add_mutually_exclusive_group(required=True)
     prompt.add_argument("--prompt", help="the prompt; '-' reads it from standard input")
     prompt.add_argument(
         "--prompt-file", type=Path, metavar="FILE", help="read the prompt from here"
     )
-    report = "the HTML report to write"
-    add("-o", "--output", type=Path, required=model is None, metavar="FILE", help=report)
+    add("-o", "--output", type=Path, required=model is None, metavar="FILE", help=_REPORT)
     if writes:
         add("--max-new-tokens", type=int, default=32, metavar="N", help="how many tokens to write")
         add("--continuation", metavar="TEXT", help="read this text instead of letting it write")
         add("--seed", type=int, help="sample with this seed instead of decoding greedily")
+    _add_common_options(parser)
+
+
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    """How a model is loaded, and where the record goes."""
+    add = parser.add_argument
     add("--dtype", help="load the weights as float32, bfloat16 or float16")
     add("--save", type=Path, metavar="FILE", help="also save the record (.npz), for load_record()")
     add("--trust-remote-code", action="store_true", help="let the checkpoint's own code run")
@@ -165,7 +173,7 @@ def _add_lens_options(parser: argparse.ArgumentParser) -> None:
         help="0 is the embedding, 1 block 0; --layers=-3: the last 3",
     )
     add("--lens", type=Path, metavar="FOLDER", help="a tuned lens instead of the logit lens")
-    add("--plot", type=Path, metavar="FILE", help="also write the figure (.pdf, .svg, .png)")
+    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
 
 
 def _add_rankings_options(parser: argparse.ArgumentParser) -> None:
@@ -197,7 +205,25 @@ def _add_factors_options(parser: argparse.ArgumentParser) -> None:
     add("--negatives", default="split", choices=("clip", "split", "abs"), help=negatives)
     add("--stability", type=int, default=0, metavar="SEEDS", help="fit again from other starts")
     add("--effect", type=int, action="append", default=[], metavar="K", help="ablate factor K")
-    add("--plot", type=Path, metavar="FILE", help="also write the figure (.pdf, .svg, .png)")
+    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
+
+
+def _add_similarity_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", default=DEMO_MODEL, help=_MODEL)
+    add("--other-model", metavar="MODEL", help="compare with this one's layers, word by word")
+    add("--text-file", type=Path, required=True, metavar="FILE", help="texts, one in each line")
+    add("-o", "--output", type=Path, metavar="FILE", help=_REPORT)
+    measures = ("cca", "svcca", "pwcca", "cka")
+    add("--measure", default="cka", choices=measures, help="how layers are compared")
+    kinds = ("hidden", "neurons", "both")
+    add("--representations", default="hidden", choices=kinds, help="which states are compared")
+    add("--layers", type=_slice, metavar="START:END", help="of these, from 0 (default: all)")
+    add("--permutations", type=int, default=10, metavar="N", help="shufflings that make the null")
+    add("--bootstrap", type=int, default=0, metavar="N", help="draws of texts, for an interval")
+    add("--seed", type=int, default=0, help="of shufflings and draws")
+    _add_common_options(parser)
+    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
 
 
 _ANALYSES: tuple[tuple[Any, str, Any, str, str], ...] = (
@@ -228,6 +254,13 @@ _ANALYSES: tuple[tuple[Any, str, Any, str, str], ...] = (
         _add_factors_options,
         "show which neurons fire together over a text",
         "Factorise the feed-forward neurons' activations over a text, which is not continued.",
+    ),
+    (
+        similarity,
+        "similarity",
+        _add_similarity_options,
+        "show how alike the layers of a model, or of two, are",
+        "Compare layers over texts, each value beside what shuffled tokens give.",
     ),
 )
 

@@ -131,7 +131,40 @@ def factors(options: argparse.Namespace) -> int:
     return 0
 
 
-def _loaded(options: argparse.Namespace) -> Any:
+def similarity(options: argparse.Namespace) -> int:
+    """Compares layers over the texts of a file, and writes what was asked for."""
+    _check_paths(options)
+    lines = options.text_file.read_text(encoding="utf-8").splitlines()
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise ValueError(f"--text-file: {str(options.text_file)!r} is empty, accepts some lines")
+
+    from ecco_captum.activations import hidden_states, neurons
+    from ecco_captum.comparing import compare
+
+    kinds = {"hidden": [hidden_states], "neurons": [neurons], "both": [hidden_states, neurons]}
+
+    def read(model: str) -> list[Any]:
+        lm = _loaded(options, model)
+        chosen = kinds[options.representations]
+        return [states(lm, texts, layers=options.layers) for states in chosen]
+
+    found = compare(
+        read(options.model),
+        None if options.other_model is None else read(options.other_model),
+        measure=options.measure,
+        n_permutations=options.permutations,
+        bootstrap=options.bootstrap,
+        seed=options.seed,
+    )
+    print(f"{found.subtitle}\n")
+    _tell_similarity(found)
+    print(f"\n{found.sentence}")
+    _write(found, options)
+    return 0
+
+
+def _loaded(options: argparse.Namespace, model: str | None = None) -> Any:
     from ecco_captum.models import load
 
     if not sys.stderr.isatty():
@@ -139,7 +172,7 @@ def _loaded(options: argparse.Namespace) -> Any:
 
         logging.disable_progress_bar()
     kwargs = {} if options.dtype is None else {"dtype": options.dtype}
-    return load(options.model, trust_remote_code=options.trust_remote_code, **kwargs)
+    return load(model or options.model, trust_remote_code=options.trust_remote_code, **kwargs)
 
 
 def _generation(lm: Any, prompt: str, options: argparse.Namespace) -> Any:
@@ -213,8 +246,7 @@ def _tell_saliency(attribution: Any) -> None:
 
 def _tell_rankings(found: Any) -> None:
     """A terminal's view: each token's rank at a few layers, and from where on it stays first."""
-    count = len(found.layers)
-    rows = sorted({round(k * (count - 1) / (_SHOWN_LAYERS - 1)) for k in range(_SHOWN_LAYERS)})
+    rows = _spread(len(found.layers))
     names = [found.layer_names[row] for row in rows]
     print("  ".join([f"{'TOKEN':>16}", *(f"{name:>9}" for name in names), "FIRST FROM"]))
     for column, text in enumerate(found.target_texts):
@@ -222,6 +254,27 @@ def _tell_rankings(found: Any) -> None:
         decided = found.decided[column]
         where = found.layer_names[list(found.layers).index(decided)] if decided >= 0 else "–"
         print("  ".join([f"{_shown(text):>16}", *ranks, where]))
+
+
+def _tell_similarity(found: Any) -> None:
+    """A terminal's view: a few layers, in brackets where it is no more than chance."""
+    rows, columns = _spread(len(found.rows)), _spread(len(found.columns))
+    chance = found.values <= found.null_95
+    width = max(len(found.rows[i]) for i in rows)
+    names = [found.columns[j] for j in columns]
+    print("  ".join([" " * width, *(f"{name:>9}" for name in names)]))
+    for i in rows:
+        cells = [
+            f"({one:.2f})" if grey else f"{one:.2f} "
+            for one, grey in zip(found.values[i, columns], chance[i, columns], strict=True)
+        ]
+        widths = [max(9, len(name)) for name in names]
+        print("  ".join([f"{found.rows[i]:>{width}}", *map(str.rjust, cells, widths)]))
+
+
+def _spread(count: int) -> list[int]:
+    """A few of so many layers, the first and the last among them."""
+    return sorted({round(k * (count - 1) / (_SHOWN_LAYERS - 1)) for k in range(_SHOWN_LAYERS)})
 
 
 def _shown(text: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ecco_captum
@@ -201,3 +202,45 @@ def test_factors_tell_their_top_tokens(
     assert "Without its 50 strongest neurons" in out
     assert "without each factor's 50 strongest neurons" in html.unescape(report.read_text("utf-8"))
     assert (tmp_path / "f.svg").read_text(encoding="utf-8").count("<text") > 3
+
+
+def test_similarity_compares_the_texts_of_a_file(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, record = tmp_path / "lines.txt", tmp_path / "s.npz"
+    texts.write_text("\n".join(["The keys to the cabinet are here.", "", " A dog 🙂"] * 12))
+    words = ["similarity", "--model", model, "--text-file", str(texts), "--save", str(record)]
+    words += ["--representations", "both", "--permutations", "4", "-o", str(tmp_path / "s.html")]
+    assert cli.main([*words, "--bootstrap", "5", "--plot", str(tmp_path / "s.svg")]) == 0
+    found = ecco_captum.Similarity.load(record)
+    lm = ecco_captum.load(model)
+    lines = ["The keys to the cabinet are here.", "A dog 🙂"] * 12
+    read = [ecco_captum.hidden_states(lm, lines), ecco_captum.neurons(lm, lines)]
+    expected = ecco_captum.compare(read, measure="cka", n_permutations=4, bootstrap=5)
+    for field in ("values", "null_mean", "null_95", "interval"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+    out = capsys.readouterr().out
+    assert expected.sentence in out
+    assert f"{expected.values[0, -1]:.2f}" in out
+    assert (tmp_path / "s.html").read_text(encoding="utf-8") == expected.to_html()
+    assert (tmp_path / "s.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_similarity_of_two_models(model: str, tmp_path: Path) -> None:
+    texts, record = tmp_path / "lines.txt", tmp_path / "s.npz"
+    texts.write_text("The keys to the cabinet are here.\nA dog saw the cat.\n" * 3)
+    words = ["similarity", "--model", model, "--other-model", model, "--text-file", str(texts)]
+    assert cli.main([*words, "--layers", "1:3", "--save", str(record)]) == 0
+    found = ecco_captum.Similarity.load(record)
+    assert found.values.shape == (2, 2)
+    assert not found.is_square
+    assert found.values.diagonal() == pytest.approx(1)
+
+
+def test_similarity_refuses_a_file_without_texts(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.txt").write_text(" \n\n")
+    words = ["similarity", "--model", model, "--text-file", str(tmp_path / "lines.txt")]
+    assert cli.main(words) == 1
+    assert "--text-file: " in capsys.readouterr().err
