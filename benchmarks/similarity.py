@@ -37,11 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument("--run", choices=[f"{case}:{who}" for case, who in RUNS])
     options = parser.parse_args()
     if options.run:
         case, _, who = options.run.partition(":")
-        print(json.dumps(measured(CASES[case], RUNS[case, who])))
+        print(json.dumps(measured(CASES[case], options.dtype, RUNS[case, who])))
         return
     for case, shape in CASES.items():
         names = [who for which, who in RUNS if which == case]
@@ -50,8 +51,8 @@ def main() -> None:
             note(f"{case}, round {turn + 1} of {options.rounds}")
             for k in range(len(names)):
                 who = names[(turn + k) % len(names)]
-                found[who].append(alone(f"{case}:{who}", options.threads))
-        print(f"\n{case}: {shape[0]:,} tokens × {shape[1]:,} features, float32\n")
+                found[who].append(alone(f"{case}:{who}", options))
+        print(f"\n{case}: {shape[0]:,} tokens × {shape[1]:,} features, {options.dtype}\n")
         table(("", "s", "published / this", "value", "copies"), rows_of(found))
 
 
@@ -69,11 +70,12 @@ def rows_of(found: dict[str, list[dict[str, float]]]) -> list[list[str]]:
     return rows
 
 
-def alone(run: str, threads: int) -> dict[str, float]:
+def alone(run: str, options: argparse.Namespace) -> dict[str, float]:
     """One contestant in a process of its own."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(options.threads))
     found = subprocess.run(
-        [sys.executable, __file__, "--run", run],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},
+        [sys.executable, __file__, "--run", run, "--dtype", options.dtype],
+        env={**os.environ, **threads},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -82,13 +84,15 @@ def alone(run: str, threads: int) -> dict[str, float]:
     return answer
 
 
-def measured(shape: tuple[int, int], run: Callable[[np.ndarray], Any]) -> dict[str, float]:
+def measured(
+    shape: tuple[int, int], dtype: str, run: Callable[[np.ndarray], Any]
+) -> dict[str, float]:
     """Seconds, the value of the first two layers, and copies of a layer held beyond them all."""
     import ecco_captum
 
-    small = drawn((400, 5), 2)
+    small = drawn((400, 5), 2, dtype)
     ecco_captum.cca(small[0], small[1]), published(small[0], small[1])
-    layers = drawn(shape, LAYERS if shape == GRID else 2)
+    layers = drawn(shape, LAYERS if shape == GRID else 2, dtype)
     before, start = peak_memory(), time.perf_counter()
     value, scale = run(layers)
     seconds = (time.perf_counter() - start) * scale
@@ -96,14 +100,14 @@ def measured(shape: tuple[int, int], run: Callable[[np.ndarray], Any]) -> dict[s
     return {"seconds": seconds, "value": float(value), "copies": copies}
 
 
-def drawn(shape: tuple[int, int], layers: int) -> np.ndarray:
-    """(layers, tokens, features), float32: what a few directions give to all, and noise."""
+def drawn(shape: tuple[int, int], layers: int, dtype: str) -> np.ndarray:
+    """(layers, tokens, features): what a few directions give to all, and noise."""
     rng = np.random.default_rng(0)
-    common = rng.standard_normal((shape[0], 40), dtype=np.float32)
-    found = np.empty((layers, *shape), np.float32)
+    common = rng.standard_normal((shape[0], 40)).astype(dtype)
+    found = np.empty((layers, *shape), dtype)
     for layer in found:
-        rng.standard_normal(dtype=np.float32, out=layer)
-        rows = rng.standard_normal((40, shape[1]), dtype=np.float32)
+        rng.standard_normal(dtype=found.dtype, out=layer)
+        rows = rng.standard_normal((40, shape[1])).astype(dtype)
         for start in range(0, shape[0], 1000):  # or the product would be a copy that is remembered
             layer[start : start + 1000] += common[start : start + 1000] @ rows
     return found

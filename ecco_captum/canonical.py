@@ -217,6 +217,8 @@ def published_weights(side: Whitened, within: np.ndarray) -> np.ndarray:
 
 
 def _product(x: Whitened, y: Whitened, cross: CrossSums) -> np.ndarray:
-    """(rank of x, rank of y), products of the orthonormal columns."""
-    centred = cross.product - np.outer(cross.count * x.mean, y.mean)
-    return np.asarray(x.axes.T @ centred @ y.axes)
+    """(rank of x, rank of y), products of the orthonormal columns, as precise as the sums."""
+    kind = cross.product.dtype
+    centred = (cross.product - np.outer(cross.count * x.mean, y.mean)).astype(kind, copy=False)
+    axes = (side.axes.astype(kind, copy=False) for side in (x, y))
+    return np.asarray(next(axes).T @ centred @ next(axes))

@@ -174,6 +174,7 @@ activations._WINDOW_BYTES = activations_store._CHUNK_BYTES = 2**12
 lm, _ = subject("causal:gpt2")
 lm.anatomy
 texts = corpus(300)
+print("ready", flush=True)
 for line in sys.stdin:
     store, *wait = line.split()
     child = os.fork()
@@ -202,6 +203,7 @@ def test_killed_at_any_moment_it_completes(tmp_path: Path) -> None:
             print(order, file=nursery.stdin, flush=True)
             return int(nursery.stdout.readline())
 
+        assert nursery.stdout.readline() == "ready\n"
         begun = time.monotonic()
         started(str(tmp_path / "whole.zarr"))
         ends.append(int(nursery.stdout.readline()))
