@@ -52,6 +52,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/lens.py
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/factors.py
+	$(BIN)/python benchmarks/similarity.py
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 

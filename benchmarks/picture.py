@@ -1,6 +1,6 @@
 """Makes the README's pictures from real output, in headless Chromium.
 
-python benchmarks/picture.py     # writes tutorials/gallery/{saliency,factors}_{light,dark}.png
+python benchmarks/picture.py     # writes tutorials/gallery/*_{light,dark}.png
 """
 
 from __future__ import annotations
@@ -55,7 +55,20 @@ def factors(report: Path) -> Callable[[Any], Any]:
     return lambda page: page.get_by_role("option").nth(pronouns[0])
 
 
-PICTURES = {"saliency": saliency, "factors": factors}
+def similarity(report: Path) -> Callable[[Any], Any]:
+    """Hidden states and neurons of a small encoder, over the same story."""
+    lm = ecco_captum.load("minilm-l6")
+    texts = [
+        paragraph
+        for name in ("alice.txt", "alice_next.txt")
+        for paragraph in (TUTORIALS / "texts" / name).read_text("utf-8").split("\n\n")
+    ]
+    read = [ecco_captum.hidden_states(lm, texts), ecco_captum.neurons(lm, texts)]
+    ecco_captum.compare(read, measure="cka", n_permutations=100).to_html(report)
+    return lambda page: page.get_by_role("gridcell").nth(13 * 4 + 10)
+
+
+PICTURES = {"saliency": saliency, "factors": factors, "similarity": similarity}
 
 
 def take(

@@ -263,18 +263,19 @@ def gathered(
     """
     widths = [frame.width for frame in frames]
     sums = {k: Sums.none(widths[k]) for k in singles}
-    used = sorted({*sums, *(k for i, j, _ in pairs for k in (i, j))})
     plain = [pair for pair in pairs if pair[2] < 0]
-    shuffled = [pair for pair in pairs if pair[2] >= 0]
+    shuffled = sorted((pair for pair in pairs if pair[2] >= 0), key=lambda pair: pair[::-1])
+    used = sorted({*sums, *(i for i, _, _ in pairs), *(j for _, j, _ in plain)})
+    involved = [layers[k] for k in {*used, *(j for _, j, _ in shuffled)}]
     # What chance gives needs no more digits than the values have, and costs half of it.
-    coarse = np.float64 if min(layers[k].precision for k in used) < 1e-10 else np.float32
+    coarse = np.float64 if min(layer.precision for layer in involved) < 1e-10 else np.float32
     kinds = {-1: np.float64}
     crosses = {
         (i, j, draw): CrossSums.none(widths[i], widths[j], kinds.get(draw, coarse))
         for i, j, draw in pairs
     }
     with np.errstate(invalid="ignore", over="ignore"):  # the sums will tell
-        for where in blocks([layers[k] for k in used]):
+        for where in blocks(involved):
             read = {k: frames[k].read(layers[k], where) for k in used}
             for k in sums:
                 sums[k].add(read[k])
@@ -285,9 +286,7 @@ def gathered(
             assert shuffling is not None  # pairs that are shuffled come with it
             rows = {i: read[i].astype(coarse) for i in {i for i, _, _ in shuffled}}
             del read
-            for (j, draw), same in itertools.groupby(
-                sorted(shuffled, key=lambda pair: pair[1:]), key=lambda pair: pair[1:]
-            ):
+            for (j, draw), same in itertools.groupby(shuffled, key=lambda pair: pair[1:]):
                 other = shuffling.read(layers[j], frames[j], where, draw).astype(coarse)
                 for pair in same:
                     crosses[pair].add(rows[pair[0]], other, norms=norms)

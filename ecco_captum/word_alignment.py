@@ -11,6 +11,8 @@ from difflib import SequenceMatcher
 import numpy as np
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+# Marks that tokenizers set, such as <s>, <|im_start|> and [CLS], each a token of its own.
+_MARK = re.compile(r"\s*(<[^<>\s]+>|\[[A-Z]+\])\s*")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Alignment:
         of_a (array): (words, 2), int64, the first token of each word and the one behind its last.
         of_b (array): (words, 2), int64, the same among the other tokens.
         starts (array): (texts,), int64, the first word of each text that has any.
-        dropped (tuple of int): words of a and of b that the other has not, such as special tokens.
+        dropped (tuple of int): words of a and of b that the other has not.
     """
 
     of_a: np.ndarray
@@ -36,7 +38,8 @@ def aligned_words(
     r"""Finds the words that two tokenizations of the same texts share.
 
     Words are runs of letters and digits, and single other signs, compared without case and accents,
-    which some tokenizers drop. A token that is part of two words counts to both.
+    which some tokenizers drop. A token that is part of two words counts to both; one that looks
+    like a tokenizer's mark, such as ``[CLS]``, to none.
 
     Args:
         a (sequence of str): texts of tokens, one text after the other.
@@ -91,5 +94,7 @@ def _words(tokens: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def _plain(text: str) -> str:
+    if _MARK.fullmatch(text):
+        return " "
     parts = unicodedata.normalize("NFKD", text.casefold())
     return "".join(part for part in parts if not unicodedata.combining(part))
