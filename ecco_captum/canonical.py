@@ -57,7 +57,7 @@ class Whitened:
 
     def directions(self, columns: np.ndarray) -> np.ndarray:
         """(features, k): the centred features times these are the columns times ``columns``."""
-        own = self.axes @ columns
+        own = self.frame.scale * (self.axes @ columns)
         return own if self.frame.axes is None else np.asarray(self.frame.axes @ own)
 
 
@@ -90,7 +90,7 @@ def whitened(layer: Layer, frame: Frame, sums: Sums) -> Whitened:
             break
         flat = np.maximum(root, _FLATTENED * root.max())
         axes, back = axes @ (vectors / flat), (vectors * flat).T @ back
-        frame = Frame(frame.shift, axes)
+        frame = Frame(frame.shift, axes, frame.scale)
         sums = gathered([layer], [frame], [0], [])[0][0]
         gram = sums.centred / sums.count
     lengths = root[kept] * np.sqrt(sums.count)
@@ -103,7 +103,7 @@ def whitened(layer: Layer, frame: Frame, sums: Sums) -> Whitened:
 def _scale(layer: Layer, frame: Frame, sums: Sums) -> np.ndarray:
     """(features,), standard deviations; 0 where a feature is constant but for rounding."""
     scale = np.sqrt(np.maximum(np.diag(sums.centred), 0) / sums.count)
-    mean = np.abs(frame.shift + sums.total / sums.count)
+    mean = np.abs(frame.scale * frame.shift + sums.total / sums.count)
     scale[scale <= _ROUNDINGS * layer.precision * mean] = 0
     if not scale.any():
         raise ValueError(f"{layer.name}: every feature is constant, accepts some that vary")
@@ -139,6 +139,12 @@ def truncated(
         dims = int(np.searchsorted(held, variance - 1e-12)) + 1
     elif dims > rank:
         raise ValueError(f"dims: got {dims}, accepts up to {rank}, the rank of {layer.name}")
+    if layer.tokens - 1 <= dims:
+        raise ValueError(
+            f"variance: {dims} directions of {layer.name} are kept of {layer.tokens} tokens, so "
+            "that canonical correlations are 1 whatever the data; accepts fewer directions (dims, "
+            "or a smaller variance), or more tokens"
+        )
     kept, mean = values[:dims], sums.total / sums.count
     axes = vectors[:, :dims] / np.sqrt(kept)
     return Whitened(frame, axes, mean, (np.ones(len(axes)), kept))

@@ -18,6 +18,7 @@ from ecco_captum.stored_values import StoredValues
 
 BLOCK_BYTES = 2**25  # of the float64 blocks of all layers that are read together
 _FEWEST = 256
+_PLAIN = 1e-12, 1e12  # spreads whose fourth powers leave room on both sides
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ class Frame:
     Args:
         shift (array): (features,), what is subtracted.
         axes (array, optional): (features, coordinates), what is multiplied from the right.
-        back (array, optional): (coordinates, features), from coordinates to features.
+        scale (float, optional): what is multiplied with, a power of 2, so that products of products
+            neither overflow nor vanish. Default: 1
     """
 
     shift: np.ndarray
     axes: np.ndarray | None = None
-    back: np.ndarray | None = None
+    scale: float = 1.0
 
     @property
     def width(self) -> int:
@@ -94,6 +96,8 @@ class Frame:
         """(tokens, coordinates) of some tokens."""
         block = layer.read(tokens)
         block -= self.shift
+        if self.scale != 1:
+            block *= self.scale
         return block if self.axes is None else block @ self.axes
 
 
@@ -202,9 +206,14 @@ def blocks(layers: Sequence[Layer], within: slice | None = None) -> Iterator[sli
 
 
 def plain_frame(layer: Layer) -> Frame:
-    """A layer's own axes, less the mean of its first block."""
+    """A layer's own axes, less the mean of its first block; other units where they are extreme."""
     with np.errstate(invalid="ignore", over="ignore"):  # the sums will tell
-        return Frame(layer.read(next(blocks([layer]))).mean(axis=0))
+        block = layer.read(next(blocks([layer])))
+        shift = block.mean(axis=0)
+        spread = float(np.abs(block - shift).max())
+    if not (np.isfinite(spread) and spread > 0) or _PLAIN[0] < spread < _PLAIN[1]:
+        return Frame(shift)
+    return Frame(shift, scale=float(2.0 ** -np.round(np.log2(spread))))
 
 
 Pair = tuple[int, int, int]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ecco_captum.kernels import estimate
+from ecco_captum.kernels import LinearKernel, estimate
 from ecco_captum.measures import Aligned
 from ecco_captum.moments import CrossSums, Frame, Layer, Shuffling, Sums, blocks
 from ecco_captum.pairwise import prepared
@@ -48,7 +48,11 @@ def resampled(
     groups = [slice(*bound) for bound in bounds]
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
     sides, _ = prepared(layers, [], measure, Shuffling(seed), 0)
+    if not isinstance(measure, Aligned):
+        _check_draws(max(side.rank for side in sides), groups, weights)
     frames = [side.frame for side in sides]
+    if isinstance(measure, Aligned):
+        frames = [_centred(side, layers[0].tokens) for side in sides]
     read = [_Read(layer, frame, groups) for layer, frame in zip(layers, frames, strict=True)]
     if isinstance(measure, Aligned):
         shares = weights.astype(np.float64)
@@ -72,6 +76,23 @@ def resampled(
             )
             drawn.append(measure.values(x, y, CrossSums.weighed(crosses, each)))
         yield np.array(drawn)
+
+
+def _centred(kernel: LinearKernel, tokens: int) -> Frame:
+    """The layer less its mean: what is left out of a kernel depends on where its zero is."""
+    frame = kernel.frame
+    return replace(frame, shift=frame.shift + kernel.total / (tokens * frame.scale))
+
+
+def _check_draws(directions: int, groups: Sequence[slice], weights: np.ndarray) -> None:
+    """Refuses draws in which canonical correlations are 1 whatever the data."""
+    sizes = np.array([group.stop - group.start for group in groups])
+    fewest = int(((weights > 0) @ sizes).min())
+    if fewest - 1 <= directions:
+        raise ValueError(
+            f"bootstrap: a draw holds {fewest} different tokens, and there are up to {directions} "
+            "directions; accepts 0, or more tokens"
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +140,7 @@ class _Kernel:
     def of(cls, read: _Read, weights: np.ndarray) -> _Kernel:
         sums = _sums(read)
         totals = np.array([one.total for one in sums])
-        trace = weights @ np.array([np.trace(one.gram) for one in sums])
+        trace = weights**2 @ np.array([np.trace(one.gram) for one in sums])
         return cls(totals, _form(totals @ totals.T, weights), trace)
 
 
@@ -134,6 +155,8 @@ def _criteria(
     """(draws,), the Hilbert–Schmidt independence criterion where groups have weights.
 
     It is made of forms in the weights, so that a draw costs no more than a few small products.
+    Debiased, a token that was drawn twice is not compared with itself, no more than it is in the
+    criterion of the data: else what was drawn would be more alike by that alone.
     """
     n = weights @ np.array([cross.count for cross in crosses])
     flat = np.stack([cross.product.ravel() for cross in crosses])
@@ -142,10 +165,12 @@ def _criteria(
     rows = np.einsum("dg,dh,dk,hgk->d", weights, weights, weights, between, optimize=True)
     if not debiased:
         return np.asarray(both - 2 * rows / n + x.whole * y.whole / n**2)
-    squares = weights @ np.array([cross.squares for cross in crosses])
-    rows -= _form(x.totals @ np.array([cross.by_y for cross in crosses]).T, weights)
-    rows -= _form(y.totals @ np.array([cross.by_x for cross in crosses]).T, weights)
-    return estimate(n, both - squares, rows + squares, x.whole - x.trace, y.whole - y.trace)
+    squares = np.array([cross.squares for cross in crosses])
+    by_y, by_x = (np.array([getattr(one, by) for one in crosses]) for by in ("by_y", "by_x"))
+    products = x.totals @ by_y.T + y.totals @ by_x.T
+    rows += weights**3 @ squares - np.einsum("dg,gh,dh->d", weights, products, weights**2)
+    both -= weights**2 @ squares
+    return estimate(n, both, rows, x.whole - x.trace, y.whole - y.trace)
 
 
 def _form(matrix: np.ndarray, weights: np.ndarray) -> np.ndarray:

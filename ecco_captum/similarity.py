@@ -108,12 +108,6 @@ def svcca(
     narrow = narrowed(one), narrowed(other)
     prepared = prepared_pair(*narrow, measure)
     most = max(prepared[0].rank, prepared[1].rank)
-    if one.tokens - 1 <= most:
-        raise ValueError(
-            f"variance: {most} directions are kept of {one.tokens} tokens, so that canonical "
-            "correlations are 1 whatever the data; accepts fewer directions (dims, or a smaller "
-            "variance), or more tokens"
-        )
     warn_if_few(one, other, most, "directions", depth=3)
     if not full:
         return measure.values(*prepared)[0]

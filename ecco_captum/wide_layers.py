@@ -23,6 +23,8 @@ def narrowed(layer: Layer) -> Layer:
         gram += columns @ columns.T
     check_finite(layer, gram)
     values, vectors = np.linalg.eigh(gram)
+    if not values[-1] > 0:
+        raise ValueError(f"{layer.name}: it does not vary over the tokens, accepts layers that do")
     there = values > values[-1] * layer.tokens * np.finfo(np.float64).eps
     return Layer((vectors[:, there] * np.sqrt(values[there]))[None], 0, layer.name)
 

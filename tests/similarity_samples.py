@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ecco_captum import cca, cka, pwcca, svcca
 from ecco_captum.activations_record import Activations
 from ecco_captum.activations_store import Store, growing, opened
 from ecco_captum.tokens import Tokens
+
+MEASURES: dict[str, Callable[..., Any]] = {
+    "cca": cca,
+    "svcca": lambda x, y: svcca(x, y, dims=5),
+    "pwcca": pwcca,
+    "cka": cka,
+    "biased cka": lambda x, y: cka(x, y, debiased=False),
+    "rbf": lambda x, y: cka(x, y, kernel="rbf"),
+}
 
 
 def shared(
@@ -54,12 +65,21 @@ def naive_pwcca(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def naive_cka(
-    x: np.ndarray, y: np.ndarray, *, debiased: bool, kernel: str = "linear", ties: Any = None
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    debiased: bool,
+    kernel: str = "linear",
+    ties: Any = None,
+    same: Any = None,
 ) -> float:
-    """From whole kernel matrices, as the papers write it."""
+    """From whole kernel matrices, as the papers write it.
+
+    Where ``same`` names the token of each row, x and y are centred already.
+    """
     kernels = []
     for one in (x, y):
-        one = one - one.mean(axis=0)
+        one = one - one.mean(axis=0) if same is None else one
         if kernel == "linear":
             kernels.append(one @ one.T)
             continue
@@ -72,7 +92,8 @@ def naive_cka(
         if not debiased:
             centring = np.eye(n) - 1 / n
             return float(np.trace(k @ centring @ m @ centring))
-        k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+        apart = ~np.eye(n, dtype=bool) if same is None else same[:, None] != same
+        k, m = k * apart, m * apart
         ones = np.ones(n)
         total = np.trace(k @ m) + (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
         return float(total - 2 / (n - 2) * (ones @ k @ m @ ones)) / (n * (n - 3))

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similarity_samples import (
+    MEASURES,
     activations,
     invertible,
     naive_cka,
@@ -30,14 +31,6 @@ from ecco_captum.canonical_record import CanonicalCorrelations
 from ecco_captum.records import load_record
 
 SEEDS = st.integers(0, 10**6)
-MEASURES: dict[str, Callable[..., Any]] = {
-    "cca": cca,
-    "svcca": lambda x, y: svcca(x, y, dims=5),
-    "pwcca": pwcca,
-    "cka": cka,
-    "biased cka": lambda x, y: cka(x, y, debiased=False),
-    "rbf": lambda x, y: cka(x, y, kernel="rbf"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -161,51 +154,6 @@ def test_only_cca_and_pwcca_are_blind_to_linear_maps() -> None:
         assert MEASURES[measure](x, stretched) < 0.99
 
 
-@given(SEEDS, st.sampled_from([np.float64, np.float32]))
-@settings(max_examples=15, deadline=None)
-def test_dependent_and_constant_features_are_no_directions(seed: int, kind: Any) -> None:
-    x, y = shared(seed)
-    value, weighed = cca(x, y), pwcca(x, y)
-    rng = np.random.default_rng(seed)
-    more = np.concatenate([x, x @ rng.normal(size=(12, 3)), np.full((len(x), 2), 3.3)], axis=1)
-    found = cca(more.astype(kind), y.astype(kind), full=True)
-    assert len(found.correlations) == 9
-    tolerance = 1e-8 if kind is np.float64 else 1e-4
-    assert found.value == pytest.approx(value, abs=tolerance)
-    # Normalised tokens: a linear combination of the features is constant, but for rounding.
-    normal = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
-    scaled = (normal * rng.uniform(0.5, 2, 12) + rng.normal(size=12)).astype(kind)
-    expected = naive_correlations((normal @ orthogonal(1, 12))[:, :], y)
-    assert cca(scaled, y) == pytest.approx(expected.mean(), abs=tolerance)
-    constant = np.concatenate([x, np.full((len(x), 1), 1e6)], axis=1)
-    assert pwcca(constant, y) == pytest.approx(weighed, abs=1e-8)
-
-
-def test_rank_one() -> None:
-    rng = np.random.default_rng(0)
-    line, noise = rng.normal(size=(50, 1)), rng.normal(size=(50, 1))
-    x, y = line @ rng.normal(size=(1, 5)), line @ rng.normal(size=(1, 3)) + 2
-    for measure in ("cca", "pwcca", "cka", "biased cka"):
-        assert MEASURES[measure](x, y) == pytest.approx(1, abs=1e-9)
-        other = MEASURES[measure](x, noise @ rng.normal(size=(1, 4)))
-        correlation = abs(np.corrcoef(line[:, 0], noise[:, 0])[0, 1])
-        if measure in ("cca", "pwcca"):
-            assert other == pytest.approx(correlation, abs=1e-9)
-    assert svcca(x, y) == pytest.approx(1, abs=1e-9)
-    with pytest.raises(ValueError, match="dims: got 2, accepts up to 1, the rank of x"):
-        svcca(x, y, dims=2)
-
-
-@pytest.mark.parametrize("condition", [1e2, 1e5, 1e8])
-def test_features_that_are_nearly_dependent(condition: float) -> None:
-    x, y = shared(1, (2000, 12, 9))
-    left, _, right = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
-    steep = (left * np.geomspace(condition, 1, 12)) @ right
-    assert cca(steep, y) == pytest.approx(naive_correlations(steep, y).mean(), abs=1e-8)
-    assert pwcca(steep, y) == pytest.approx(naive_pwcca(steep, y), abs=1e-8)
-    assert pwcca(y, steep) == pytest.approx(naive_pwcca(y, steep), abs=1e-8)
-
-
 @pytest.mark.parametrize("measure", MEASURES)
 def test_arrays_of_every_kind(measure: str) -> None:
     x, y = shared(2)
@@ -259,24 +207,6 @@ def test_one_pass_over_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.Monke
         # Each token of both once; and the first blocks, whose means are subtracted, once more.
         assert 1600 <= sum(read) < 1600 + 400, name
         assert max(read) < 300
-
-
-def test_more_features_than_tokens() -> None:
-    x, y = shared(6, (60, 100, 80))
-    for debiased in (True, False):
-        expected = naive_cka(x, y, debiased=debiased)
-        assert cka(x, y, debiased=debiased) == pytest.approx(expected, abs=1e-10)
-    found = svcca(x, y, dims=4, full=True)
-    leading = [np.linalg.svd(one - one.mean(axis=0))[0][:, :4] for one in (x, y)]
-    np.testing.assert_allclose(found.correlations, naive_correlations(*leading), atol=1e-9)
-    for one, directions in ((x, found.x_directions), (y, found.y_directions)):
-        columns = (one - one.mean(axis=0)) @ directions
-        np.testing.assert_allclose(columns.T @ columns, np.eye(4), atol=1e-9)
-    for measure in (cca, pwcca):
-        with pytest.raises(ValueError, match="60 tokens and up to 100 features, so that canon"):
-            measure(x, y)
-    with pytest.raises(ValueError, match="variance: 59 directions are kept of 60 tokens"):
-        svcca(x, y, variance=1.0)
 
 
 @pytest.mark.parametrize("of", [cca, pwcca, svcca])

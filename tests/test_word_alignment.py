@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from similarity_samples import activations
 
+from ecco_captum import Activations, cka, compare
+from ecco_captum.tokens import Tokens
 from ecco_captum.word_alignment import Alignment, aligned_words
 
 NONE = np.array([0])
@@ -98,3 +101,29 @@ def test_every_word_is_found_however_it_was_cut(words: list[str], data: st.DataO
             assert word not in "".join(pieces[start + 1 : end]) or held.count(word) > 1
             assert re.search(r"\w", pieces[start])
             assert re.search(r"\w", pieces[end - 1])
+
+
+def test_two_tokenizations_are_compared_word_by_word() -> None:
+    rng = np.random.default_rng(4)
+    words = [f"w{k}" for k in range(60)]
+    a = spelled([[word] for word in words], rng.standard_normal((2, 60, 4)))
+    halves = rng.standard_normal((1, 120, 3))
+    b = spelled([[word[:1], word[1:]] for word in words], halves)
+    found = compare(a, b, measure="cka", n_permutations=0)
+    assert (found.unit, found.count) == ("words", 60)
+    mean = halves.reshape(1, 60, 2, 3).mean(axis=2)
+    for i in range(2):
+        expected = cka(np.asarray(a.values)[i], mean[0])
+        assert found.values[i, 0] == pytest.approx(expected, abs=1e-9)
+
+
+def spelled(words: list[list[str]], values: np.ndarray) -> Activations:
+    """Activations of one text whose words are cut as given."""
+    pieces = [
+        (" " if not place else "") + piece for word in words for place, piece in enumerate(word)
+    ]
+    acts = activations(values, model=f"{len(pieces)} pieces")
+    tokens = Tokens(np.arange(len(pieces)), tuple(pieces), len(pieces))
+    return Activations(
+        values, acts.layers, tokens, acts.sequences, acts.kind, acts.stack, acts.model
+    )
