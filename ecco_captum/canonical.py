@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import svd
 
 from ecco_captum.moments import CrossSums, Frame, Layer, Sums, gathered
 
@@ -183,8 +182,7 @@ class Variates:
 
 def variates(x: Whitened, y: Whitened, cross: CrossSums) -> Variates:
     """The canonical variates of a pair."""
-    # NumPy's takes as long for float32 as for float64.
-    left, found, right = svd(_product(x, y, cross), full_matrices=False, check_finite=False)
+    left, found, right = np.linalg.svd(_product(x, y, cross), full_matrices=False)
     return Variates(found.clip(0, 1), left, right.T)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
 
 from ecco_captum.stored_values import StoredValues
 
@@ -180,21 +179,13 @@ class CrossSums:
 
     def add(self, x: np.ndarray, y: np.ndarray, *, norms: bool) -> None:
         """Adds tokens of both, (tokens, coordinates)."""
-        _add_product(self.product, x, y)
+        self.product += x.T @ y
         self.count += len(x)
         if norms:
             of_x, of_y = np.einsum("tf,tf->t", x, x), np.einsum("tf,tf->t", y, y)
             self.squares += float(of_x @ of_y)
             self.by_y += of_y @ x
             self.by_x += of_x @ y
-
-
-def _add_product(to: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Adds x.T @ y in place: a product of its own would be written and read once more."""
-    (multiply,) = get_blas_funcs(["gemm"], [to])
-    # What is in C's order turned over is in Fortran's.
-    found = multiply(1.0, y.T, x.T, beta=1.0, c=to.T, trans_b=True, overwrite_c=True)
-    assert np.may_share_memory(found, to)
 
 
 def blocks(layers: Sequence[Layer], within: slice | None = None) -> Iterator[slice]:
