@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from ecco_captum.pairs import minimal_pairs
     from ecco_captum.pairs_record import MinimalPairs
     from ecco_captum.predictions_record import LayerPredictions
+    from ecco_captum.probe_record import ProbeReport
+    from ecco_captum.probing import probe
     from ecco_captum.rankings_record import Rankings
     from ecco_captum.records import Record, load_record
     from ecco_captum.similarity import cca, cka, pwcca, svcca
     from ecco_captum.similarity_record import Similarity
+    from ecco_captum.treebank import TaggedCorpus, read_conllu
     from ecco_captum.watched_record import WatchedRankings
     from ecco_captum.watching import rankings_watch
 
@@ -52,9 +55,11 @@ _HOMES = {
     "LanguageModel": "models",
     "LayerPredictions": "predictions_record",
     "MinimalPairs": "pairs_record",
+    "ProbeReport": "probe_record",
     "Rankings": "rankings_record",
     "Record": "records",
     "Similarity": "similarity_record",
+    "TaggedCorpus": "treebank",
     "WatchedRankings": "watched_record",
     "ablate": "ablation",
     "cca": "similarity",
@@ -71,9 +76,11 @@ _HOMES = {
     "neurons": "activations",
     "nmf": "factors",
     "offline_models": "offline",
+    "probe": "probing",
     "pwcca": "similarity",
     "rankings": "lens",
     "rankings_watch": "watching",
+    "read_conllu": "treebank",
     "saliency": "attribution",
     "svcca": "similarity",
     "wrap": "models",
@@ -93,9 +100,11 @@ __all__ = [
     "LanguageModel",
     "LayerPredictions",
     "MinimalPairs",
+    "ProbeReport",
     "Rankings",
     "Record",
     "Similarity",
+    "TaggedCorpus",
     "WatchedRankings",
     "__version__",
     "ablate",
@@ -113,9 +122,11 @@ __all__ = [
     "neurons",
     "nmf",
     "offline_models",
+    "probe",
     "pwcca",
     "rankings",
     "rankings_watch",
+    "read_conllu",
     "saliency",
     "svcca",
     "wrap",

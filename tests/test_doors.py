@@ -36,6 +36,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "predictions_html": (1, {"heat_data", "heat_html", "legible"}),
     "pairs_html": (1, {"heat_data", "heat_html", "legible"}),
     "similarity_html": (1, {"heat_data", "heat_html", "legible"}),
+    "probe_html": (1, {"heat_data", "heat_html", "legible"}),
     # Figures for papers; imported by methods alone, as matplotlib may be absent.
     "paper_checks": (1, set()),
     "paper_text": (1, {"legible"}),
@@ -198,6 +199,20 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         {
             *("activations_record", "compared_layers", "measures", "moments", "pairwise"),
             *("resampling", "similarity_record", "wide_layers", "word_alignment"),
+        },
+    ),
+    # What a layer knows: treebanks and arrays.
+    "treebank": (5, set()),
+    "word_states": (5, {"activations_record", "treebank"}),
+    "control_tasks": (5, set()),
+    "linear_probes": (5, set()),
+    "probe_record": (5, set()),
+    "probe_draws": (5, {"control_tasks", "treebank", "word_states"}),
+    "probing": (
+        5,
+        {
+            *("activations", "control_tasks", "linear_probes", "probe_draws"),
+            *("probe_record", "treebank", "word_states"),
         },
     ),
     "cli": (7, set()),
