@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ecco_captum.command_output import (
+    shown,
+    tell_probes,
+    tell_rankings,
+    tell_saliency,
+    tell_similarity,
+)
+
 _FIGURES = (".pdf", ".svg", ".png")
-_SHOWN_LAYERS = 5
 
 
 def models(options: argparse.Namespace) -> int:
@@ -46,7 +53,7 @@ def saliency(options: argparse.Namespace) -> int:
     attribution.to_html(options.output, faithfulness=tested)
     if options.save is not None:
         attribution.save(options.save)
-    _tell_saliency(attribution)
+    tell_saliency(attribution)
     if tested is not None:
         print(f"\n{tested}")
     print(f"\nReport: {options.output.absolute()}")
@@ -66,7 +73,7 @@ def rankings(options: argparse.Namespace) -> int:
     found = rankings(lm, generation, **{name: getattr(options, name) for name in chosen})
     print(f"{found.subtitle}\n")
     print(f"{generation.prompt}[{generation.text}]\n")
-    _tell_rankings(found)
+    tell_rankings(found)
     print(f"\n{found.sentence}")
     _write(found, options)
     return 0
@@ -88,14 +95,14 @@ def watch(options: argparse.Namespace) -> int:
         [*options.words, *options.id],
         **{name: getattr(options, name) for name in chosen},
     )
-    names = [_shown(text) for text in found.watch_texts]
+    names = [shown(text) for text in found.watch_texts]
     widths = [max(7, len(name)) for name in names]
     print(f"{found.subtitle}\n")
     print("  ".join([f"{'LAYER':>10}", *map(str.rjust, names, widths), "TOP TOKEN"]))
     rows = zip(found.layer_names, found.ranks, found.top_ids, strict=True)
     for layer, ranks, top in rows:
         cells = [f"{rank:>{width}}" for rank, width in zip(ranks, widths, strict=True)]
-        print("  ".join([f"{layer:>10}", *cells, _shown(found.texts[str(top)])]))
+        print("  ".join([f"{layer:>10}", *cells, shown(found.texts[str(top)])]))
     print(f"\n{found.sentence}")
     _write(found, options)
     return 0
@@ -117,7 +124,7 @@ def factors(options: argparse.Namespace) -> int:
     print(f"{found.subtitle}\n")
     print(f"{'FACTOR':>6} {'EXPLAINS':>9}  TOP TOKENS")
     for k, share in enumerate(found.explained()):
-        words = "  ".join(_shown(text) for _, text, _ in found.top_tokens(k, 8))
+        words = "  ".join(shown(text) for _, text, _ in found.top_tokens(k, 8))
         print(f"{k:>6} {share:>9.1%}  {words}")
     print("\n".join(["", found.sentence, *(effect.sentence for effect in effects)]))
     if options.save is not None:
@@ -158,7 +165,32 @@ def similarity(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print(f"{found.subtitle}\n")
-    _tell_similarity(found)
+    tell_similarity(found)
+    print(f"\n{found.sentence}")
+    _write(found, options)
+    return 0
+
+
+def probe(options: argparse.Namespace) -> int:
+    """Probes the layers for the labels of a treebank, and writes what was asked for."""
+    _check_paths(options)
+
+    from ecco_captum.probing import probe
+    from ecco_captum.treebank import read_conllu
+
+    corpus = read_conllu(options.conllu)
+    corpus.labels(options.label)  # before the model is loaded
+    kinds = {"both": ("hidden", "neurons")}
+    chosen = ("label", "layers", "trials", "epochs", "control", "split", "seed")
+    found = probe(
+        _loaded(options),
+        corpus,
+        representations=kinds.get(options.representations, (options.representations,)),
+        n_tokens=options.tokens,
+        **{name: getattr(options, name) for name in chosen},
+    )
+    print(f"{found.subtitle}\n")
+    tell_probes(found)
     print(f"\n{found.sentence}")
     _write(found, options)
     return 0
@@ -213,7 +245,7 @@ def _write(found: Any, options: argparse.Namespace) -> None:
     """The report, the record and the figure, those of them that were asked for."""
     if options.save is not None:
         found.save(options.save)
-    if options.plot is not None:
+    if getattr(options, "plot", None) is not None:
         found.plot().savefig(options.plot)
         print(f"\nFigure: {options.plot.absolute()}")
     if options.output is not None:
@@ -225,59 +257,3 @@ def _prompt(options: argparse.Namespace) -> str:
     if options.prompt_file is not None:
         return str(options.prompt_file.read_text(encoding="utf-8"))
     return sys.stdin.read() if options.prompt == "-" else str(options.prompt)
-
-
-def _tell_saliency(attribution: Any) -> None:
-    """A terminal's view: each explained output with its strongest sources."""
-    generation, shares = attribution.generation, attribution.shares
-    start = generation.tokens.prompt_length
-    print(f"{attribution.subtitle}\n")
-    print(f"{generation.prompt}[{generation.text}]\n")
-    print(f"{'GENERATED':>16}  {'LOGIT':>6} {'RANK':>5}  STRONGEST SOURCES")
-    for output, share in zip(attribution.outputs, shares, strict=True):
-        sources = "   ".join(
-            f"{_shown(generation.tokens.texts[i])} {share[i]:.1%}"
-            for i in (-abs(share)).argsort()[:3]
-        )
-        token = _shown(generation.tokens.texts[start + output])
-        logit, rank = generation.logits[output], generation.ranks[output]
-        print(f"{token:>16}  {logit:6.2f} {rank:>5}  {sources}")
-
-
-def _tell_rankings(found: Any) -> None:
-    """A terminal's view: each token's rank at a few layers, and from where on it stays first."""
-    rows = _spread(len(found.layers))
-    names = [found.layer_names[row] for row in rows]
-    print("  ".join([f"{'TOKEN':>16}", *(f"{name:>9}" for name in names), "FIRST FROM"]))
-    for column, text in enumerate(found.target_texts):
-        ranks = [f"{found.ranks[row, column]:>9}" for row in rows]
-        decided = found.decided[column]
-        where = found.layer_names[list(found.layers).index(decided)] if decided >= 0 else "–"
-        print("  ".join([f"{_shown(text):>16}", *ranks, where]))
-
-
-def _tell_similarity(found: Any) -> None:
-    """A terminal's view: a few layers, in brackets where it is no more than chance."""
-    rows, columns = _spread(len(found.rows)), _spread(len(found.columns))
-    chance = found.values <= found.null_95
-    width = max(len(found.rows[i]) for i in rows)
-    names = [found.columns[j] for j in columns]
-    print("  ".join([" " * width, *(f"{name:>9}" for name in names)]))
-    for i in rows:
-        cells = [
-            f"({one:.2f})" if grey else f"{one:.2f} "
-            for one, grey in zip(found.values[i, columns], chance[i, columns], strict=True)
-        ]
-        widths = [max(9, len(name)) for name in names]
-        print("  ".join([f"{found.rows[i]:>{width}}", *map(str.rjust, cells, widths)]))
-
-
-def _spread(count: int) -> list[int]:
-    """A few of so many layers, the first and the last among them."""
-    return sorted({round(k * (count - 1) / (_SHOWN_LAYERS - 1)) for k in range(_SHOWN_LAYERS)})
-
-
-def _shown(text: str) -> str:
-    """One token on one line: control characters must not act on the terminal."""
-    shown = repr(text)[1:-1].replace("\\n", "↵")
-    return shown.replace(" ", "␣") if shown.isspace() or not shown else shown.strip(" ")

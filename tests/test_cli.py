@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_treebank import TEXT, written
 
 import ecco_captum
-from ecco_captum import cli, commands
+from ecco_captum import cli
+from ecco_captum.command_output import shown
 from ecco_captum.models import LanguageModel
 
 
@@ -125,10 +127,10 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tokens_cannot_act_on_the_terminal() -> None:
-    assert commands._shown("\x1b[31m") == "\\x1b[31m"
-    assert commands._shown(" Paris") == "Paris"
-    assert commands._shown("\n") == "↵"
-    assert commands._shown("  ") == "␣␣"
+    assert shown("\x1b[31m") == "\\x1b[31m"
+    assert shown(" Paris") == "Paris"
+    assert shown("\n") == "↵"
+    assert shown("  ") == "␣␣"
 
 
 def test_watch_tells_ranks_and_writes_what_was_asked_for(
@@ -244,3 +246,20 @@ def test_similarity_refuses_a_file_without_texts(
     words = ["similarity", "--model", model, "--text-file", str(tmp_path / "lines.txt")]
     assert cli.main(words) == 1
     assert "--text-file: " in capsys.readouterr().err
+
+
+def test_probes_of_a_treebank(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    treebank, record = written(tmp_path, (TEXT + "\n") * 20), tmp_path / "p.npz"
+    words = ["probe", "--model", model, "--conllu", str(treebank), "--save", str(record)]
+    words += ["--layers", "0:1", "--trials", "2", "--epochs", "2", "-o", str(tmp_path / "p.html")]
+    assert cli.main(words) == 0
+    found = ecco_captum.ProbeReport.load(record)
+    assert found.layers == ("embedding", "block 0")
+    out = capsys.readouterr().out
+    assert found.sentence in out
+    assert f"{found.selectivity[1].mean():.1%}" in out
+    assert (tmp_path / "p.html").read_text(encoding="utf-8") == found.to_html()
+    assert cli.main([*words, "--label", "pos"]) == 1
+    assert "label: got 'pos', accepts form, lemma" in capsys.readouterr().err

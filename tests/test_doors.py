@@ -155,6 +155,8 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "candidates": (5, {"layers"}),
     "watching": (5, {"candidates", "layers", "watched_record"}),
     "pairs": (5, {"candidates", "layers", "pairs_record"}),
+    "command_options": (7, set()),
+    "command_output": (7, set()),
     "commands": (7, set()),
     "activations_record": (5, {"activations_store"}),
     "corpus": (5, set()),
