@@ -78,44 +78,44 @@ def fit_probes(
     Returns:
         Probes: of every rate, trial and task.
     """
-    trials, tasks, _ = targets.shape
-    features, columns = x.shape[1], tasks * labels
+    (trials, tasks, _), features, rates = targets.shape, x.shape[1], len(learning_rates)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    weights, biases = _first(features, tasks, labels, len(learning_rates), generators)
-    groups = [
-        {"params": [w, b], "lr": rate}
-        for w, b, rate in zip(weights, biases, learning_rates, strict=True)
-    ]
-    for w, b in zip(weights, biases, strict=True):
-        w.grad, b.grad = torch.empty_like(w), torch.empty_like(b)
+    # Rates, tasks and labels side by side, so that a trial's products are one.
+    weights, biases = _first(features, rates * tasks, labels, generators)
+    slopes, lifts = torch.empty_like(weights), torch.empty_like(biases)
+    groups = []
+    for rate, step in enumerate(learning_rates):
+        own = slice(rate * tasks * labels, (rate + 1) * tasks * labels)
+        params = [part[trial, own] for trial in range(trials) for part in (weights, biases)]
+        grads = [part[trial, own] for trial in range(trials) for part in (slopes, lifts)]
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad
+        groups.append({"params": params, "lr": step})
     optimizer = torch.optim.Adam(groups, fused=x.device.type in ("cpu", "cuda"))
     truth = torch.from_numpy(targets).movedim(1, 2)  # (trials, words, tasks)
     rows = torch.arange(trials)[:, None]
     learned = torch.from_numpy(train)
-    losses = torch.zeros(epochs, len(learning_rates), trials, tasks)
+    losses = torch.zeros(epochs, trials, rates, tasks)
     for epoch in range(epochs):
         order = torch.stack([torch.randperm(train.shape[1], generator=g) for g in generators])
-        shuffled = learned.gather(1, order)
-        for start in range(0, train.shape[1], batch):
-            words = shuffled[:, start : start + batch]
-            read, wanted = x[words], truth[rows, words]
-            for rate, (w, b) in enumerate(zip(weights, biases, strict=True)):
-                assert w.grad is not None
-                assert b.grad is not None
-                scores = torch.baddbmm(b, read, w).view(trials, -1, tasks, labels)
-                logprobs = scores.log_softmax(-1)
-                losses[epoch, rate] -= logprobs.gather(-1, wanted[..., None])[..., 0].sum(1)
-                slope = logprobs.exp_()
-                slope.scatter_add_(-1, wanted[..., None], _MINUS.expand(*wanted.shape, 1))
-                slope = slope.div_(words.shape[1]).view(trials, -1, columns)
-                torch.bmm(read.transpose(1, 2), slope, out=w.grad)
-                torch.sum(slope, 1, keepdim=True, out=b.grad)
+        for words in learned.gather(1, order).split(batch, dim=1):
+            read, count = x[words], words.shape[1]
+            wanted = truth[rows, words][:, :, None, :, None].expand(-1, -1, rates, -1, 1)
+            scores = torch.baddbmm(biases[:, None], read, weights.transpose(1, 2))
+            logprobs = scores.view(trials, count, rates, tasks, labels).log_softmax(-1)
+            losses[epoch] -= logprobs.gather(-1, wanted)[..., 0].sum(1)
+            slope = logprobs.exp_()
+            slope.scatter_add_(-1, wanted, _MINUS.expand(wanted.shape))
+            slope = slope.div_(count).flatten(2)
+            torch.bmm(slope.transpose(1, 2), read, out=slopes)
+            torch.sum(slope, 1, out=lifts)
             optimizer.step()
         tell()
+    shape = (rates, tasks, labels)
     return Probes(
-        torch.stack(weights).unflatten(-1, (tasks, labels)),
-        torch.stack(biases)[:, :, 0].unflatten(-1, (tasks, labels)),
-        (losses / train.shape[1]).movedim(0, -1).numpy(),
+        weights.unflatten(1, shape).permute(1, 0, 4, 2, 3),
+        biases.unflatten(1, shape).transpose(0, 1),
+        (losses / train.shape[1]).permute(2, 1, 3, 0).numpy(),
     )
 
 
@@ -123,16 +123,12 @@ _MINUS = torch.tensor([-1.0])
 
 
 def _first(
-    features: int, tasks: int, labels: int, rates: int, generators: Sequence[torch.Generator]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """First weights (trials, features, tasks · labels) and biases; rates and tasks start alike.
+    features: int, probes: int, labels: int, generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """First weights (trials, probes · labels, features) and biases; a trial's probes start alike.
 
     As PyTorch's linear layers draw them: uniform, up to one over the root of the features.
     """
-    edge = features**-0.5
     drawn = [torch.rand(features + 1, labels, generator=g) for g in generators]
-    both = (torch.stack(drawn) * 2 - 1).mul_(edge).repeat(1, 1, tasks)
-    return (
-        [both[:, :-1].clone() for _ in range(rates)],
-        [both[:, -1:].clone() for _ in range(rates)],
-    )
+    both = (torch.stack(drawn) * 2 - 1).mul_(features**-0.5).transpose(1, 2).repeat(1, probes, 1)
+    return both[..., :-1].contiguous(), both[..., -1].contiguous()

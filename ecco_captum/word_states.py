@@ -104,9 +104,10 @@ def pooled(acts: Activations, places: Sequence[np.ndarray], pooling: Pooling) ->
     if pooling == "last":
         return values[:, spans[:, 1] - 1].astype(np.float32)
     lengths = spans[:, 1] - spans[:, 0]
-    words = np.repeat(np.arange(len(spans)), lengths)
+    starts = np.cumsum(lengths) - lengths
     tokens = np.concatenate([np.arange(*span) for span in spans])
-    found = np.zeros((len(values), len(spans), values.shape[2]), dtype=np.float32)
+    found = np.empty((len(values), len(spans), values.shape[2]), dtype=np.float32)
     for layer, rows in zip(found, values, strict=True):
-        np.add.at(layer, words, rows[tokens].astype(np.float32))
-    return found / lengths[:, None].astype(np.float32)
+        np.add.reduceat(rows[tokens].astype(np.float32), starts, axis=0, out=layer)
+    found /= lengths[:, None].astype(np.float32)
+    return found
