@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecco_captum.moments import CrossSums, Frame, Layer, Sums, gathered
+from ecco_captum.gathering import gathered
+from ecco_captum.moments import CrossSums, Frame, Layer, Sums
 
 # A direction with less spread than this many roundings, over that of standardised features, is
 # rounding itself.

@@ -7,17 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ecco_captum.gathering import Shuffling, gathered
 from ecco_captum.kernels import kernel_alignments, points_of
 from ecco_captum.measures import Aligned, Both, Measure
-from ecco_captum.moments import (
-    CrossSums,
-    Frame,
-    Layer,
-    Pair,
-    Shuffling,
-    gathered,
-    plain_frame,
-)
+from ecco_captum.moments import CrossSums, Frame, Layer, Pair, plain_frame
 
 _IN_MEMORY_BYTES = 2**24, 2**26  # of the sums of pairs at a time, where layers are in memory
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ecco_captum.gathering import Shuffling
 from ecco_captum.kernels import LinearKernel, estimate
 from ecco_captum.measures import Aligned
-from ecco_captum.moments import CrossSums, Frame, Layer, Shuffling, Sums, blocks
+from ecco_captum.moments import CrossSums, Frame, Layer, Sums, blocks
 from ecco_captum.pairwise import prepared
 
 _GROUPS = 20  # of texts, at most

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ecco_captum.moments import BLOCK_BYTES, Layer, check_finite
+from ecco_captum.gathering import check_finite
+from ecco_captum.moments import BLOCK_BYTES, Layer
 
 
 def narrowed(layer: Layer) -> Layer:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from similarity_samples import activations, naive_cka, naive_correlations, naive_pwcca, stored
 
-from ecco_captum import canonical, cca, cka, compare, measures, moments, pwcca, svcca
+from ecco_captum import canonical, cca, cka, compare, gathering, measures, moments, pwcca, svcca
 from ecco_captum.similarity_record import Similarity
 
 SINGLE: dict[str, Callable[..., Any]] = {"cca": cca, "svcca": svcca, "pwcca": pwcca, "cka": cka}
@@ -99,7 +99,7 @@ def naive(name: str, x: np.ndarray, y: np.ndarray) -> float:
 def test_the_null_is_the_measure_of_shuffled_tokens(name: str, kind: Any) -> None:
     a, draws = A.astype(kind), 7
     found = compare(activations(a), measure=name, n_permutations=draws, seed=3, progress=False)
-    shuffling = moments.Shuffling(3)
+    shuffling = gathering.Shuffling(3)
     expected = np.empty((draws, 3, 3))
     for draw in range(draws):
         order = shuffling._order(draw, 0, 400)

@@ -179,12 +179,13 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     ),
     # How alike layers are: arrays and records, no models.
     "moments": (5, set()),
-    "wide_layers": (5, {"moments"}),
-    "canonical": (5, {"moments"}),
+    "gathering": (5, {"moments"}),
+    "wide_layers": (5, {"gathering", "moments"}),
+    "canonical": (5, {"gathering", "moments"}),
     "kernels": (5, {"moments"}),
     "measures": (5, {"canonical", "kernels", "moments"}),
-    "pairwise": (5, {"kernels", "measures", "moments"}),
-    "resampling": (5, {"kernels", "measures", "moments", "pairwise"}),
+    "pairwise": (5, {"gathering", "kernels", "measures", "moments"}),
+    "resampling": (5, {"gathering", "kernels", "measures", "moments", "pairwise"}),
     "compared_layers": (5, {"activations_record", "moments"}),
     "canonical_record": (5, set()),
     "similarity": (
