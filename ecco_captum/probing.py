@@ -91,6 +91,8 @@ def probe(
         >>> report = probe(lm, read_conllu("en_ewt-ud-dev.conllu"), layers=slice(0, 3))
         >>> report.to_pandas()
     """
+    if not isinstance(lm, LanguageModel):
+        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
     if not isinstance(corpus, TaggedCorpus):
         raise TypeError(
             f"corpus: got a {type(corpus).__name__}, accepts what read_conllu() returns"
@@ -106,6 +108,8 @@ def probe(
     words = LabelledWords.of(corpus, places, columns)
     draws = [drawn(words, test_size, split, kind, (seed, trial)) for trial in range(trials)]
     draws = level(draws)
+    for name in representations:  # layers that are not there are told of before long work is done
+        _READERS[name](lm, places.ids[0], layers=layers, progress=False)
     hidden = None if progress is None else not progress
     found: list[_Result] = []
     names: list[tuple[str, str]] = []

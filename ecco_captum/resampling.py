@@ -49,26 +49,30 @@ def resampled(
     groups = [slice(*bound) for bound in bounds]
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
     sides, _ = prepared(layers, [], measure, Shuffling(seed), 0)
-    if not isinstance(measure, Aligned):
-        _check_draws(max(side.rank for side in sides), groups, weights)
-    frames = [side.frame for side in sides]
     if isinstance(measure, Aligned):
         frames = [_centred(side, layers[0].tokens) for side in sides]
+    else:
+        _check_draws(max(side.rank for side in sides), groups, weights)
+        frames = [side.frame for side in sides]
     read = [_Read(layer, frame, groups) for layer, frame in zip(layers, frames, strict=True)]
     if isinstance(measure, Aligned):
         shares = weights.astype(np.float64)
         kernels, own = {}, {}
         for k in sorted({k for pair in pairs for k in pair}):
-            kernels[k], crosses = _Kernel.of(read[k], shares), _crosses(read[k], read[k])
+            kernels[k], crosses = (
+                _Kernel.of(read[k], shares),
+                _crosses(read[k], read[k], norms=True),
+            )
             own[k] = _criteria(kernels[k], kernels[k], crosses, shares, debiased=measure.debiased)
         for i, j in pairs:
-            crosses = _crosses(read[i], read[j])
+            crosses = _crosses(read[i], read[j], norms=True)
             both = _criteria(kernels[i], kernels[j], crosses, shares, debiased=measure.debiased)
             found = np.minimum(1.0, both / np.sqrt(own[i] * own[j]))
             yield np.stack([found, found], axis=1)
         return
     for i, j in pairs:
-        sums, crosses = (_sums(read[i]), _sums(read[j])), _crosses(read[i], read[j])
+        sums = (_sums(read[i]), _sums(read[j]))
+        crosses = _crosses(read[i], read[j], norms=False)
         drawn = []
         for each in weights:
             x, y = (
@@ -114,12 +118,12 @@ def _sums(x: _Read) -> list[Sums]:
     return found
 
 
-def _crosses(x: _Read, y: _Read) -> list[CrossSums]:
+def _crosses(x: _Read, y: _Read, *, norms: bool) -> list[CrossSums]:
     """Of each group."""
     found = [CrossSums.none(x.frame.width, y.frame.width) for _ in x.groups]
     for group, cross in zip(x.groups, found, strict=True):
         for where in blocks([x.layer, y.layer], group):
-            cross.add(x.frame.read(x.layer, where), y.frame.read(y.layer, where), norms=True)
+            cross.add(x.frame.read(x.layer, where), y.frame.read(y.layer, where), norms=norms)
     return found
 
 

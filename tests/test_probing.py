@@ -159,6 +159,7 @@ def test_baselines_by_hand(tmp_path: Path) -> None:
         ({"n_tokens": 1}, ValueError, "test_size: 0 of 1 words are left to test on"),
         ({"n_tokens": 6, "split": "sentence"}, ValueError, "split: there are too few sentences"),
         ({"seed": -1}, ValueError, "seed: got -1"),
+        ({"layers": [99]}, ValueError, r"layers: got \[99\], accepts a slice"),
     ],
 )
 def test_wrong_input(tmp_path: Path, change: dict[str, Any], error: Any, message: str) -> None:
@@ -170,6 +171,11 @@ def test_a_corpus_is_wanted() -> None:
     lm, _ = subject("causal:gpt2")
     with pytest.raises(TypeError, match="corpus: got a list, accepts what read_conllu"):
         probe(lm, [])  # type: ignore[arg-type]
+
+
+def test_a_model_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="lm: got a str, accepts what load"):
+        probe("gpt2", corpus_of(tmp_path, 10))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
