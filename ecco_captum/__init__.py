@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ecco_captum.captum_classes import GenerationInputXGradient
     from ecco_captum.comparing import compare
     from ecco_captum.comparison import Comparison
+    from ecco_captum.concept_classifier import ProbeClassifier
     from ecco_captum.effect_record import FactorEffect
     from ecco_captum.erasure import faithfulness
     from ecco_captum.factors import nmf
@@ -55,6 +56,7 @@ _HOMES = {
     "LanguageModel": "models",
     "LayerPredictions": "predictions_record",
     "MinimalPairs": "pairs_record",
+    "ProbeClassifier": "concept_classifier",
     "ProbeReport": "probe_record",
     "Rankings": "rankings_record",
     "Record": "records",
@@ -100,6 +102,7 @@ __all__ = [
     "LanguageModel",
     "LayerPredictions",
     "MinimalPairs",
+    "ProbeClassifier",
     "ProbeReport",
     "Rankings",
     "Record",

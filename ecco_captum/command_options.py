@@ -131,9 +131,13 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=50, metavar="N", help="how often words are seen")
     add("--no-control", dest="control", action="store_false", help="leave the control tasks out")
     add("--split", default="token", choices=("token", "sentence"), help="what is tested on whole")
+    add("--codelength", action="store_true", help="measure the description length as well")
+    done = "keep the report of each representation here, for a run that was interrupted"
+    add("--checkpoint", type=Path, metavar="FOLDER", help=done)
     add("--seed", type=int, default=0, help="of all draws")
     add("-o", "--output", type=Path, metavar="FILE", help=_REPORT)
     _add_common_options(parser)
+    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
 
 
 def _slice(text: str) -> slice:

@@ -181,7 +181,10 @@ def probe(options: argparse.Namespace) -> int:
     corpus = read_conllu(options.conllu)
     corpus.labels(options.label)  # before the model is loaded
     kinds = {"both": ("hidden", "neurons")}
-    chosen = ("label", "layers", "trials", "epochs", "control", "split", "seed")
+    chosen = (
+        *("label", "layers", "trials", "epochs", "control", "split", "seed"),
+        *("codelength", "checkpoint"),
+    )
     found = probe(
         _loaded(options),
         corpus,

@@ -80,41 +80,40 @@ def fit_probes(
     """
     (trials, tasks, _), features, rates = targets.shape, x.shape[1], len(learning_rates)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    # Rates, tasks and labels side by side, so that a trial's products are one.
+    # Rates, tasks and labels side by side, so that a trial's products are one. A rate only scales
+    # the steps of Adam: of weights over their rate every step has rate 1, and one update does all.
+    scale = torch.tensor(learning_rates).repeat_interleave(tasks * labels)
     weights, biases = _first(features, rates * tasks, labels, generators)
-    slopes, lifts = torch.empty_like(weights), torch.empty_like(biases)
-    groups = []
-    for rate, step in enumerate(learning_rates):
-        own = slice(rate * tasks * labels, (rate + 1) * tasks * labels)
-        params = [part[trial, own] for trial in range(trials) for part in (weights, biases)]
-        grads = [part[trial, own] for trial in range(trials) for part in (slopes, lifts)]
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = grad
-        groups.append({"params": params, "lr": step})
-    optimizer = torch.optim.Adam(groups, fused=x.device.type in ("cpu", "cuda"))
-    truth = torch.from_numpy(targets).movedim(1, 2)  # (trials, words, tasks)
-    rows = torch.arange(trials)[:, None]
+    weights, biases = weights.div_(scale[:, None]), biases.div_(scale)
+    weights.grad, biases.grad = torch.empty_like(weights), torch.empty_like(biases)
+    fused = x.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam([weights, biases], lr=1.0, fused=fused)
+    truth = torch.from_numpy(targets)
+    trial, task = torch.arange(trials)[:, None, None], torch.arange(tasks)[:, None]
     learned = torch.from_numpy(train)
     losses = torch.zeros(epochs, trials, rates, tasks)
     for epoch in range(epochs):
         order = torch.stack([torch.randperm(train.shape[1], generator=g) for g in generators])
         for words in learned.gather(1, order).split(batch, dim=1):
-            read, count = x[words], words.shape[1]
-            wanted = truth[rows, words][:, :, None, :, None].expand(-1, -1, rates, -1, 1)
-            scores = torch.baddbmm(biases[:, None], read, weights.transpose(1, 2))
-            logprobs = scores.view(trials, count, rates, tasks, labels).log_softmax(-1)
-            losses[epoch] -= logprobs.gather(-1, wanted)[..., 0].sum(1)
+            count = words.shape[1]
+            read = x.index_select(0, words.flatten()).view(trials, count, features)
+            wanted = truth[trial, task, words[:, None]][:, None, :, None].expand(
+                -1, rates, -1, -1, -1
+            )
+            scores = torch.baddbmm(biases[..., None], weights, read.mT).mul_(scale[:, None])
+            logprobs = scores.view(trials, rates, tasks, labels, count).log_softmax(-2)
+            losses[epoch] -= logprobs.gather(-2, wanted).sum((-2, -1))
             slope = logprobs.exp_()
-            slope.scatter_add_(-1, wanted, _MINUS.expand(wanted.shape))
-            slope = slope.div_(count).flatten(2)
-            torch.bmm(slope.transpose(1, 2), read, out=slopes)
-            torch.sum(slope, 1, out=lifts)
+            slope.scatter_add_(-2, wanted, _MINUS.expand(wanted.shape))
+            slope = slope.div_(count).flatten(1, 3)
+            torch.bmm(slope, read, out=weights.grad)
+            torch.sum(slope, 2, out=biases.grad)
             optimizer.step()
         tell()
     shape = (rates, tasks, labels)
     return Probes(
-        weights.unflatten(1, shape).permute(1, 0, 4, 2, 3),
-        biases.unflatten(1, shape).transpose(0, 1),
+        weights.mul_(scale[:, None]).unflatten(1, shape).permute(1, 0, 4, 2, 3),
+        biases.mul_(scale).unflatten(1, shape).transpose(0, 1),
         (losses / train.shape[1]).permute(2, 1, 3, 0).numpy(),
     )
 

@@ -4,49 +4,60 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from ecco_captum.control_tasks import Control, control_labels
-from ecco_captum.treebank import TaggedCorpus
-from ecco_captum.word_states import WordPlaces
 
 Split = Literal["token", "sentence"]
+Select = Literal["validation", "test"]
 
 _VALIDATED = 0.1  # of the training words, where the learning rate is chosen
 
 
 @dataclass(frozen=True)
 class LabelledWords:
-    """Words, their labels as numbers, the names of these, and the sentence of each word."""
+    r"""Words and their labels.
 
-    forms: list[str]
+    Args:
+        forms (list of str, optional): (words,), as they are written, where that is known.
+        labels (array): (words,), int64, numbers of names.
+        names (tuple of str): the labels' names, sorted.
+        sentences (array, optional): (words,), the sentence of each, where that is known.
+    """
+
+    forms: list[str] | None
     labels: np.ndarray
     names: tuple[str, ...]
-    sentences: np.ndarray
+    sentences: np.ndarray | None
 
     @classmethod
     def of(
-        cls, corpus: TaggedCorpus, places: WordPlaces, columns: Sequence[Sequence[str]]
+        cls, forms: list[str] | None, labels: Sequence[str], sentences: np.ndarray | None
     ) -> LabelledWords:
-        both = list(zip(places.sentences, places.kept, strict=True))
-        forms = [corpus.sentences[k].words[word] for k, kept in both for word in kept]
-        labels = [columns[k][word] for k, kept in both for word in kept]
         names, numbers = np.unique(labels, return_inverse=True)
-        sentences = np.repeat(places.sentences, [len(kept) for kept in places.kept])
         return cls(forms, numbers.astype(np.int64), tuple(names.tolist()), sentences)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One trial: words to learn from, to choose the learning rate on, to test on; and the tasks."""
+    r"""One trial.
+
+    Args:
+        train (array): words to learn from.
+        validation (array): words to choose the learning rate on.
+        test (array): words to test on.
+        order (array): (words,), all of them, those of a sentence together if it is split so.
+        targets (array): (tasks, words), int64, the labels and those of the control task.
+    """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-    targets: np.ndarray  # (tasks, words)
+    order: np.ndarray
+    targets: np.ndarray
 
 
 def drawn(
@@ -66,11 +77,16 @@ def drawn(
         seed (tuple of int): of the draws.
 
     Raises:
-        ValueError: if a side would be empty.
+        ValueError: if a side would be empty, or what is asked for is not known of the words.
     """
     rng, count = np.random.default_rng(seed), len(words.labels)
+    if split == "sentence" and words.sentences is None:
+        raise ValueError("sentences: got none, accepts the sentence of each, which split needs")
+    if control == "type" and words.forms is None:
+        raise ValueError("words: got none, accepts the word of each, which control='type' needs")
     # Units that stay together: single words, or sentences.
-    units = np.arange(count) if split == "token" else words.sentences
+    units = np.arange(count) if split == "token" or words.sentences is None else words.sentences
+    units = np.unique(units, return_inverse=True)[1]
     places = rng.permutation(units.max() + 1)[units]
     order = np.argsort(places, kind="stable")
     tested = round(test_size * count)
@@ -89,15 +105,16 @@ def drawn(
         raise ValueError("split: there are too few sentences, accepts 'token', or more of them")
     targets = [words.labels]
     if control is not None:
-        targets.append(control_labels(words.forms, words.labels, rng, control))
-    return Draw(train, validation, test, np.array(targets))
+        targets.append(control_labels(words.forms or [], words.labels, rng, control))
+    return Draw(train, validation, test, order, np.array(targets))
 
 
 def level(draws: list[Draw]) -> list[Draw]:
     """Trials of the same sizes, which train together; a few words more or less in some are left."""
     sizes = [min(len(getattr(d, part)) for d in draws) for part in ("train", "validation", "test")]
+    train, validation, test = map(slice, sizes)
     return [
-        Draw(d.train[: sizes[0]], d.validation[: sizes[1]], d.test[: sizes[2]], d.targets)
+        replace(d, train=d.train[train], validation=d.validation[validation], test=d.test[test])
         for d in draws
     ]
 
@@ -109,7 +126,12 @@ def majority(words: LabelledWords, draw: Draw) -> float:
 
 
 def by_type(words: LabelledWords, draw: Draw) -> float:
-    """How often the most frequent label of the word's type is; the majority's for unseen ones."""
+    """How often the most frequent label of the word's type is; the majority's for unseen ones.
+
+    NaN where words are not known.
+    """
+    if words.forms is None:
+        return float("nan")
     most = int(np.bincount(words.labels[draw.train]).argmax())
     seen: dict[str, Counter[int]] = {}
     for k in draw.train:

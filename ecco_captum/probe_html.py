@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ecco_captum.heat_data import Cell, Heat, Row, checked_labels, cut, linear_levels
-from ecco_captum.heat_html import heat_table, heat_view, said, scale, soft
+from ecco_captum.heat_data import BLOCK, checked_labels, checked_numbers, cut
+from ecco_captum.heat_html import heat_view, said, scale, soft
 from ecco_captum.legible import format_fixed
+from ecco_captum.line_chart import line_chart
+from ecco_captum.probe_tables import COLUMNS, accuracy_table, label_tables, written
 
 TITLE = "What does each layer know?"
 
 _WIDTH = 92  # px, for a mean and a deviation
-_COLUMNS = ("accuracy", "control", "selectivity")
 _LONGEST = 40
+_ROWS = "rows, trials"
 
 
 def probe_view(
@@ -24,6 +26,9 @@ def probe_view(
     control_accuracy: np.ndarray,
     *,
     baselines: Mapping[str, np.ndarray] | None = None,
+    codelength: np.ndarray | None = None,
+    labels: Sequence[str] = (),
+    confusion: np.ndarray | None = None,
     title: str = TITLE,
     subtitle: str = "",
     sentence: str = "",
@@ -39,6 +44,10 @@ def probe_view(
         control_accuracy (numpy.ndarray): Shape (rows, trials), parts of 1; all NaN without a
             control task.
         baselines (mapping, optional): From a name to accuracies, shape (trials,). Default: none.
+        codelength (numpy.ndarray, optional): Shape (rows, trials), bits. Default: none.
+        labels (sequence of str, optional): Shape (labels,), what ``confusion`` counts.
+        confusion (numpy.ndarray, optional): Shape (rows, labels, labels), test words: true labels
+            in rows, told ones in columns. Default: none.
         title (str, optional): The question above the view. Default: ``TITLE``
         subtitle (str, optional): What is drawn. Default: ``""``
         sentence (str, optional): The answer in plain words. Default: ``""``
@@ -48,7 +57,7 @@ def probe_view(
         str: An HTML fragment, fit for a notebook cell and for the body of `ecco_captum.html.page`.
 
     Raises:
-        ValueError: Shapes do not fit each other, or accuracies are no parts of 1.
+        ValueError: Shapes do not fit each other, or numbers are none of their kind.
     """
     names = [cut(name, _LONGEST) for name in checked_labels("layers", layers)]
     shape = (len(names), np.shape(accuracy)[-1] if np.ndim(accuracy) == 2 else 0)
@@ -62,20 +71,28 @@ def probe_view(
     if tested:
         control = _parts("control_accuracy", control_accuracy, shape)
         columns += [control, told - control]
-    tables = ""
+    known = _known(baselines or {}, shape[1])
+    bits = None if codelength is None else checked_numbers("codelength", codelength, _ROWS, shape)
+    counts = None
+    if confusion is not None and len(labels) <= BLOCK:
+        names_of_labels = [cut(label, _LONGEST) for label in checked_labels("labels", labels)]
+        square = (len(names), len(names_of_labels), len(names_of_labels))
+        counts = checked_numbers("confusion", confusion, "rows, labels, labels", square)
+    tables = details = ""
     for kind in dict.fromkeys(representations):
         rows = [k for k, name in enumerate(representations) if name == kind]
-        drawn = [
-            Row(names[k], [_cell(names[k], which, column[k]) for which, column in _named(columns)])
-            for k in rows
-        ]
-        heat = Heat(f"Probes of {kind}", kind, _COLUMNS[: len(columns)], drawn, turned=False)
-        tables += f"<div>{heat_table(heat)}</div>"
-    lines = [f"{name}: {_written(np.asarray(own))}" for name, own in (baselines or {}).items()]
+        own, shown = [names[k] for k in rows], [column[rows] for column in columns]
+        chart = _chart(kind, own, shown, known)
+        table = accuracy_table(kind, own, shown, None if bits is None else bits[rows])
+        tables += f"<div>{chart}{table}</div>"
+        if counts is not None:
+            details += label_tables(kind, own, names_of_labels, counts[rows].astype(int))
+    lines = [f"{name}: {written(own)}" for name, own in known.items()]
     return heat_view(
         scale("part of the words", "0%", "100%")
-        + f'<div class="ecco-words">{tables}</div>'
-        + soft(f"Without a probe: {'; '.join(lines)}." if lines else ""),
+        + f'<div class="ecco-charts">{tables}</div>'
+        + soft(f"Without a probe: {'; '.join(lines)}." if lines else "")
+        + details,
         width=_WIDTH,
         numbered=True,
         below=said(sentence),
@@ -85,19 +102,38 @@ def probe_view(
     )
 
 
-def _named(columns: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    return list(zip(_COLUMNS[: len(columns)], columns, strict=True))
+def _chart(
+    kind: str,
+    layers: Sequence[str],
+    columns: Sequence[np.ndarray],
+    baselines: Mapping[str, np.ndarray],
+) -> str:
+    """Means over trials with bands of one deviation; baselines, the same at every layer, last."""
+    lines = dict(zip(COLUMNS, columns, strict=False))
+    for name, own in baselines.items():
+        lines[name] = np.tile(own, (len(layers), 1))
+    means = [own.mean(axis=1) for own in lines.values()]
+    apart = [own.std(axis=1) for own in lines.values()]
+    values = np.array([[m, m - s, m + s] for m, s in zip(means, apart, strict=True)])
+    return line_chart(
+        list(lines),
+        [name.removeprefix("block ").replace("embedding", "emb.") for name in layers],
+        values.transpose(0, 2, 1),
+        across=f"{kind}, by block" if any("block" in name for name in layers) else kind,
+        says=f"{', '.join(lines)} of probes of {kind} over {len(layers)} layers; see the table",
+        write=lambda value: f"{format_fixed(100 * value, 0)}%",
+        bands=True,
+    )
 
 
-def _cell(layer: str, which: str, values: np.ndarray) -> Cell:
-    trials = ", ".join(f"{format_fixed(100 * value, 1)}%" for value in values.tolist())
-    level = int(linear_levels(np.array([max(0.0, values.mean())]), 0.0, 1.0)[0])
-    return Cell(_written(values), f"{layer}, {which} in each trial: {trials}", level)
-
-
-def _written(values: np.ndarray) -> str:
-    """Mean and standard deviation in percent."""
-    return f"{format_fixed(100 * values.mean(), 1)}% ± {format_fixed(100 * values.std(), 1)}"
+def _known(baselines: Mapping[str, np.ndarray], trials: int) -> dict[str, np.ndarray]:
+    """The baselines that are numbers."""
+    found = {}
+    for name, given in baselines.items():
+        own = np.asarray(given, dtype=np.float64)
+        if not np.isnan(own).any():
+            found[name] = _parts(name, own[None], (1, trials))[0]
+    return found
 
 
 def _parts(name: str, given: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,8 @@ r"""ProbeReport: what each layer's states tell a linear probe, beside its contro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ecco_captum.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +34,10 @@ class ProbeReport(Record):
         model (str): whose states.
         words (int): how many there are.
         dropped (int): words that the model's context cut off.
+        codelength (array, optional): (rows, trials, tasks), bits that all labels take when they are
+            coded by probes, the task's and the control task's (Voita & Titov 2020).
         settings (dict): source, test_size, epochs, learning_rates, control, split, select, pooling,
-            seed.
+            codelength, seed.
     """
 
     representations: tuple[str, ...]
@@ -49,6 +53,7 @@ class ProbeReport(Record):
     model: str
     words: int
     dropped: int = 0
+    codelength: np.ndarray | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,6 +69,14 @@ class ProbeReport(Record):
         return np.divide(right, there, out=np.full(there.shape, np.nan), where=there > 0)
 
     @property
+    def compression(self) -> np.ndarray:
+        """(rows, trials), how many times shorter than log2 K bits a label the task's code is."""
+        if self.codelength is None:
+            raise ValueError("codelength: was not measured, accepts probe(…, codelength=True)")
+        uniform = self.words * np.log2(len(self.labels))
+        return np.asarray(uniform / self.codelength[..., 0])
+
+    @property
     def subtitle(self) -> str:
         """What is shown."""
         source = f" of {self.settings['source']}" if self.settings.get("source") else ""
@@ -77,16 +90,17 @@ class ProbeReport(Record):
     def sentence(self) -> str:
         """Which layer tells most, and how much of it is learned by heart."""
         best = int(self.accuracy.mean(axis=1).argmax())
-        said = (
-            f"{self._named(best)} tells most: {_percent(self.accuracy[best])} of the words, where "
-            f"the most frequent label of each word is right for {_percent(self.by_type)}."
-        )
+        right = _percent(self.accuracy[best])
+        said = f"Most is told from {self._named(best)}: {right} of the words"
+        if not np.isnan(self.by_type).any():
+            said += f" (each word's most frequent label: {_percent(self.by_type)})"
         if np.isnan(self.control_accuracy).any():
-            return f"{said} Without a control task nobody knows how much of it is learned by heart."
+            return f"{said}. Without a control task nobody knows how much is learned by heart."
         most = int(self.selectivity.mean(axis=1).argmax())
+        points = 100 * self.selectivity[most].mean()
         return (
-            f"{said} {self._named(most)} is the most selective: its probes tell random labels of "
-            f"words {_percent(self.selectivity[most])} less often."
+            f"{said}. The most selective is {self._named(most)}, whose probes tell {points:.1f} "
+            "points fewer of the control task's labels."
         )
 
     @property
@@ -107,10 +121,18 @@ class ProbeReport(Record):
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a layer: representation, layer, and means and deviations over trials.
 
-        Columns: accuracy, accuracy_sd, selectivity, selectivity_sd, control_accuracy.
+        Columns: accuracy, accuracy_sd, selectivity, selectivity_sd, control_accuracy; and, where
+        labels were coded, codelength and control_codelength (bits) and compression, the part of a
+        uniform code's bits over them.
         """
         import pandas as pd
 
+        coded: dict[str, np.ndarray] = {}
+        if self.codelength is not None:
+            bits = self.codelength.mean(axis=1)
+            coded = {"codelength": bits[:, 0], "compression": self.compression.mean(axis=1)}
+            if bits.shape[1] > 1:
+                coded["control_codelength"] = bits[:, 1]
         return pd.DataFrame(
             {
                 "representation": list(self.representations),
@@ -120,21 +142,26 @@ class ProbeReport(Record):
                 "selectivity": self.selectivity.mean(axis=1),
                 "selectivity_sd": self.selectivity.std(axis=1),
                 "control_accuracy": self.control_accuracy.mean(axis=1),
+                **coded,
             }
         )
 
     def to_latex(self) -> str:
-        r"""Returns the paper's Table 1: layers in rows, accuracy and selectivity in percent."""
-        lines = [r"\begin{tabular}{llrr}", r"Representation & Layer & Accuracy & Selectivity \\"]
-        rows = zip(self.representations, self.layers, self.accuracy, self.selectivity, strict=True)
-        for name, layer, accuracy, selective in rows:
-            cells = " & ".join(
-                "--"
-                if np.isnan(one).any()
-                else rf"${100 * one.mean():.1f} \pm {100 * one.std():.1f}$"
-                for one in (accuracy, selective)
-            )
-            lines.append(rf"{name} & {layer} & {cells} \\")
+        r"""Returns the paper's Table 1: layers in rows, accuracy and selectivity in percent.
+
+        Where labels were coded, a third column has the code's length in kbit.
+        """
+        columns = {
+            "Accuracy": (100 * self.accuracy, 1),
+            "Selectivity": (100 * self.selectivity, 1),
+        }
+        if self.codelength is not None:
+            columns["Codelength (kbit)"] = (self.codelength[..., 0] / 1000, 2)
+        head = " & ".join(["Representation & Layer", *columns])
+        lines = [rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}", rf"{head} \\"]
+        for k, (name, layer) in enumerate(zip(self.representations, self.layers, strict=True)):
+            cells = [_in_latex(values[k], places) for values, places in columns.values()]
+            lines.append(rf"{' & '.join([name, layer, *cells])} \\")
         return "\n".join([*lines, r"\end{tabular}"])
 
     def _title(self) -> str:
@@ -152,15 +179,44 @@ class ProbeReport(Record):
             self.control_accuracy,
             baselines={
                 "most frequent label": self.majority,
-                "most frequent label of each word": self.by_type,
+                "most frequent of the word": self.by_type,
             },
+            codelength=None if self.codelength is None else self.codelength[..., 0],
+            labels=self.labels,
+            confusion=self.confusion,
             subtitle=self.subtitle,
             sentence=self.sentence,
             note=self.note,
         )
 
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns accuracy and selectivity over layers as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.probe_plots import probe_figure
+
+        tested = not np.isnan(self.control_accuracy).any()
+        known = not np.isnan(self.by_type).any()
+        return probe_figure(
+            self.representations,
+            self.layers,
+            self.accuracy,
+            self.selectivity if tested else None,
+            baseline=float(self.by_type.mean()) if known else None,
+            width=width,
+            title=title,
+        )
+
     def _named(self, row: int) -> str:
-        return f"{self.representations[row]}, {self.layers[row]},"
+        name = {"hidden": "hidden states", "neurons": "neurons"}
+        kind = self.representations[row]
+        return f"{name.get(kind, kind)} of {self.layers[row]}"
 
     def __str__(self) -> str:
         return self.sentence
@@ -169,10 +225,29 @@ class ProbeReport(Record):
         return f"ProbeReport({self.subtitle}: {len(self.layers)} layers)"
 
 
-def _in_latex(values: np.ndarray) -> str:
+def joined_reports(reports: Sequence[ProbeReport]) -> ProbeReport:
+    r"""One report of several representations of the same words in the same trials."""
+
+    def rows(name: str) -> np.ndarray:
+        return np.concatenate([getattr(one, name) for one in reports])
+
+    coded = all(one.codelength is not None for one in reports)
+    return replace(
+        reports[0],
+        representations=tuple(name for one in reports for name in one.representations),
+        layers=tuple(layer for one in reports for layer in one.layers),
+        accuracy=rows("accuracy"),
+        control_accuracy=rows("control_accuracy"),
+        rates=rows("rates"),
+        confusion=rows("confusion"),
+        codelength=rows("codelength") if coded else None,
+    )
+
+
+def _in_latex(values: np.ndarray, places: int) -> str:
     if np.isnan(values).any():
         return "--"
-    return rf"${100 * values.mean():.1f} \pm {100 * values.std():.1f}$"
+    return rf"${values.mean():.{places}f} \pm {values.std():.{places}f}$"
 
 
 def _percent(values: np.ndarray) -> str:

@@ -2,32 +2,29 @@ r"""What each layer's states tell a linear probe, and how much of it the probe l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
-from ecco_captum.activations import hidden_states, neurons
 from ecco_captum.checks import check_whole
 from ecco_captum.control_tasks import Control
-from ecco_captum.linear_probes import fit_probes
 from ecco_captum.models import LanguageModel
-from ecco_captum.probe_draws import Draw, LabelledWords, Split, by_type, drawn, level, majority
-from ecco_captum.probe_record import ProbeReport
+from ecco_captum.probe_draws import Draw, Select, Split, by_type, drawn, level, majority
+from ecco_captum.probe_record import ProbeReport, joined_reports
+from ecco_captum.probe_sources import READERS, Source, of_model, of_states
+from ecco_captum.probe_training import Told, Training, told
 from ecco_captum.treebank import TaggedCorpus
-from ecco_captum.word_states import Pooling, pooled, word_places
-
-Select = Literal["validation", "test"]
-
-_READERS = {"hidden": hidden_states, "neurons": neurons}
+from ecco_captum.word_states import Pooling
+from ecco_captum.workers import spread
 
 
 def probe(
-    lm: LanguageModel,
-    corpus: TaggedCorpus,
+    lm: Any,
+    corpus: Any,
     *,
     label: str = "upos",
     representations: Sequence[str] = ("hidden", "neurons"),
@@ -41,6 +38,10 @@ def probe(
     split: Split = "token",
     select: Select = "validation",
     pooling: Pooling = "mean",
+    codelength: bool = False,
+    words: Sequence[str] | None = None,
+    sentences: Sequence[int] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> ProbeReport:
@@ -51,11 +52,14 @@ def probe(
     the accuracy on the task less that on the control task (Hewitt & Liang 2019, section 2).
 
     Args:
-        lm (LanguageModel): the model.
-        corpus (TaggedCorpus): what :func:`read_conllu` returns.
+        lm (LanguageModel, Activations, array, or list of these): the model; or states that are at
+            hand: activations, in memory or on disk, or arrays (layers, tokens, features) or
+            (tokens, features), several of them if they are of the same tokens.
+        corpus (TaggedCorpus, or sequence of str): what :func:`read_conllu` returns; of states, one
+            label for each token, or None for tokens that are left out.
         label (str, optional): the column that is told. Default: ``"upos"``
-        representations (sequence of str, optional): ``"hidden"`` states, ``"neurons"``, or both.
-            Default: both
+        representations (sequence of str, optional): ``"hidden"`` states of a model, ``"neurons"``,
+            or both. Default: both
         layers (slice, int, list of int, optional): as in :func:`hidden_states` and
             :func:`neurons`. Default: all
         n_tokens (int, optional): the most words, taken in the corpus's order. Default: 10,000
@@ -75,6 +79,15 @@ def probe(
             is optimistic. Default: ``"validation"``
         pooling (str, optional): of a word's tokens, the ``"first"``, the ``"last"``, or the
             ``"mean"``. Default: ``"mean"``
+        codelength (bool, optional): whether to measure the minimum description length as well, by
+            online coding (Voita & Titov 2020): bits for all labels, each block of words coded by
+            probes of those before. It nearly triples the work. Default: ``False``
+        words (sequence of str, optional): of states, the word of each token, whose types the
+            control task needs. Default: the tokens of activations
+        sentences (sequence of int, optional): of states, the sentence of each token, for
+            ``split``. Default: the texts of activations
+        checkpoint (str or PathLike, optional): a folder where the report of each representation is
+            kept once it is done, and found by a later run of the same. Default: none
         seed (int, optional): of all draws. Default: 0
         progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
             notebooks
@@ -84,88 +97,146 @@ def probe(
 
     Raises:
         TypeError: if ``lm`` or ``corpus`` is something else.
-        ValueError: if an argument is wrong, or there are too few words to split.
+        ValueError: if an argument is wrong, there are too few words to split, or ``checkpoint``
+            holds reports of another run.
 
     Examples::
 
         >>> report = probe(lm, read_conllu("en_ewt-ud-dev.conllu"), layers=slice(0, 3))
         >>> report.to_pandas()
+        >>> probe(hidden_states(lm, texts), tags).sentence
     """
-    if not isinstance(lm, LanguageModel):
-        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
-    if not isinstance(corpus, TaggedCorpus):
-        raise TypeError(
-            f"corpus: got a {type(corpus).__name__}, accepts what read_conllu() returns"
-        )
-    kind = _checked(representations, learning_rates, control, split, select, pooling)
+    kind = _checked(learning_rates, control, split, select, pooling)
     for name, given in (("n_tokens", n_tokens), ("trials", trials), ("epochs", epochs)):
         check_whole(name, given)
     check_whole("seed", seed, least=0)
     if isinstance(test_size, bool) or not 0 < test_size < 1:
         raise ValueError(f"test_size: got {test_size!r}, accepts a part between 0 and 1")
-    columns = corpus.labels(label)
-    places = word_places(lm, corpus, n_tokens)
-    words = LabelledWords.of(corpus, places, columns)
-    draws = [drawn(words, test_size, split, kind, (seed, trial)) for trial in range(trials)]
-    draws = level(draws)
-    for name in representations:  # layers that are not there are told of before long work is done
-        _READERS[name](lm, places.ids[0], layers=layers, progress=False)
-    hidden = None if progress is None else not progress
-    found: list[_Result] = []
-    names: list[tuple[str, str]] = []
-    for name in representations:
-        acts = _READERS[name](lm, places.ids, layers=layers, progress=progress)
-        states = pooled(acts, places.spans, pooling)
-        names += [(name, layer) for layer in acts.layer_names]
-        total = len(states) * epochs
-        with tqdm(total=total, desc=f"Probing {name}", leave=False, disable=hidden) as bar:
-            for x in states:
-                options = {"epochs": epochs, "learning_rates": tuple(learning_rates)}
-                found.append(_probed(x, words, draws, select, seed, bar.update, **options))
-    return ProbeReport(
-        representations=tuple(name for name, _ in names),
-        layers=tuple(layer for _, layer in names),
-        accuracy=np.array([one.accuracy[:, 0] for one in found]),
-        control_accuracy=np.array(
-            [one.accuracy[:, 1] if kind else np.full(trials, np.nan) for one in found]
-        ),
-        rates=np.array([one.rates for one in found]),
-        confusion=np.array([one.confusion for one in found]),
-        majority=np.array([majority(words, draw) for draw in draws]),
-        by_type=np.array([by_type(words, draw) for draw in draws]),
-        labels=words.names,
-        label=label,
-        model=lm.name,
-        words=len(words.labels),
-        dropped=places.dropped,
-        settings={
-            "source": corpus.source,
-            "test_size": test_size,
-            "epochs": epochs,
-            "learning_rates": tuple(float(rate) for rate in learning_rates),
-            "control": kind,
-            "split": split,
-            "select": select,
-            "pooling": pooling,
-            "seed": seed,
-        },
+    if isinstance(lm, LanguageModel):
+        _check_representations(representations)
+        if not isinstance(corpus, TaggedCorpus):
+            raise TypeError(
+                f"corpus: got a {type(corpus).__name__}, accepts what read_conllu() returns"
+            )
+        source = of_model(lm, corpus, label, representations, layers, n_tokens, pooling, progress)
+    else:
+        source = of_states(lm, corpus, words, sentences, layers, n_tokens)
+    draws = level(
+        [drawn(source.words, test_size, split, kind, (seed, trial)) for trial in range(trials)]
     )
+    rates = tuple(float(rate) for rate in learning_rates)
+    training = Training(len(source.words.names), rates, epochs, select, seed, codelength)
+    settings = {
+        "source": source.corpus,
+        "test_size": test_size,
+        "epochs": epochs,
+        "learning_rates": rates,
+        "control": kind,
+        "split": split,
+        "select": select,
+        "pooling": pooling,
+        "codelength": codelength,
+        "seed": seed,
+    }
+    folder = None if checkpoint is None else Path(checkpoint)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(source, draws, training, settings, progress)
+    return joined_reports([run.report(name, folder) for name in source.read])
+
+
+class _Run:
+    """One call's words, draws and settings; makes the report of each representation."""
+
+    def __init__(
+        self,
+        source: Source,
+        draws: Sequence[Draw],
+        training: Training,
+        settings: dict[str, Any],
+        progress: bool | None,
+    ) -> None:
+        self.source, self.draws, self.training = source, draws, training
+        self.settings, self.progress = settings, progress
+        self.majority = np.array([majority(source.words, draw) for draw in draws])
+        self.by_type = np.array([by_type(source.words, draw) for draw in draws])
+
+    def report(self, name: str, folder: Path | None) -> ProbeReport:
+        """Of one representation; from the folder where it is there."""
+        path = None if folder is None else folder / f"{name}.npz"
+        if path is not None and path.exists():
+            return self._kept(name, path)
+        report = self._made(name, self._trained(name))
+        if path is not None:
+            report.save(path)
+        return report
+
+    def _trained(self, name: str) -> list[Told]:
+        states = self.source.read[name]()
+        total = len(states) * self.training.rounds
+        hidden = None if self.progress is None else not self.progress
+        with tqdm(total=total, desc=f"Probing {name}", leave=False, disable=hidden) as bar:
+            return spread(
+                lambda read, tell: told(read(), self.draws, self.training, tell),
+                states,
+                bar.update,
+            )
+
+    def _made(self, name: str, found: Sequence[Told]) -> ProbeReport:
+        source, without = self.source, np.full(len(self.draws), np.nan)
+        controlled = self.settings["control"] is not None
+        return ProbeReport(
+            representations=(name,) * len(found),
+            layers=tuple(source.layers[name]),
+            accuracy=np.array([one.accuracy[:, 0] for one in found]),
+            control_accuracy=np.array(
+                [one.accuracy[:, 1] if controlled else without for one in found]
+            ),
+            rates=np.array([one.rates for one in found]),
+            confusion=np.array([one.confusion for one in found]),
+            majority=self.majority,
+            by_type=self.by_type,
+            labels=source.words.names,
+            label=source.label,
+            model=source.model,
+            words=len(source.words.labels),
+            dropped=source.dropped,
+            codelength=np.array([one.codelength for one in found]) if self.training.codes else None,
+            settings=self.settings,
+        )
+
+    def _kept(self, name: str, path: Path) -> ProbeReport:
+        """What an earlier run left, if it was this one."""
+        report, source = ProbeReport.load(path), self.source
+        pairs = {
+            **{name: (report.settings.get(name), own) for name, own in self.settings.items()},
+            "model": (report.model, source.model),
+            "label": (report.label, source.label),
+            "words": (report.words, len(source.words.labels)),
+            "layers": (list(report.layers), self.source.layers[name]),
+            "trials": (report.accuracy.shape[1], len(self.draws)),
+        }
+        for what, (there, here) in pairs.items():
+            if there != here:
+                raise ValueError(
+                    f"checkpoint: {str(path)!r} is of another run, whose {what} is {there!r} and "
+                    f"not {here!r}; accepts an empty folder, or one of the same run"
+                )
+        return report
+
+
+def _check_representations(names: Sequence[str]) -> None:
+    if isinstance(names, str) or not names:
+        raise ValueError(f"representations: got {names!r}, accepts a list of some")
+    for name in names:
+        if name not in READERS:
+            raise ValueError(f"representations: got {name!r}, accepts 'hidden', 'neurons'")
 
 
 def _checked(
-    representations: Sequence[str],
-    rates: Sequence[float],
-    control: Any,
-    split: str,
-    select: str,
-    pooling: str,
+    rates: Sequence[float], control: Any, split: str, select: str, pooling: str
 ) -> Control | None:
     """What kind of control task is wanted."""
-    if isinstance(representations, str) or not representations:
-        raise ValueError(f"representations: got {representations!r}, accepts a list of some")
-    for name in representations:
-        if name not in _READERS:
-            raise ValueError(f"representations: got {name!r}, accepts 'hidden', 'neurons'")
     wrong = [rate for rate in rates if isinstance(rate, bool) or not rate > 0]
     if wrong or not len(rates):
         raise ValueError(f"learning_rates: got {rates!r}, accepts numbers above 0, at least one")
@@ -182,51 +253,3 @@ def _checked(
         return "type" if control else None
     kind: Control = control
     return kind
-
-
-@dataclass(frozen=True)
-class _Result:
-    """Of one layer: (trials, tasks) twice, and how labels were told, (labels, labels)."""
-
-    accuracy: np.ndarray
-    rates: np.ndarray
-    confusion: np.ndarray
-
-
-def _probed(
-    states: np.ndarray,
-    words: LabelledWords,
-    draws: Sequence[Draw],
-    select: str,
-    seed: int,
-    tell: Any,
-    **options: Any,
-) -> _Result:
-    """Trains all probes of a layer, and keeps the best of each trial and task."""
-    x, targets = torch.from_numpy(states), np.stack([draw.targets for draw in draws])
-    found = fit_probes(
-        x,
-        targets,
-        np.stack([draw.train for draw in draws]),
-        labels=len(words.names),
-        seeds=[seed * 1000 + trial for trial in range(len(draws))],
-        tell=tell,
-        **options,
-    )
-
-    def told(part: str) -> tuple[np.ndarray, np.ndarray]:
-        """(rates, trials, n, tasks), the guesses; (rates, trials, tasks), how many are right."""
-        chosen = np.stack([getattr(draw, part) for draw in draws])
-        guessed = found.scores(x, chosen).argmax(-1).numpy()
-        truth = np.stack([own[:, at].T for own, at in zip(targets, chosen, strict=True)])
-        return guessed, (guessed == truth).mean(axis=2)
-
-    guessed, right = told("test")
-    best = (right if select == "test" else told("validation")[1]).argmax(axis=0)
-    trials, tasks = np.indices(best.shape)
-    confusion = np.zeros((len(words.names),) * 2, dtype=np.int64)
-    for trial, draw in enumerate(draws):
-        told_as = guessed[best[trial, 0], trial, :, 0]
-        np.add.at(confusion, (words.labels[draw.test], told_as), 1)
-    rates = np.array(options["learning_rates"])
-    return _Result(right[best, trials, tasks], rates[best], confusion)

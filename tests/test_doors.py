@@ -27,7 +27,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "saliency_data": (1, {"legible", "shades", "tokens"}),
     "saliency_html": (1, {"html", "legible", "saliency_data", "shades", "tokens"}),
     "comparison_html": (1, {"html", "legible", "saliency_data", "saliency_html", "tokens"}),
-    "faithfulness_chart": (1, {"html", "legible"}),
+    "svg_parts": (1, {"html", "legible"}),
+    "line_chart": (1, {"html", "svg_parts"}),
+    "faithfulness_chart": (1, {"line_chart", "svg_parts"}),
     "faithfulness_html": (1, {"faithfulness_chart", "html", "legible", "shades"}),
     "heat_data": (1, {"legible", "shades"}),
     "heat_html": (1, {"heat_data", "html", "legible", "shades"}),
@@ -36,7 +38,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "predictions_html": (1, {"heat_data", "heat_html", "legible"}),
     "pairs_html": (1, {"heat_data", "heat_html", "legible"}),
     "similarity_html": (1, {"heat_data", "heat_html", "legible"}),
-    "probe_html": (1, {"heat_data", "heat_html", "legible"}),
+    "probe_tables": (1, {"heat_data", "heat_html", "legible"}),
+    "probe_html": (1, {"heat_data", "heat_html", "legible", "line_chart", "probe_tables"}),
+    "probe_plots": (1, {"paper_checks", "paper_figure", "paper_lines", "paper_text"}),
     # Figures for papers; imported by methods alone, as matplotlib may be absent.
     "paper_checks": (1, set()),
     "paper_text": (1, {"legible"}),
@@ -210,14 +214,21 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "control_tasks": (5, set()),
     "linear_probes": (5, set()),
     "probe_record": (5, set()),
-    "probe_draws": (5, {"control_tasks", "treebank", "word_states"}),
+    "probe_draws": (5, {"control_tasks"}),
+    "probe_training": (5, {"linear_probes", "probe_draws"}),
+    "probe_sources": (
+        5,
+        {"activations", "activations_record", "probe_draws", "treebank", "word_states"},
+    ),
+    "workers": (5, set()),
     "probing": (
         5,
         {
-            *("activations", "control_tasks", "linear_probes", "probe_draws"),
-            *("probe_record", "treebank", "word_states"),
+            *("control_tasks", "probe_draws", "probe_record", "probe_sources"),
+            *("probe_training", "treebank", "word_states", "workers"),
         },
     ),
+    "concept_classifier": (5, {"linear_probes"}),
     "cli": (7, set()),
 }
 TORCH_SIDE = {"torch", "transformers", "captum"}
