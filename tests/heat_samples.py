@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from view_samples import HOSTILE
 
 from ecco_captum.pairs_html import pairs_view
 from ecco_captum.predictions_html import predictions_view
+from ecco_captum.probe_html import probe_view
 from ecco_captum.rankings_html import rankings_view
 from ecco_captum.similarity_html import similarity_view
 from ecco_captum.watch_html import watch_view
@@ -114,6 +116,15 @@ def hostile_views() -> dict[str, str]:
             texts=grid, probs=ones, ranks=ranks[0].tolist(), is_true=true, true=texts[2], **common
         ),
         "pairs": pairs_view(**pairs, margins=ranks - 9.0, crossings=[0, -1] * (count // 2) + [1]),
+        "probes": probe_view(
+            texts,
+            texts,
+            ones,
+            ones / 2,
+            labels=texts,
+            confusion=ranks[None].repeat(count, 0),
+            **names,
+        ),
     }
 
 
@@ -134,6 +145,24 @@ def alike(rows: int = 5, columns: int = 4) -> dict[str, Any]:
     }
 
 
+def probed(labels: Sequence[str] = ("NOUN", "VERB", "X")) -> dict[str, Any]:
+    """Probes of five layers of hidden states and four of neurons, three trials each."""
+    rng = np.random.default_rng(5)
+    accuracy = np.linspace(0.9, 0.95, 9)[:, None] + rng.uniform(-0.02, 0.02, (9, 3))
+    counts = rng.integers(0, 40, (9, len(labels), len(labels)))
+    counts[:, -1] = 0  # a label that was not tested
+    return {
+        "representations": ["hidden"] * 5 + ["neurons"] * 4,
+        "layers": [*LAYERS, *LAYERS[1:]],
+        "accuracy": accuracy,
+        "control_accuracy": accuracy - np.linspace(0.1, 0.4, 9)[:, None],
+        "baselines": {"most frequent": np.full(3, 0.15), "of the word": np.full(3, 0.79)},
+        "codelength": 3000 + 500 * rng.random((9, 3)),
+        "labels": labels,
+        "confusion": counts,
+    }
+
+
 def every_view() -> dict[str, str]:
     """One of each kind, with all that it can show."""
     words = {"title": "A question?", "subtitle": "s", "sentence": "It holds.", "note": "n"}
@@ -146,4 +175,5 @@ def every_view() -> dict[str, str]:
         "predictions": predictions_view(**predicted(), **words),
         "pairs": pairs_view(**paired(45), **words),
         "similarity": similarity_view(**alike(), **words),
+        "probes": probe_view(**probed(), **words),
     }

@@ -254,8 +254,16 @@ def test_probes_of_a_treebank(
     treebank, record = written(tmp_path, (TEXT + "\n") * 20), tmp_path / "p.npz"
     words = ["probe", "--model", model, "--conllu", str(treebank), "--save", str(record)]
     words += ["--layers", "0:1", "--trials", "2", "--epochs", "2", "-o", str(tmp_path / "p.html")]
+    words += ["--codelength", "--checkpoint", str(tmp_path / "kept")]
+    words += ["--plot", str(tmp_path / "p.pdf")]
     assert cli.main(words) == 0
     found = ecco_captum.ProbeReport.load(record)
+    assert found.codelength is not None
+    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "hidden.npz",
+        "neurons.npz",
+    ]
     assert found.layers == ("embedding", "block 0")
     out = capsys.readouterr().out
     assert found.sentence in out
