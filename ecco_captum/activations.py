@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ecco_captum.activations_record import Activations, StackName
 from ecco_captum.activations_store import Store, growing, opened
@@ -18,6 +17,7 @@ from ecco_captum.corpus import ReadText, each_text, number_of_texts
 from ecco_captum.layer_reading import Reading, read_layers
 from ecco_captum.models import LanguageModel
 from ecco_captum.parts import Stack
+from ecco_captum.progress import Progress, progress_bar
 from ecco_captum.tokens import Tokens
 
 _DTYPES = ("float32", "float16", "float64")
@@ -35,7 +35,7 @@ def neurons(
     dtype: str = "float32",
     batch_tokens: int | None = None,
     store: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
+    progress: Progress = None,
 ) -> Activations:
     r"""Returns the activations of feed-forward neurons at each token (Alammar 2021, section 4).
 
@@ -58,8 +58,8 @@ def neurons(
             memory stays bounded whatever the number of texts. A run that was cut off, even killed,
             goes on where it was when it is called again with the same texts; with more texts behind
             them, those are added. Default: in memory
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
 
     Returns:
         Activations: values (layers, tokens, neurons), on the CPU; of a ``store``, read from there
@@ -103,7 +103,7 @@ def hidden_states(
     dtype: str = "float32",
     batch_tokens: int | None = None,
     store: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
+    progress: Progress = None,
 ) -> Activations:
     r"""Returns the residual stream at each token.
 
@@ -168,11 +168,11 @@ def _checked(lm: LanguageModel, dtype: str, batch_tokens: int | None) -> tuple[s
     return dtype, batch_tokens
 
 
-def _read(reading: Reading, given: Any, store: Any, progress: bool | None) -> Activations:
+def _read(reading: Reading, given: Any, store: Any, progress: Progress) -> Activations:
     total = number_of_texts(given)
-    hidden = True if total == 1 else None if progress is None else not progress
+    progress = False if total == 1 and not callable(progress) else progress
     each = each_text(reading.lm, given, reading.name)
-    with tqdm(total=total, desc="Reading", unit=" texts", leave=False, disable=hidden) as bar:
+    with progress_bar(progress, total=total, desc="Reading", unit=" texts") as bar:
         if store is not None:
             return _stored(reading, each, Path(store), bar)
         texts = list(each)

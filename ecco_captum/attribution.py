@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ecco_captum.aggregation import Aggregate, aggregate_name, aggregated, check_aggregate
 from ecco_captum.arguments import check_gradients, check_text, plain
@@ -25,6 +24,7 @@ from ecco_captum.methods import Case, Method
 from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet
 from ecco_captum.passages import Passage, passages, whole_passage
+from ecco_captum.progress import Progress, progress_bar
 from ecco_captum.scores import scoring
 from ecco_captum.scoring import embedded, target_scores
 from ecco_captum.tasks import task_of
@@ -49,7 +49,7 @@ def saliency(
     seed: int = 0,
     checkpointing: bool = False,
     memory_budget: int = 2**30,
-    progress: bool | None = None,
+    progress: Progress = None,
     **options: Any,
 ) -> Attribution:
     r"""Attributes the score of each output to the tokens that the model read before it.
@@ -100,8 +100,8 @@ def saliency(
             them: a long text then needs less memory and more time.
         memory_budget (int, optional): bytes that one chunk's gradients may take, beside the model
             and one forward's activations. A lower budget costs time.
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
         **options (Any): the method's own: ``n_steps`` (integrated gradients), ``n_samples``,
             ``noise`` (relative to the embeddings' standard deviation), ``window`` (occlusion),
             ``alpha`` (LIME, relative to the scores' spread); for a Captum object, what its
@@ -145,7 +145,8 @@ def saliency(
     deltas, differences = np.zeros(len(rows)), np.zeros(len(rows))
     kept = checkpointed(lm) if checkpointing else contextlib.nullcontext()
     # A caller's inference_mode would leave nothing to take gradients of.
-    with torch.inference_mode(False), quiet(lm.model), kept, _bar(progress) as bar:
+    bar = progress_bar(progress, total=1.0, desc="Attributing", bar_format=_FORM)
+    with torch.inference_mode(False), quiet(lm.model), kept, bar:
         task = task_of(lm)
         whole = whole_passage(lm, generation, rows)
         inputs = embedded(lm, whole)
@@ -261,10 +262,7 @@ def _warn_of_delta(method: Method, deltas: np.ndarray, differences: np.ndarray) 
         )
 
 
-def _bar(progress: bool | None) -> Any:
-    hidden = None if progress is None else not progress
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    return tqdm(total=1.0, desc="Attributing", leave=False, disable=hidden, bar_format=form)
+_FORM = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def _telling(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ecco_captum.activations_record import Activations
 from ecco_captum.checks import check_whole
@@ -15,6 +14,7 @@ from ecco_captum.compared_layers import check_enough
 from ecco_captum.measures import Aligned, MeasureName, Singular, find_measure
 from ecco_captum.moments import Layer, Pair
 from ecco_captum.pairwise import evaluated
+from ecco_captum.progress import Progress, progress_bar
 from ecco_captum.resampling import resampled
 from ecco_captum.similarity_record import Similarity
 from ecco_captum.wide_layers import narrowed
@@ -32,7 +32,7 @@ def compare(
     bootstrap: int = 0,
     seed: int = 0,
     memory_budget: int = 2**30,
-    progress: bool | None = None,
+    progress: Progress = None,
     **options: Any,
 ) -> Similarity:
     r"""Compares every layer of one with every layer of the other (Alammar 2021, figure 6).
@@ -57,8 +57,8 @@ def compare(
         seed (int, optional): of permutations and draws. Default: 0
         memory_budget (int, optional): bytes that sums over tokens may take at a time, of
             activations on disk. Default: 1 GiB
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
         **options (Any): those of the measure's function: ``variance``, ``dims``, ``weigh``,
             ``definition``, ``kernel``, ``debiased``, ``bandwidth``.
 
@@ -102,9 +102,8 @@ def compare(
     names = [_names(rows), _names(columns)]
     grid = _Grid(len(names[0]), len(names[1]), mirrored=b is None)
     pairs = grid.pairs(n_permutations)
-    hidden = None if progress is None else not progress
     total = len(pairs) + (len(grid.pairs(0)) if bootstrap else 0)
-    with tqdm(total=total, desc="Comparing", unit=" pairs", leave=False, disable=hidden) as bar:
+    with progress_bar(progress, total=total, desc="Comparing", unit=" pairs") as bar:
         options = {"seed": seed, "memory_budget": memory_budget, "tell": bar.update}
         values = evaluated(every, pairs, found, **options)
         interval = np.full((*grid.shape, 2), np.nan)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 import transformers
-from tqdm.auto import tqdm
 
 from ecco_captum.models import LanguageModel
+from ecco_captum.progress import Progress, progress_bar
 
 _SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff")
 
@@ -83,11 +83,9 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
 
 
-def progress_criteria(total: int, progress: bool | None) -> tuple[Any, Any]:
+def progress_criteria(total: int, progress: Progress) -> tuple[Any, Any]:
     """A criterion that never stops anything: it moves the bar, for every kind of decoding."""
-    # tqdm's None means: only where somebody sees it.
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=total, unit="token", desc="Generating", leave=False, disable=hidden)
+    bar = progress_bar(progress, total=total, desc="Generating", unit="token")
 
     def advance(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         bar.update()

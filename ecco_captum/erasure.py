@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ecco_captum.arguments import check_text
 from ecco_captum.attribution_record import Attribution
@@ -16,6 +15,7 @@ from ecco_captum.faithfulness_record import Faithfulness, summary
 from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet
 from ecco_captum.passages import Passage, passages, whole_passage
+from ecco_captum.progress import Progress, progress_bar
 from ecco_captum.randomisation import is_repeatable, shuffled_correlation
 from ecco_captum.removal import WAYS, Removal, removal_name
 from ecco_captum.scores import Scoring, as_score
@@ -39,7 +39,7 @@ def faithfulness(
     randomisation: bool | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    progress: bool | None = None,
+    progress: Progress = None,
 ) -> Faithfulness:
     r"""Removes the most salient sources, and measures how far the explained score falls.
 
@@ -76,8 +76,8 @@ def faithfulness(
             objects, whose runs are long or cannot be repeated.
         resamples (int, optional): of the bootstrap over outputs.
         seed (int, optional): for random sources, soft removal, shuffling and the bootstrap.
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
 
     Returns:
         Faithfulness: drops of each output, under each condition, for each fraction.
@@ -97,8 +97,7 @@ def faithfulness(
         raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
     rng = np.random.default_rng(seed)
     count = len(np.asarray(attribution.outputs))
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=count, unit="token", desc="Testing", leave=False, disable=hidden)
+    bar = progress_bar(progress, total=count, desc="Testing", unit="token")
     parts, texts = [], 0
     with torch.inference_mode(False), quiet(lm.model), bar:
         for passage, remover in _removals(lm, attribution, way, together):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ecco_captum.ablation import Value, ablate
 from ecco_captum.activations import hidden_states, neurons
@@ -18,6 +17,7 @@ from ecco_captum.effect_record import FactorEffect, Measure
 from ecco_captum.factors_record import Factors
 from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet
+from ecco_captum.progress import Progress, progress_bar
 
 _RESAMPLES = 2000
 
@@ -33,7 +33,7 @@ def measured_effect(
     share: float = 0.1,
     draws: int = 10,
     seed: int = 0,
-    progress: bool | None = None,
+    progress: Progress = None,
 ) -> FactorEffect:
     r"""Takes a factor's strongest neurons out of the model, and as many random ones.
 
@@ -50,8 +50,8 @@ def measured_effect(
             high; the half with the smallest as low. Default: 0.1
         draws (int, optional): how many sets of random neurons. Default: 10
         seed (int, optional): for the draws and the bootstrap. Default: 0
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
 
     Returns:
         FactorEffect: changes at each token, and their means with intervals.
@@ -70,13 +70,13 @@ def measured_effect(
     chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(component, n_neurons)]
     if len(chosen) < n_neurons:
         raise ValueError(f"n_neurons: got {n_neurons}, the factor is of {len(chosen)}")
-    acts = neurons(lm, texts, layers=factors.activations.layers.tolist(), progress=progress)
+    reading = False if callable(progress) else progress
+    acts = neurons(lm, texts, layers=factors.activations.layers.tolist(), progress=reading)
     weights = factors.transform(acts)[component]
     measure: Measure = "loss" if _writes_on(lm) else "state"
     rng = np.random.default_rng(seed)
-    hidden = None if progress is None else not progress
     reads = read_texts(lm, texts, "decoder")
-    with tqdm(total=2 + draws, desc="Ablating", leave=False, disable=hidden) as bar:
+    with progress_bar(progress, total=2 + draws, desc="Ablating") as bar:
         base = _states(lm, texts, reads, measure)
         bar.update()
         changes = []

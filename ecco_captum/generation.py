@@ -20,6 +20,7 @@ from ecco_captum.models import LanguageModel
 from ecco_captum.modes import quiet
 from ecco_captum.passages import Written
 from ecco_captum.prediction import predict
+from ecco_captum.progress import Progress
 from ecco_captum.records import Record
 from ecco_captum.tasks import Task, task_of
 from ecco_captum.teacher_forcing import NAN, teacher_forced
@@ -112,7 +113,7 @@ def generate(
     *,
     max_new_tokens: int | None = None,
     seed: int | None = None,
-    progress: bool | None = None,
+    progress: Progress = None,
     **options: Any,
 ) -> Generation:
     r"""Lets the model write, with its own ``generate``; or fill masks, or name a class.
@@ -126,8 +127,8 @@ def generate(
         max_new_tokens (int, optional): how many tokens it may write at most; it may stop earlier.
             Default: what ``generation_config`` says, else 32.
         seed (int, optional): seed for sampling; torch's own random state is left as it was.
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
         **options (Any): any option of transformers' ``GenerationConfig`` (do_sample, temperature,
             top_p, num_beams, repetition_penalty, …), or a whole one as ``generation_config``.
             Without ``do_sample=True`` there it is greedy (or a beam search), whatever the

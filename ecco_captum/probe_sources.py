@@ -16,6 +16,7 @@ from ecco_captum.activations_record import Activations
 from ecco_captum.checks import chosen_numbers
 from ecco_captum.models import LanguageModel
 from ecco_captum.probe_draws import LabelledWords
+from ecco_captum.progress import Progress
 from ecco_captum.treebank import TaggedCorpus
 from ecco_captum.word_states import Pooling, pooled, word_places
 
@@ -56,7 +57,7 @@ def of_model(
     layers: Any,
     n_tokens: int,
     pooling: Pooling,
-    progress: bool | None,
+    progress: Progress,
 ) -> Source:
     r"""Words of a treebank, and a model's states of them; for arguments see ``probe``.
 
@@ -72,8 +73,10 @@ def of_model(
         np.repeat(places.sentences, [len(kept) for kept in places.kept]),
     )
 
+    bar = False if callable(progress) else progress
+
     def read(name: str) -> States:
-        acts = READERS[name](lm, places.ids, layers=layers, progress=progress)
+        acts = READERS[name](lm, places.ids, layers=layers, progress=bar)
         states = torch.from_numpy(pooled(acts, places.spans, pooling))
         return [partial(states.__getitem__, k) for k in range(len(states))]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ecco_captum.checks import check_whole
 from ecco_captum.control_tasks import Control
@@ -17,6 +16,7 @@ from ecco_captum.probe_draws import Draw, Select, Split, by_type, drawn, level, 
 from ecco_captum.probe_record import ProbeReport, joined_reports
 from ecco_captum.probe_sources import READERS, Source, of_model, of_states
 from ecco_captum.probe_training import Told, Training, told
+from ecco_captum.progress import Progress, progress_bar
 from ecco_captum.treebank import TaggedCorpus
 from ecco_captum.word_states import Pooling
 from ecco_captum.workers import spread
@@ -43,7 +43,7 @@ def probe(
     sentences: Sequence[int] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    progress: bool | None = None,
+    progress: Progress = None,
 ) -> ProbeReport:
     r"""Trains linear probes on every layer, beside probes of control tasks (Alammar 2021, Table 1).
 
@@ -89,8 +89,8 @@ def probe(
         checkpoint (str or PathLike, optional): a folder where the report of each representation is
             kept once it is done, and found by a later run of the same. Default: none
         seed (int, optional): of all draws. Default: 0
-        progress (bool, optional): whether to show a progress bar. Default: on a terminal and in
-            notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
 
     Returns:
         ProbeReport: accuracy and selectivity of each layer in each trial, and baselines.
@@ -154,7 +154,7 @@ class _Run:
         draws: Sequence[Draw],
         training: Training,
         settings: dict[str, Any],
-        progress: bool | None,
+        progress: Progress,
     ) -> None:
         self.source, self.draws, self.training = source, draws, training
         self.settings, self.progress = settings, progress
@@ -174,8 +174,7 @@ class _Run:
     def _trained(self, name: str) -> list[Told]:
         states = self.source.read[name]()
         total = len(states) * self.training.rounds
-        hidden = None if self.progress is None else not self.progress
-        with tqdm(total=total, desc=f"Probing {name}", leave=False, disable=hidden) as bar:
+        with progress_bar(self.progress, total=total, desc=f"Probing {name}") as bar:
             return spread(
                 lambda read, tell: told(read(), self.draws, self.training, tell),
                 states,

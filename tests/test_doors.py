@@ -59,6 +59,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     ),
     "similarity_plots": (1, {"legible", *(f"paper_{part}" for part in PAPER)}),
     "stored_values": (2, set()),
+    "progress": (2, set()),
     "records": (2, {"stored_values"}),
     # Watching a model run, and what is read off it.
     "structures": (3, set()),

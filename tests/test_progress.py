@@ -1,0 +1,60 @@
+"""A bar, or a function that is told the part done and may stop the work, leaving no hook behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tqdm.auto
+from method_samples import subject
+from model_state import state_of
+
+from ecco_captum import faithfulness, generate, hidden_states, saliency
+from ecco_captum.progress import progress_bar
+
+
+def test_a_function_is_told_the_part_that_is_done() -> None:
+    told: list[float] = []
+    with progress_bar(told.append, total=4, desc="Working", unit=" parts") as bar:
+        bar.update()
+        bar.update(2)
+        bar.update(9)
+    assert told == [0.25, 0.75, 1.0]
+    with progress_bar(told.append, total=None, desc="Working") as bar:
+        bar.update(0)
+    assert told[-1] == 0
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_else_it_is_a_bar(progress: bool) -> None:
+    with progress_bar(progress, total=3, desc="Working") as bar:
+        assert isinstance(bar, tqdm.auto.tqdm)
+        assert bar.disable is not progress
+
+
+class StoppedError(Exception):
+    """Raised by what is told."""
+
+
+def stop(part: float) -> None:
+    raise StoppedError(part)
+
+
+@pytest.mark.parametrize("work", ["saliency", "faithfulness", "hidden_states", "generate"])
+def test_work_that_is_stopped_leaves_nothing_behind(work: str) -> None:
+    lm, generation = subject("causal:gpt2")
+    before = state_of(lm.model)
+    attribution = saliency(lm, generation, progress=False)
+    given: dict[str, Any] = {
+        "saliency": lambda **o: saliency(lm, generation, method="ig", n_steps=5, **o),
+        "faithfulness": lambda **o: faithfulness(lm, attribution, **o),
+        "hidden_states": lambda **o: hidden_states(lm, ["one text", "another"], **o),
+        "generate": lambda **o: generate(lm, "a b", max_new_tokens=4, **o),
+    }
+    told: list[float] = []
+    given[work](progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1, abs=1e-6)
+    with pytest.raises(StoppedError):
+        given[work](progress=stop)
+    assert state_of(lm.model) == before
