@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecco_captum.heat_data import Cell, Heat, Row, linear_levels
-from ecco_captum.heat_html import folded, heat_table, soft
+from ecco_captum.heat_data import Cell, Heat, Row, cut, linear_levels
+from ecco_captum.heat_html import folded, heat_table, heat_view, scale, soft
 from ecco_captum.legible import format_fixed
 
 COLUMNS = ("accuracy", "control", "selectivity")
@@ -74,29 +74,60 @@ def label_tables(
         for k, layer in enumerate(layers)
     ]
     best = int(right.sum(axis=1).argmax())
-    taken = [
+    named = f"Probes of {kind}: the part of each label's words that is told right"
+    tables = (
+        (f"{kind}: recall of each label", Heat(named, kind, labels, recall)),
+        (
+            f"{kind}, {layers[best]}: what is told as what",
+            _confusions(f"{kind}, {layers[best]}", labels, confusion[best]),
+        ),
+    )
+    return "".join(folded(summary, _narrow(heat)) for summary, heat in tables)
+
+
+def confusion_view(where: str, labels: Sequence[str], counts: np.ndarray, subtitle: str) -> str:
+    r"""
+    What the probes of one layer take for what, as a view of its own.
+
+    Args:
+        where (str): The representation and the layer.
+        labels (sequence of str): Shape (labels,).
+        counts (numpy.ndarray): Shape (labels, labels), true labels in rows, told ones in columns.
+        subtitle (str): What was probed.
+
+    Returns:
+        str: An HTML fragment.
+    """
+    picture = scale("part of the label's words", "0%", "100%")
+    return heat_view(
+        picture + _narrow(_confusions(where, [cut(label) for label in labels], counts)),
+        width=_NARROW,
+        whole=True,
+        numbered=True,
+        title=f"What is told as what from {where}?",
+        subtitle=subtitle,
+    )
+
+
+def _confusions(where: str, labels: Sequence[str], counts: np.ndarray) -> Heat:
+    there = counts.sum(axis=1)
+    rows = [
         Row(
             label,
             [
-                _share(confusion[best, i, j], there[best, i], f"{label} told as {other}")
+                _share(counts[i, j], there[i], f"{label} told as {other}")
                 for j, other in enumerate(labels)
             ],
         )
         for i, label in enumerate(labels)
     ]
-    named = f"Probes of {kind}: the part of each label's words that is told right"
-    told = f"Probes of {kind}, {layers[best]}: what each label's words are told as"
-    tables = (
-        (f"{kind}: recall of each label", Heat(named, kind, labels, recall)),
-        (f"{kind}, {layers[best]}: what is told as what", Heat(told, "true", labels, taken)),
-    )
-    return "".join(
-        folded(
-            summary,
-            f'<div style="--ecco-cell:{_NARROW}px">{soft(f"{heat.name}, in percent.")}'
-            f"{heat_table(heat)}</div>",
-        )
-        for summary, heat in tables
+    return Heat(f"Probes of {where}: what each label's words are told as", "true", labels, rows)
+
+
+def _narrow(heat: Heat) -> str:
+    return (
+        f'<div style="--ecco-cell:{_NARROW}px">{soft(f"{heat.name}, in percent.")}'
+        f"{heat_table(heat)}</div>"
     )
 
 

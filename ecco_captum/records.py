@@ -26,6 +26,8 @@ from ecco_captum.tokens import Tokens
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ecco_captum.models import LanguageModel
+
 R = TypeVar("R", bound="Record")
 
 _FORMAT = 1
@@ -121,11 +123,30 @@ class Record:
             )
         return record
 
-    def explore(self) -> Any:
-        r"""Returns an interactive explorer of this record, for a notebook."""
+    def explore(self, lm: LanguageModel | None = None) -> Any:
+        r"""Returns an interactive explorer of this record, for a notebook.
+
+        Args:
+            lm (LanguageModel, optional): the model that the record is of. With it, an explorer
+                computes what is chosen: other methods of an attribution and its faithfulness,
+                every layer's best tokens, other factors and what they do. Default: the record's own
+                numbers alone
+
+        Raises:
+            TypeError: if there is no explorer for this kind of record, or ``lm`` is no model.
+            ValueError: if the record is of another model.
+
+        Examples::
+
+            >>> saliency(lm, generation).explore(lm)
+        """
         from ecco_captum.widgets import explore
 
-        return explore(self)
+        if lm is None:
+            return explore(self)
+        from ecco_captum.recompute import functions
+
+        return explore(self, **functions(lm, self))
 
     def _title(self) -> str:
         return type(self).__name__

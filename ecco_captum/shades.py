@@ -132,16 +132,19 @@ def shade_class(value: float, peak: float) -> str:
     return f"{_PREFIX['cool' if value < 0 else 'accent']}{level}" if level else ""
 
 
-def theme_css() -> str:
+def theme_css(within: str = ".ecco,.ecco-page") -> str:
     r"""
-    The colours as CSS variables of views and pages, each with its light and its dark value.
+    The colours as CSS variables, each with its light and its dark value.
+
+    Args:
+        within (str, optional): Selector of what has them. Default: views and pages
 
     Returns:
         str: CSS.
     """
     pairs = {**COLORS, **{f"top-{hue}": pair for hue, pair in _TOPS.items()}}
     lines = "".join(f"--ecco-{name}:{_pair(pair)};" for name, pair in pairs.items())
-    return f".ecco,.ecco-page{{{lines}}}\n"
+    return f"{within}{{{lines}}}\n"
 
 
 def ramp_css(hue: Hue = "accent", *, within: str = "") -> str:

@@ -1,27 +1,7 @@
 // The token strip as a widget: it draws with the script of the static view, which arrives as text.
 
-const scripts = new Map();
-
-function load(source) {
-  if (!scripts.has(source)) {
-    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    scripts.set(source, import(url).finally(() => URL.revokeObjectURL(url)));
-  }
-  return scripts.get(source);
-}
-
 function floats(view) {
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-}
-
-// Tells Python at most once a frame: a pointer that sweeps over a line sends one message, not ten.
-function teller(model) {
-  let asked = 0;
-  return (name, value) => {
-    if (model.get(name) === value) return;
-    model.set(name, value);
-    asked ||= requestAnimationFrame(() => { asked = 0; model.save_changes(); });
-  };
 }
 
 async function render({ model, el }) {

@@ -24,6 +24,11 @@ from ecco_captum.tokens import Tokens
 _HERE = Path(__file__).parent
 
 
+def esm(name: str) -> str:
+    r"""A widget's module: what all of them share, and its own file."""
+    return "".join((_HERE / part).read_text(encoding="utf-8") for part in ("common.js", name))
+
+
 class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     r"""
     Prompt and output text; the output token under the pointer colours every earlier token.
@@ -57,7 +62,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         >>> strip
     """
 
-    _esm = _HERE / "strip.js"
+    _esm = esm("strip.js")
     _css = saliency_css(signed=True) + (_HERE / "strip.css").read_text(encoding="utf-8")
 
     _script = traitlets.Unicode().tag(sync=True)
@@ -90,7 +95,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         data = saliency_data(tokens, scores, outputs=outputs, task=task, places=places, unit=unit)
         words = {"title": title, "subtitle": subtitle, "note": note}
         options: dict[str, Any] = {"outputs": outputs, "task": task, "places": places}
-        self._explained = checked_outputs(tokens, outputs).tolist()
+        self.explained = checked_outputs(tokens, outputs).tolist()
         self._view = tokens, scores, options | words | {"unit": unit, "below": below}
         super().__init__(
             _script=saliency_script(),
@@ -103,9 +108,9 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:
         value = int(proposal["value"])
-        if value not in self._explained:
+        if value not in self.explained:
             raise traitlets.TraitError(
-                f"selected: got {value}, accepts the explained outputs {_ranges(self._explained)}"
+                f"selected: got {value}, accepts the explained outputs {_ranges(self.explained)}"
             )
         return value
 

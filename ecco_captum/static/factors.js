@@ -8,17 +8,18 @@ const SVG = "http://www.w3.org/2000/svg", WIDE = 240, HIGH = 24, EASED = 600, NA
 const LONGEST = 40;
 const HINT = "Hover or tap a token for its strongest factors; click for the strongest of them.";
 
-export function mountFactors(host, data) {
-  const view = new FactorsView(data);
+export function mountFactors(host, data, events = {}) {
+  const view = new FactorsView(data, events);
   host.replaceChildren(view.node);
   view.select(0);
   return view;
 }
 
 class FactorsView {
-  constructor(data) {
+  constructor(data, events) {
     const length = data.texts.length;
     this.data = data;
+    this.events = events;
     this.length = length;
     this.rows = data.tops.map((_, k) => data.scores.subarray(k * length, (k + 1) * length));
     this.peaks = this.rows.map((row) => summarize(row).peak);
@@ -211,6 +212,7 @@ class FactorsView {
     option.setAttribute("aria-selected", "true");
     option.tabIndex = 0;
     this.selected = k;
+    this.events.choose?.([k]);
     this.painter.show(this.rows[k], this.peaks[k]);
     // As wide as the last one's: the ramp beside it stays where it is.
     const number = String(k).padStart(String(this.rows.length - 1).length, "\u2007");
@@ -236,6 +238,8 @@ class FactorsView {
     });
   }
 
+  chooseAt([k]) { if (k < this.rows.length) this.select(k); }
+
   step(step) {
     const next = this.pointed < 0 ? 0 : this.pointed + step;
     this.read(Math.max(0, Math.min(this.length - 1, next)));
@@ -258,6 +262,7 @@ class FactorsView {
     this.spans[this.pointed]?.removeAttribute("data-marked");
     this.spans[position].setAttribute("data-marked", "");
     this.pointed = position;
+    this.events.hover?.([position]);
     const name = make("bdi", "", this.name(position));
     this.readout.replaceChildren("\u201c", name, `\u201d, ${this.place(position)} \u00b7 `);
     this.readout.append(...this.weightsAt(position));
@@ -292,6 +297,4 @@ function drawn(tag, attributes) {
   return node;
 }
 
-function round(value) {
-  return Math.round(value * 100) / 100;
-}
+const round = (value) => Math.round(value * 100) / 100;

@@ -17,8 +17,9 @@ function element(tag, className, text = "") {
 }
 
 class HeatMap {
-  constructor(card, { fields, colour, tokens, width }) {
+  constructor(card, { fields, colour, tokens, width }, events = {}) {
     this.card = card;
+    this.events = events;
     this.own = tokens;
     this.fields = new Map(fields.map((field) => [field.name, field]));
     this.width = width;
@@ -46,12 +47,43 @@ class HeatMap {
     for (const type of ["pointerover", "click", "focusin"]) {
       this.card.addEventListener(type, (event) => this.take(cellOf(event)));
     }
+    this.card.addEventListener("click", (event) => this.choose(cellOf(event)));
     this.card.addEventListener("keydown", (event) => {
       const cell = cellOf(event), step = STEPS[event.key];
-      if (!cell || !step || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!cell || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (step) this.move(cell, step);
+      else if (event.key === "Enter" && this.events.choose) this.choose(cell);
+      else return;
       event.preventDefault();
-      this.move(cell, step);
+      event.stopPropagation(); // a notebook has its own use for these keys
     });
+  }
+
+  // Row and column among all cells; columns go on from one table to the next.
+  placeOf(cell) {
+    const tables = [...this.card.querySelectorAll(".ecco-heat table")], own = cell.closest("table");
+    const before = tables.slice(0, tables.indexOf(own));
+    const across = (row) => [...row.querySelectorAll(CELL)];
+    const skipped = before.reduce((sum, table) => sum + across(table.tBodies[0].rows[0]).length, 0);
+    const row = [...own.tBodies[0].rows].indexOf(cell.parentNode);
+    return [row, skipped + across(cell.parentNode).indexOf(cell)];
+  }
+
+  // Who listens is told, and the cell keeps an outline.
+  choose(cell) {
+    if (!cell || !this.events.choose) return;
+    this.chosen?.classList.remove("ecco-chosen");
+    this.chosen = cell;
+    cell.classList.add("ecco-chosen");
+    this.events.choose(this.placeOf(cell));
+  }
+
+  chooseAt([row, column]) {
+    for (const table of this.card.querySelectorAll(".ecco-heat table")) {
+      const cells = table.tBodies[0].rows[row]?.querySelectorAll(CELL) ?? [];
+      if (column < cells.length) return this.choose(cells[column]);
+      column -= cells.length;
+    }
   }
 
   move(cell, [down, right]) {
@@ -79,6 +111,7 @@ class HeatMap {
     this.taken = cell;
     this.mark(cell, true);
     this.told.textContent = cell.title;
+    this.events.hover?.(this.placeOf(cell));
     const table = cell.closest("table");
     table.querySelector(`${CELL}[tabindex="0"]`).tabIndex = -1;
     cell.tabIndex = 0;

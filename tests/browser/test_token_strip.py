@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,7 +48,7 @@ def mounted(open_page: Callable) -> Any:
         k: v for k, v in state.items() if k in ("_script", "_frame", "_data", "selected", "hovered")
     }
     opened = open_page("<!doctype html><meta charset=utf-8><body>")
-    source = (Path(widgets.__file__).parent / "strip.js").read_text("utf-8")
+    source = str(widgets.TokenStrip._esm)
     scores = base64.b64encode(state["_scores"]).decode()
     opened.evaluate(
         MOUNT, [source, str(widgets.TokenStrip._css), json.loads(json.dumps(sent)), scores]

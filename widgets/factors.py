@@ -1,0 +1,130 @@
+"""The factor explorer: what fires together, refitted and tested on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import numpy as np
+import traitlets
+
+from ecco_captum.html import escape
+from ecco_captum.widgets.charts import Bars
+from ecco_captum.widgets.explorer import Explorer, row, sides
+from ecco_captum.widgets.running import Runner
+from ecco_captum.widgets.view import View
+
+if TYPE_CHECKING:
+    from ecco_captum.effect_record import FactorEffect
+    from ecco_captum.factors_record import Factors
+
+_NEURONS = 10
+_MOST = 24  # factors that the slider offers
+
+
+class FactorsExplorer(Explorer):
+    r"""
+    Factors as lines beside the text; a chosen one shows its neurons, and what they do.
+
+    Args:
+        record (Factors): What is shown first.
+        refit (Callable, optional): ``refit(n_components, layers)`` factorises again, ``layers`` a
+            list of block numbers. Default: ``None``
+        effect (Callable, optional): ``effect(factors, component, progress=)`` ablates a factor's
+            neurons. Default: ``None``
+    """
+
+    selected = traitlets.Int(0, help="The factor in hand.")
+
+    def __init__(
+        self,
+        record: Factors,
+        *,
+        refit: Callable[[int, list[int]], Factors] | None = None,
+        effect: Callable[..., FactorEffect] | None = None,
+    ) -> None:
+        self._refit, self._effect = refit, effect
+        self.factors = record
+        self.view = View(record._html(), "factors", selected=[0])
+        self.runner, self.bars = Runner(), Bars(form=".2f", left=150)
+        self.verdict = ipywidgets.HTML()
+        self.test = ipywidgets.Button(description="Ablate this factor", layout={"width": "auto"})
+        self.test.on_click(self._ablate)
+        self._build(record)
+        beside = ipywidgets.VBox([self.test, self.verdict] if effect else [self.verdict])
+        controls = [row(self.components, self.layers)] if refit else []
+        panels = sides(self.bars, beside) if effect else sides(self.bars)
+        super().__init__(record, [*controls, self.runner, self.view, panels])
+        self.view.observe(self._in_hand, "selected")
+        self._show_neurons()
+
+    def _build(self, record: Factors) -> None:
+        style = {"description_width": "initial"}
+        blocks = record.activations.layers.tolist()
+        self.components = ipywidgets.IntSlider(
+            value=record.count,
+            min=1,
+            max=max(_MOST, record.count),
+            description="Factors",
+            continuous_update=False,
+            style=style,
+        )
+        self.layers = ipywidgets.SelectionRangeSlider(
+            options=blocks,
+            index=(0, len(blocks) - 1),
+            description="Blocks",
+            continuous_update=False,
+            style=style,
+        )
+        for control in (self.components, self.layers):
+            control.observe(self._asked, "value")
+
+    def _asked(self, _: Any) -> None:
+        refit = self._refit
+        assert refit is not None
+        low, high = self.layers.value
+        layers = [block for block in self.layers.options if low <= block <= high]
+        count = self.components.value
+        what = f"{count} factors of blocks {low} to {high}"
+        self.runner.run(what, lambda tell: refit(count, layers), self._put)
+
+    def _put(self, found: Factors) -> None:
+        self.record = self.factors = found
+        self.verdict.value = ""
+        self.view.show(found._html())
+        self.selected = 0
+        self.view.selected = [0]
+        self._show_neurons()
+
+    def _in_hand(self, change: Any) -> None:
+        if change["new"] and change["new"][0] < self.factors.count:
+            self.selected = change["new"][0]
+
+    @traitlets.observe("selected")
+    def _follow(self, change: Any) -> None:
+        if self.view.selected != [change["new"]]:
+            self.view.selected = [change["new"]]
+        self._show_neurons()
+
+    def _show_neurons(self) -> None:
+        found = self.factors.top_neurons(self.selected, _NEURONS)
+        names = [f"block {block}, {neuron}" for block, neuron, _ in found]
+        weights = np.abs([weight for *_, weight in found])
+        heading = f"Strongest neurons of factor {self.selected}, part of its unit length"
+        self.bars.show(names, weights, heading)
+
+    def _ablate(self, _: Any) -> None:
+        factors, component, effect = self.factors, self.selected, self._effect
+        assert effect is not None
+
+        def done(found: FactorEffect) -> None:
+            said = f"<b>Factor {component}.</b> {escape(found.sentence)}"
+            note = f'<div class="ecco-keys">{escape(found.note)}</div>'
+            self.verdict.value = f'<div class="ecco-message">{said}</div>{note}'
+
+        self.runner.run(
+            f"Factor {component} ablated",
+            lambda tell: effect(factors, component, progress=tell),
+            done,
+        )

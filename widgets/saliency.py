@@ -1,0 +1,204 @@
+"""The saliency explorer: where each token came from, by one method or two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+
+from ecco_captum.widgets.explorer import Explorer, choice, row
+from ecco_captum.widgets.running import Runner
+from ecco_captum.widgets.strip import TokenStrip
+
+if TYPE_CHECKING:
+    from ecco_captum.attribution_record import Attribution
+
+_SCORES = ("logit", "logprob", "prob", "entropy")
+_AGGREGATES = (
+    ("the method's own", ""),
+    ("L2 norm", "l2"),
+    ("sum", "sum"),
+    ("L1 norm", "l1"),
+    ("largest", "max_abs"),
+)
+_NOTHING = ("nothing", "")
+
+
+class SaliencyExplorer(Explorer):
+    r"""
+    Hover an output token, and the tokens that it came from take its shade.
+
+    Args:
+        record (Attribution): What is shown first.
+        compute (Callable, optional): ``compute(method=, score=, versus=, aggregate=, progress=)``
+            returns another attribution of the same text; without it there is nothing to choose but
+            tokens or words. Default: ``None``
+        methods (sequence, optional): Names of methods, or pairs of a title and a name, to choose.
+        test (Callable, optional): ``test(attribution, progress=)`` returns its faithfulness.
+            Default: ``None``
+    """
+
+    selected = traitlets.Int(help="Index, among all outputs, of the one whose sources are shown.")
+    hovered = traitlets.Int(-1, help="Index of the output under the pointer; -1 for none.")
+
+    def __init__(
+        self,
+        record: Attribution,
+        *,
+        compute: Callable[..., Attribution] | None = None,
+        methods: Sequence[Any] = (),
+        test: Callable[..., Any] | None = None,
+    ) -> None:
+        self._compute, self._test = compute, test
+        self.runner = Runner()
+        self._known: dict[tuple[Any, ...], Attribution] = {}
+        self._tested: dict[int, str] = {}
+        self._build(record, methods)
+        self._known[self._key(self.method.value)] = record
+        self.shown: tuple[Attribution, ...] = (record,)
+        self.view = ipywidgets.VBox()
+        controls = [self.group, self.check] if test else [self.group]
+        if compute is not None:
+            several = [self.method, self.score, self.versus, self.aggregate, self.beside]
+            controls = [*several, *controls]
+        super().__init__(record, [row(*controls), self.runner, self.view])
+        self._draw()
+
+    def _build(self, record: Attribution, methods: Sequence[Any]) -> None:
+        methods = [(one, one) if isinstance(one, str) else tuple(one) for one in methods]
+        if record.method not in [name for _, name in methods]:
+            methods = [(record.label or record.method, record.method), *methods]
+        self._titles = {name: title for title, name in methods}
+        self.method = choice("Method", methods, record.method)
+        self.score = choice("Score", _SCORES, record.score)
+        self.versus = ipywidgets.Text(
+            value=", ".join(record.versus),
+            description="Against",
+            placeholder="a token, such as ' Paris'",
+            continuous_update=False,
+            style={"description_width": "initial"},
+            layout={"width": "230px"},
+        )
+        self.aggregate = choice("Embedding", _AGGREGATES, "")
+        self.beside = choice("Beside", [_NOTHING, *methods], "")
+        self.group = ipywidgets.ToggleButtons(
+            options=["tokens", "words"], style={"button_width": "auto"}
+        )
+        self.check = ipywidgets.Button(description="Does it hold?", layout={"width": "auto"})
+        for control in (self.method, self.score, self.versus, self.aggregate, self.beside):
+            control.observe(self._asked, "value")
+        self.group.observe(lambda _: self._draw(), "value")
+        self.check.on_click(self._check)
+
+    def _key(self, method: str) -> tuple[Any, ...]:
+        return method, self.score.value, self.versus.value, self.aggregate.value
+
+    def _asked(self, change: Any) -> None:
+        """Something else is wanted: what is known is shown at once, what is not is computed."""
+        wanted = [self.method.value, *([self.beside.value] if self.beside.value else [])]
+        keys = [self._key(method) for method in wanted]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._known]
+        if not missing:
+            self._put(keys)
+            return
+
+        def work(tell: Callable[[float], None]) -> None:
+            for k, key in enumerate(missing):
+                share = partial(_part, tell, k, len(missing))
+                self._known[key] = self._computed(key, share)
+
+        what = " and ".join(self._titles[key[0]] for key in missing)
+        self.runner.run(what, work, lambda _: self._put(keys))
+
+    def _computed(self, key: tuple[Any, ...], tell: Callable[[float], None]) -> Attribution:
+        assert self._compute is not None
+        method, score, versus, aggregate = key
+        foils = [part for part in versus.split(",") if part.strip()]
+        return self._compute(
+            method=method,
+            score=score,
+            versus=(foils if len(foils) > 1 else foils[0]) if foils else None,
+            aggregate=aggregate or None,
+            progress=tell,
+        )
+
+    def _put(self, keys: Sequence[tuple[Any, ...]]) -> None:
+        self.shown = tuple(self._known[key] for key in keys)
+        self.record = self.shown[0]
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draws what is shown, the same output chosen as before."""
+        before = self.view.children
+        words = self.group.value == "words"
+        records = [one.by_word() if words else one for one in self.shown]
+        below = self._tested.get(id(self.record), "")
+        strips = [strip_of(one, below=below if not k else "") for k, one in enumerate(records)]
+        kept = self.selected if before and self.group.value == self._drawn else strips[0].selected
+        for strip in strips:
+            if kept in strip.explained:
+                strip.selected = kept
+            strip.observe(self._chosen, "selected")
+            strip.observe(lambda change: self.set_trait("hovered", change["new"]), "hovered")
+            strip.add_class("ecco-side")
+        self._drawn = self.group.value
+        self.strips = strips
+        self.selected = strips[0].selected
+        box = ipywidgets.HBox(strips)
+        box.add_class("ecco-sides")
+        self.view.children = [box]
+        for old in before:
+            for strip in old.children:
+                strip.close()
+            old.close()
+
+    def _chosen(self, change: Any) -> None:
+        self.selected = change["new"]
+
+    @traitlets.observe("selected")
+    def _follow(self, change: Any) -> None:
+        """All strips show the sources of the same output."""
+        for strip in getattr(self, "strips", []):
+            if change["new"] in strip.explained and strip.selected != change["new"]:
+                strip.selected = change["new"]
+
+    def _check(self, _: Any) -> None:
+        record, test = self.shown[0], self._test
+        assert test is not None
+
+        def done(found: Any) -> None:
+            self._tested[id(record)] = found.strip()
+            self._draw()
+
+        self.runner.run("Faithfulness", lambda tell: test(record, progress=tell), done)
+
+
+def _part(tell: Callable[[float], None], k: int, of: int, done: float) -> None:
+    """Tells the part that is done of several things, of which this is the k-th."""
+    tell((k + done) / of)
+
+
+def strip_of(record: Any, *, below: str = "") -> TokenStrip:
+    r"""
+    A token strip of an attribution.
+
+    Args:
+        record (Attribution): With ``tokens`` and ``scores``.
+        below (str, optional): Trusted HTML under the picture. Default: ``""``
+    """
+    words = {name: str(getattr(record, name, "")) for name in ("subtitle", "unit", "note")}
+    generation = getattr(record, "generation", None)
+    # The masks of a text whose tokens were taken together are no positions of the groups.
+    grouped = getattr(record, "spans", None) is not None
+    return TokenStrip(
+        record.tokens,
+        record.scores,
+        outputs=getattr(record, "outputs", None),
+        task=getattr(generation, "task", "causal"),
+        places=None if grouped else getattr(generation, "places", None),
+        below=below,
+        **words,
+    )

@@ -1,0 +1,93 @@
+"""The similarity explorer: how alike layers are, and how alike shuffled tokens make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import numpy as np
+import traitlets
+
+from ecco_captum.widgets.charts import Lines
+from ecco_captum.widgets.explorer import Explorer, choice, row, sides
+from ecco_captum.widgets.running import Runner
+from ecco_captum.widgets.view import View
+
+if TYPE_CHECKING:
+    from ecco_captum.similarity_record import Similarity
+
+_MEASURES = (("CKA", "cka"), ("CCA", "cca"), ("SVCCA", "svcca"), ("PWCCA", "pwcca"))
+
+
+class SimilarityExplorer(Explorer):
+    r"""
+    A matrix of similarities; a chosen cell draws its row over all layers, with its null.
+
+    Args:
+        record (Similarity): What is shown first.
+        compute (Callable, optional): ``compute(measure, progress=)`` compares the same layers by
+            another measure. Default: ``None``
+    """
+
+    selected = traitlets.List(traitlets.Int(), help="Row and column of the chosen cell.")
+    hovered = traitlets.List(traitlets.Int(), help="Row and column of the cell in hand.")
+
+    def __init__(
+        self, record: Similarity, *, compute: Callable[..., Similarity] | None = None
+    ) -> None:
+        self._compute, self._known = compute, {record.measure: record}
+        self.similarity = record
+        self.view = View(record._html(), "heat")
+        self.runner = Runner()
+        self.measure = choice("Measure", _MEASURES, record.measure)
+        self.null = ipywidgets.Checkbox(value=True, description="by chance", indent=False)
+        self.lines = Lines(record.columns, form=".2f", limits=(0.0, 1.0), says="similarity")
+        controls = [self.measure, self.null] if compute else [self.null]
+        panel = ipywidgets.VBox([row(*controls), self.runner, self.lines])
+        super().__init__(record, [self.view, sides(panel)])
+        ipywidgets.dlink((self.view, "hovered"), (self, "hovered"))
+        ipywidgets.link((self.view, "selected"), (self, "selected"))
+        self.measure.observe(self._asked, "value")
+        self.null.observe(lambda _: self._draw(), "value")
+        self.lines.on_choose(self._column_chosen)
+        self.selected = [0, 0]
+
+    def _asked(self, change: Any) -> None:
+        name, compute = change["new"], self._compute
+        if name in self._known:
+            self._put(self._known[name])
+            return
+        assert compute is not None
+        self.runner.run(
+            {measure: title for title, measure in _MEASURES}[name],
+            lambda tell: compute(name, progress=tell),
+            self._put,
+        )
+
+    def _put(self, found: Similarity) -> None:
+        self._known[found.measure] = self.record = self.similarity = found
+        chosen = self.selected
+        self.view.show(found._html())
+        self.selected = chosen
+        self._draw()
+
+    def _column_chosen(self, column: int) -> None:
+        self.selected = [self.selected[0] if self.selected else 0, column]
+
+    @traitlets.observe("selected")
+    def _follow(self, change: Any) -> None:
+        if change["new"]:
+            self._draw()
+
+    def _draw(self) -> None:
+        if not self.selected:
+            return
+        found, line = self.similarity, self.selected[0]
+        name = f"{found.rows[line]} with each layer"
+        lines, bands = {name: found.values[line]}, {}
+        if not np.isnan(found.interval).any():
+            bands[name] = (found.interval[line, :, 0], found.interval[line, :, 1])
+        if self.null.value and not np.isnan(found.null_mean).any():
+            lines["shuffled tokens, up to 95%"] = found.null_95[line]
+        self.lines.show(lines, bands)
