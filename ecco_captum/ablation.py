@@ -14,6 +14,7 @@ from torch import Tensor
 from ecco_captum.activations_record import Activations
 from ecco_captum.factors_record import Factors
 from ecco_captum.models import LanguageModel
+from ecco_captum.modes import alone
 from ecco_captum.parts import Block, NeuronSite
 from ecco_captum.replay import replaced_input
 
@@ -75,6 +76,7 @@ def ablate(
         else _of_factor(lm, factor, value, reference)
     )
     with ExitStack() as contexts:
+        contexts.enter_context(alone(lm.model))
         for site, change in changes:
             contexts.enter_context(_changed(lm, site, change))
         yield

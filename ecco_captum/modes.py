@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
+
+_LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_FINDING = threading.Lock()
+
+
+@contextlib.contextmanager
+def alone(model: nn.Module) -> Iterator[None]:
+    r"""While active, analyses of the model in other threads wait.
+
+    Hooks are on the model, not on a call: one thread would read, or change, what another does.
+
+    Args:
+        model (nn.Module): the model.
+    """
+    with _FINDING:
+        lock = _LOCKS.setdefault(model, threading.RLock())
+    with lock:
+        yield
 
 
 @contextlib.contextmanager
@@ -17,10 +38,17 @@ def quiet(model: nn.Module) -> Iterator[None]:
 
     Dropout would make every number a draw, and weights that ask for gradients make the graph keep
     activations that nobody reads. Each module's mode and each parameter's flag are put back.
+    Analyses in other threads wait.
 
     Args:
         model (nn.Module): the model.
     """
+    with alone(model), _evaluating(model):
+        yield
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     # Tensors made under inference_mode never ask for gradients, whatever their flag says, and the
     # flag could not be put back.

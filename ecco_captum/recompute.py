@@ -13,7 +13,7 @@ from ecco_captum.progress import Progress
 
 if TYPE_CHECKING:
     from ecco_captum.records import Record
-    from ecco_captum.widgets.studio import Analyses
+    from ecco_captum.widgets.studio_page import Analyses
 
 # Methods whose passes are too many for a click are left to code: perturbation without a bound.
 _OFFERED = (
@@ -100,7 +100,7 @@ def analyses(lm: LanguageModel) -> Analyses:
     Raises:
         TypeError: if it is no model.
     """
-    from ecco_captum.widgets.studio import Analyses
+    from ecco_captum.widgets.studio_page import Analyses
 
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")

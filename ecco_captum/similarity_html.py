@@ -22,7 +22,7 @@ from ecco_captum.legible import format_fixed
 
 TITLE = "How alike are the layers?"
 
-_WIDTH = 34  # px, for four digits
+_WIDTH, _SIGNED = 34, 42  # px, for a number of four letters, and one with its sign
 _LONGEST = 40  # letters of a name
 _GREY = (
     "Grey: no more alike than 95% of the same data with the tokens of one side shuffled; its "
@@ -108,7 +108,7 @@ def similarity_view(
         soft(_GREY if grey.any() else "")
         + scale(fields[0].meaning, *fields[0].ends)
         + heat_table(heat),
-        width=_WIDTH,
+        width=fields[0].width,
         fields=fields,
         colour=fields[0].name,
         tokens="",
@@ -145,10 +145,11 @@ def _fields(
     if chance is not None:
         low = min(low, float(chance[0].min()))
     ends = format_fixed(low), format_fixed(high)
+    width = _WIDTH if low >= 0 else _SIGNED
 
     def field(name: str, meaning: str, shown: np.ndarray, levels: np.ndarray) -> Field:
         texts = [[format_fixed(value) for value in row] for row in shown.tolist()]
-        return Field(name, meaning, texts, levels, ends, _WIDTH)
+        return Field(name, meaning, texts, levels, ends, width)
 
     levels = linear_levels(values, low, high)
     found = [field("similarity", measure, values, np.where(grey, 0, levels))]

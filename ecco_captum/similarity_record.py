@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ecco_captum.legible import format_fixed
 from ecco_captum.records import Record
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Similarity(Record):
             )
         most, least = pairs[int(values.argmax())], pairs[int(values.argmin())]
         if len(pairs) == 1:
-            return f"{said}The pair has {values[0]:.2f}."
+            return f"{said}The pair has {format_fixed(values[0])}."
         return f"{said}Most alike are {self._named(most)}, least {self._named(least)}."
 
     def _pairs(self) -> list[tuple[int, int]]:
@@ -124,7 +125,7 @@ class Similarity(Record):
 
     def _named(self, pair: tuple[int, int]) -> str:
         i, j = pair
-        return f"{self.rows[i]} and {self.columns[j]} ({self.values[pair]:.2f})"
+        return f"{self.rows[i]} and {self.columns[j]} ({format_fixed(self.values[pair])})"
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a pair: row, column, value, null_mean, null_95, low, high."""
@@ -195,5 +196,5 @@ class Similarity(Record):
 
 
 def _from_to(values: np.ndarray) -> str:
-    low, high = (f"{round(one, 2) + 0.0:.2f}" for one in (values.min(), values.max()))
+    low, high = (format_fixed(one) for one in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"

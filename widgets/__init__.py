@@ -12,27 +12,26 @@ if __name__ != "ecco_captum.widgets":
         "elsewhere, or run the tests with pytest rather than python -m pytest."
     )
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ecco_captum.records import Record
 from ecco_captum.widgets.explorer import Explorer
-from ecco_captum.widgets.factors import FactorsExplorer
-from ecco_captum.widgets.probing import ProbeExplorer
-from ecco_captum.widgets.rankings import RankingsExplorer, WatchExplorer
-from ecco_captum.widgets.saliency import SaliencyExplorer
-from ecco_captum.widgets.similarity import SimilarityExplorer
 from ecco_captum.widgets.strip import TokenStrip
-from ecco_captum.widgets.studio import Studio
 
-__all__ = ["Explorer", "Studio", "TokenStrip", "explore", "studio"]
+if TYPE_CHECKING:
+    from ecco_captum.widgets.studio_page import Studio
 
-_EXPLORERS: dict[str, type[Explorer]] = {
-    "Attribution": SaliencyExplorer,
-    "Factors": FactorsExplorer,
-    "ProbeReport": ProbeExplorer,
-    "Rankings": RankingsExplorer,
-    "Similarity": SimilarityExplorer,
-    "WatchedRankings": WatchExplorer,
+__all__ = ["Explorer", "TokenStrip", "explore", "studio"]
+
+# Where each record's explorer lives. Imported when first asked for: charts cost a second.
+_HOMES = {
+    "Attribution": "saliency.SaliencyExplorer",
+    "Factors": "factors.FactorsExplorer",
+    "ProbeReport": "probing.ProbeExplorer",
+    "Rankings": "rankings.RankingsExplorer",
+    "Similarity": "similarity.SimilarityExplorer",
+    "WatchedRankings": "rankings.WatchExplorer",
 }
 
 
@@ -57,12 +56,13 @@ def explore(record: Record, **functions: Any) -> Explorer:
         >>> explore(rankings(lm, generation))
         >>> saliency(lm, generation).explore(lm)  # other methods can be chosen
     """
-    names = [cls.__name__ for cls in type(record).__mro__]
-    for name in names:
-        if name in _EXPLORERS:
-            return _EXPLORERS[name](record, **functions)
-    *others, last = (f"a {name}" for name in _EXPLORERS)
-    raise TypeError(f"record: got a {type(record).__name__}, accepts {', '.join(others)} or {last}")
+    for name in (cls.__name__ for cls in type(record).__mro__):
+        if name in _HOMES:
+            module, _, explorer = _HOMES[name].partition(".")
+            home = importlib.import_module(f"ecco_captum.widgets.{module}")
+            opened: Explorer = getattr(home, explorer)(record, **functions)
+            return opened
+    raise TypeError(f"record: got a {type(record).__name__}, accepts one of {', '.join(_HOMES)}")
 
 
 def studio(lm: Any) -> Studio:
@@ -80,5 +80,6 @@ def studio(lm: Any) -> Studio:
         >>> studio(load("smollm2-135m"))
     """
     from ecco_captum.recompute import analyses
+    from ecco_captum.widgets.studio_page import Studio
 
     return Studio(analyses(lm))

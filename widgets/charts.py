@@ -14,11 +14,13 @@ import ipywidgets
 import numpy as np
 
 from ecco_captum.html import escape
+from ecco_captum.legible import format_share
 
 _HUES = ("accent", "cool", "mark", "soft")
 _STYLES = ("solid", "dashed", "dotted", "dash_dotted")
 _MARKERS = ("circle", "square", "triangle-up", "diamond")
 _TICKS = 12  # names that an axis has room for
+_ROOM = 1.25  # of the longest bar, so that its number has room
 _TICK_FONT = {"font-size": "11px"}
 
 
@@ -77,7 +79,9 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         self.layers = [name.removeprefix("block ").replace("embedding", "emb.") for name in layers]
         self._chosen: Callable[[int], object] = lambda row: None
         self._form = form
-        self.x = bq.OrdinalScale(domain=self.layers)
+        # An ordinal scale would name every layer, however narrow the chart.
+        self.rows = np.arange(len(self.layers))
+        self.x = bq.LinearScale(min=-0.5, max=len(self.layers) - 0.5)
         if logarithmic:
             self.y = bq.LogScale(reverse=True, min=1.0)
             ticks: dict[str, Any] = {"tick_values": [1, 10, 100, 1000, 10_000, 100_000]}
@@ -85,12 +89,21 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         else:
             self.y = bq.LinearScale(min=limits[0], max=limits[1])
             ticks = {"num_ticks": 5, "tick_format": form}
+            if None not in limits:  # else the ends of the padded scale are named
+                ticks["tick_values"] = np.linspace(float(limits[0]), float(limits[1]), 5)  # type: ignore[arg-type]
         step = max(1, -(-len(self.layers) // _TICKS))
-        first = 1 if self.layers[0] == "emb." else 0
-        shown = [*self.layers[:first], *self.layers[first::step]]
+        first = 1 if self.layers[0] == "emb." and step == 1 else 0
+        shown = [*self.rows[:first], *self.rows[first::step]]
         axes = [
-            _axis(self.x, tick_values=shown, grid_lines="none", label="block"),
-            _axis(self.y, orientation="vertical", **ticks),
+            _axis(
+                self.x,
+                tick_values=shown,
+                tick_labels={int(k): self.layers[k] for k in shown},
+                grid_lines="none",
+                label="block",
+                label_offset="32px",
+            ),
+            _axis(self.y, side="left", **ticks),
         ]
         self.legend = ipywidgets.HTML()
         self.figure = _figure([], axes, height=height, left=52)
@@ -110,13 +123,15 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             bands (mapping, optional): From a name to the low and the high end around its line.
         """
         scales = {"x": self.x, "y": self.y}
+        if isinstance(self.y, bq.LogScale):
+            self.y.max = 1.5 * max(10.0, *(float(np.max(values)) for values in lines.values()))
         marks: list[Any] = []
         for k, (name, values) in enumerate(lines.items()):
             color = _color(_HUES[k % len(_HUES)])
             if bands and name in bands:
                 marks.append(
                     bq.Lines(
-                        x=self.layers,
+                        x=self.rows,
                         y=np.stack(bands[name]),
                         scales=scales,
                         colors=[color],
@@ -128,7 +143,7 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
                 )
             marks.append(
                 bq.Lines(
-                    x=self.layers,
+                    x=self.rows,
                     y=np.asarray(values, dtype=np.float64),
                     scales=scales,
                     colors=[color],
@@ -137,14 +152,16 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
                 )
             )
             points = bq.Scatter(
-                x=self.layers,
+                x=self.rows,
                 y=np.asarray(values, dtype=np.float64),
                 scales=scales,
                 colors=[color],
                 marker=_MARKERS[k % len(_MARKERS)],
                 default_size=36,
+                names=self.layers,
+                display_names=False,
                 tooltip=bq.Tooltip(
-                    fields=["x", "y"], labels=["block", name], formats=["", self._form]
+                    fields=["name", "y"], labels=["block", name], formats=["", self._form]
                 ),
             )
             points.on_element_click(self._clicked)
@@ -169,12 +186,19 @@ class Bars(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
     Horizontal bars, the first on top, each with its name and its number.
 
     Args:
-        form (str, optional): How numbers are written, as d3 does. Default: ``".1%"``
+        write (Callable, optional): How a number is written. Default: in percent
         height (int, optional): In px. Default: 240
         left (int, optional): Room for names, in px. Default: 120
     """
 
-    def __init__(self, *, form: str = ".1%", height: int = 240, left: int = 120) -> None:
+    def __init__(
+        self,
+        *,
+        write: Callable[[float], str] = format_share,
+        height: int = 240,
+        left: int = 120,
+    ) -> None:
+        self._write = write
         self.x, self.y = bq.OrdinalScale(reverse=True), bq.LinearScale(min=0)
         self.bars = bq.Bars(
             x=[],
@@ -183,17 +207,22 @@ class Bars(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             orientation="horizontal",
             colors=[_color("accent")],
             padding=0.35,
-            label_display=True,
-            label_display_format=form,
-            label_font_style={
-                "font-size": "11px",
-                "fill": _color("ink"),
-                "pointer-events": "none",
-            },
-            label_display_horizontal_offset=4,
         )
-        axes = [_axis(self.x, orientation="vertical", grid_lines="none")]
-        self.figure = _figure([self.bars], axes, height=height, left=left)
+        # The bars' own labels lie on them, whatever their length.
+        self.numbers = bq.Label(
+            x=[],
+            y=[],
+            text=[],
+            scales={"x": self.y, "y": self.x},
+            colors=[_color("ink")],
+            default_size=11,
+            font_weight="normal",
+            align="start",
+            x_offset=6,
+            y_offset=0,
+        )
+        axes = [_axis(self.x, side="left", grid_lines="none")]
+        self.figure = _figure([self.bars, self.numbers], axes, height=height, left=left)
         self.figure.fig_margin = {"top": 4, "bottom": 4, "left": left, "right": 56}
         self.heading = ipywidgets.HTML()
         super().__init__([self.heading, self.figure])
@@ -207,9 +236,13 @@ class Bars(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             values (numpy.ndarray): Shape (bars,), 0 or more.
             heading (str, optional): Above them. Default: ``""``
         """
+        values = np.asarray(values, dtype=np.float64)
         # An ordinal scale takes equal names for one: invisible letters tell them apart.
         apart = [name + "\u200b" * names[:k].count(name) for k, name in enumerate(names)]
         with self.bars.hold_sync():
-            self.bars.x, self.bars.y = apart, np.asarray(values, dtype=np.float64)
-        self.y.max = float(np.max(values, initial=0.0)) or 1.0
+            self.bars.x, self.bars.y = apart, values
+        with self.numbers.hold_sync():
+            self.numbers.x, self.numbers.y = values, apart
+            self.numbers.text = [self._write(value) for value in values.tolist()]
+        self.y.max = _ROOM * float(np.max(values, initial=0.0)) or 1.0
         self.heading.value = f'<div class="ecco-keys">{escape(heading)}</div>'

@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from ecco_captum.html import escape
+from ecco_captum.legible import format_number
 from ecco_captum.widgets.charts import Bars
 from ecco_captum.widgets.explorer import Explorer, row, sides
 from ecco_captum.widgets.running import Runner
@@ -47,7 +48,7 @@ class FactorsExplorer(Explorer):
         self._refit, self._effect = refit, effect
         self.factors = record
         self.view = View(record._html(), "factors", selected=[0])
-        self.runner, self.bars = Runner(), Bars(form=".2f", left=150)
+        self.runner, self.bars = Runner(), Bars(write=format_number, left=150)
         self.verdict = ipywidgets.HTML()
         self.test = ipywidgets.Button(description="Ablate this factor", layout={"width": "auto"})
         self.test.on_click(self._ablate)

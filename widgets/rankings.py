@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ecco_captum.watched_record import WatchedRankings
 
 _SHOWN = 10  # of a layer's best tokens
-_VALUES = {
+_VALUES: dict[str, tuple[str, dict[str, Any]]] = {
     "rank": ("ranks", {"logarithmic": True, "form": ",d", "says": "rank (1 is the best)"}),
     "probability": ("probs", {"form": ".1%", "says": "probability", "limits": (0.0, None)}),
     "logit": ("logits", {"form": ".3s", "says": "logit"}),

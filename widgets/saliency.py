@@ -59,6 +59,7 @@ class SaliencyExplorer(Explorer):
         self._build(record, methods)
         self._known[self._key(self.method.value)] = record
         self.shown: tuple[Attribution, ...] = (record,)
+        self._drawn = ""
         self.view = ipywidgets.VBox()
         controls = [self.group, self.check] if test else [self.group]
         if compute is not None:

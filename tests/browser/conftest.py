@@ -50,6 +50,19 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A JupyterLab of its own."""
+    if not importlib.util.find_spec("jupyterlab"):
+        reason = "notebook tests need JupyterLab (pip install 'ecco-captum[dev]')"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    from lab import Lab
+
+    server = Lab(tmp_path_factory.mktemp("lab"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens HTML from a file, without network; any error or request of the page fails the test."""

@@ -44,7 +44,8 @@ class Studio(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
     """
 
     def __init__(self, analyses: Analyses) -> None:
-        self.analyses, self.generation = analyses, None
+        self.analyses = analyses
+        self.generation: Any = None
         self.runner = Runner()
         style = {"description_width": "initial"}
         self.prompt = ipywidgets.Textarea(

@@ -1,0 +1,141 @@
+"""The token strip and the explorers in notebooks of every kind: quick, and never blank."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from lab import Lab, Notebook
+
+STRIP = """
+import numpy as np, ecco_captum as ec
+from ecco_captum.tokens import Tokens
+from ecco_captum.widgets import TokenStrip
+
+def strip(prompt, outputs):
+    rng = np.random.default_rng(0)
+    texts = tuple(f" word{k}" if k % 9 else "\\n" for k in range(prompt + outputs))
+    scores = np.tril(rng.random((outputs, prompt + outputs)), prompt - 1).astype("float32")
+    return TokenStrip(Tokens(np.arange(prompt + outputs), texts, prompt), scores)
+"""
+# From the event to the frame after it: what the reader sees.
+HOVER = """async (span) => {
+  performance.mark('hover');
+  span.dispatchEvent(new PointerEvent('pointerover', { bubbles: true, pointerType: 'mouse' }));
+  const painted = span.getAttribute('aria-selected') === 'true';
+  performance.mark('painted');
+  await new Promise(requestAnimationFrame);
+  const { duration } = performance.measure('colour', 'hover', 'painted');
+  return [painted, duration];
+}"""
+MOST_MS = 50
+DRAWN = """async (selector) => {
+  const cell = window.jupyterapp.shell.currentWidget.content.activeCell.node;
+  const start = performance.now();
+  window.jupyterapp.commands.execute('notebook:run-cell');
+  while (!cell.querySelector(selector)) await new Promise(requestAnimationFrame);
+  return performance.now() - start;
+}"""
+
+
+@pytest.mark.parametrize(("prompt", "outputs"), [(100, 500), (1500, 500)])
+def test_a_hover_colours_within_fifty_milliseconds(
+    lab: Lab, browser: Any, prompt: int, outputs: int
+) -> None:
+    lab.write("long", STRIP, f"one = strip({prompt}, {outputs})\none")
+    page = browser.new_page()
+    notebook = Notebook(page, lab, "long")
+    notebook.run()
+    spans = page.locator("[role=option]")
+    spans.first.wait_for(timeout=60_000)
+    assert spans.count() == outputs
+    times = []
+    for k in range(outputs - 1, 0, -outputs // 12):
+        painted, milliseconds = spans.nth(k).evaluate(HOVER)
+        assert painted
+        times.append(milliseconds)
+    assert sorted(times)[len(times) // 2] < MOST_MS, times
+    notebook.until("one.selected", str(k))
+    assert not notebook.complaints
+    page.close()
+
+
+def test_the_strip_lives_in_notebook_seven(lab: Lab, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    lab.write("seven", STRIP, "one = strip(20, 9)\none")
+    page = browser.new_page()
+    notebook = Notebook(page, lab, "seven", classic=True)
+    notebook.run()
+    spans = page.locator("[role=option]")
+    expect(spans).to_have_count(9, timeout=60_000)
+    spans.nth(7).hover()
+    expect(spans.nth(7)).to_have_attribute("aria-selected", "true")
+    notebook.until("one.selected, one.hovered", "(7, 7)")
+    expect(page.locator(".ecco-t.ecco-s32").first).to_be_visible()
+    notebook.ask("setattr(one, 'selected', 3)")
+    expect(spans.nth(3)).to_have_attribute("aria-selected", "true")
+    assert not notebook.complaints
+    page.close()
+
+
+EXPLORERS = """
+import sys; sys.path.insert(0, {tests!r})
+import ecco_captum as ec
+from method_samples import subject
+lm, generation = subject("causal:gpt2")
+records = [
+    ec.saliency(lm, generation, progress=False), ec.rankings(lm, generation),
+    ec.nmf(ec.neurons(lm, "a text of some words"), 2, negatives="abs"),
+    ec.compare(ec.hidden_states(lm, ["one text", "two texts"] * 9), measure="cka", progress=False),
+]
+import ecco_captum.widgets.rankings  # as any explorer before this one has done
+"""
+SEEN = ("[role=option]", ".bqplot .axis text", "[role=option]", ".bqplot .axis text")
+
+
+def test_explorers_are_drawn_within_a_second_and_a_half(
+    lab: Lab, browser: Any, pytestconfig: pytest.Config
+) -> None:
+    tests = str(pytestconfig.rootpath / "tests")
+    cells = [f"records[{k}].explore()" for k in range(len(SEEN))]
+    lab.write("quick", EXPLORERS.format(tests=tests), *cells)
+    page = browser.new_page()
+    notebook = Notebook(page, lab, "quick")
+    execute = "(name) => window.jupyterapp.commands.execute(name).then(() => 1)"
+    page.evaluate(execute, "notebook:run-cell-and-select-next")
+    times = [_opened(page, execute, selector) for selector in SEEN]
+    assert max(times) < 1500, times
+    assert not notebook.complaints
+    page.close()
+
+
+def _opened(page: Any, execute: str, selector: str) -> float:
+    milliseconds = float(page.evaluate(DRAWN, selector))
+    page.evaluate(execute, "notebook:move-cursor-down")
+    return milliseconds
+
+
+def test_an_untrusted_notebook_shows_the_static_view(lab: Lab, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    lab.write("doubt", STRIP, "one = strip(20, 9)\none")
+    context = browser.new_context()
+    page = context.new_page()
+    notebook = Notebook(page, lab, "doubt")
+    notebook.run()
+    expect(page.locator("[role=option]")).to_have_count(9, timeout=60_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => 1)")
+    # As who is sent the file sees it: neither its trust nor its kernel is there.
+    saved = lab.notebooks / "doubt.ipynb"
+    text = saved.read_text(encoding="utf-8")
+    assert "widget-view" in text
+    lab.notebooks.joinpath("sent.ipynb").write_text(
+        re.sub(r'"version_major": 2', '"version_major": 2 ', text), encoding="utf-8"
+    )
+    other = context.new_page()
+    other.goto(f"{lab.url}/lab/tree/sent.ipynb?reset")
+    shown = other.locator(".jp-RenderedHTMLCommon .ecco-source").first
+    expect(shown).to_be_visible(timeout=60_000)
+    context.close()

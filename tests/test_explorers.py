@@ -1,0 +1,276 @@
+"""Explorers as Python sees them: what is chosen is computed, kept, cancelled, and drawn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from heat_samples import probed
+from method_samples import subject
+from model_state import state_of
+
+import ecco_captum as ec
+from ecco_captum import widgets
+from ecco_captum.probe_record import ProbeReport
+from ecco_captum.widgets.running import CancelledError, Runner
+
+LM, GENERATION = subject("causal:gpt2")
+
+
+def settled(runner: Runner) -> str:
+    """Waits, and returns what it says."""
+    runner.wait()
+    return str(runner.message.value)
+
+
+def points_of(explorer: Any) -> list[Any]:
+    """The chart's points, line by line."""
+    return [mark for mark in explorer.lines.figure.marks if type(mark).__name__ == "Scatter"]
+
+
+def similar() -> Any:
+    texts = ["one text of some words", "another text, which is longer", "a third"] * 4
+    return ec.compare(ec.hidden_states(LM, texts, progress=False), measure="cka", progress=False)
+
+
+def factorised(count: int = 3) -> Any:
+    return ec.nmf(ec.neurons(LM, "a text of some words to read"), count, negatives="abs")
+
+
+def reported() -> ProbeReport:
+    given = probed()
+    return ProbeReport(
+        representations=tuple(given["representations"]),
+        layers=tuple(given["layers"]),
+        accuracy=given["accuracy"],
+        control_accuracy=given["control_accuracy"],
+        rates=np.full((9, 3, 2), 0.1),
+        confusion=given["confusion"],
+        majority=np.full(3, 0.15),
+        by_type=np.full(3, 0.79),
+        labels=tuple(given["labels"]),
+        label="upos",
+        model="m",
+        words=500,
+    )
+
+
+RECORDS: dict[str, Callable[[], Any]] = {
+    "attribution": lambda: ec.saliency(LM, GENERATION, progress=False),
+    "rankings": lambda: ec.rankings(LM, GENERATION),
+    "watched": lambda: ec.rankings_watch(LM, GENERATION, [5, 6], position=[1, 2]),
+    "factors": factorised,
+    "similarity": similar,
+    "probes": reported,
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_every_record_opens_with_its_static_view_beside(kind: str) -> None:
+    record = RECORDS[kind]()
+    explorer = record.explore()
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/html"] == record._repr_html_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert explorer.record is record
+
+
+def test_another_method_is_computed_once_and_kept() -> None:
+    before = state_of(LM.model)
+    record = ec.saliency(LM, GENERATION, progress=False)
+    explorer = record.explore(LM)
+    explorer.selected = 2
+    explorer.method.value = "saliency"
+    assert settled(explorer.runner) == ""
+    expected = ec.saliency(LM, GENERATION, method="saliency", progress=False)
+    np.testing.assert_array_equal(explorer.shown[0].scores, expected.scores)
+    assert explorer.selected == explorer.strips[0].selected == 2, "the same output stays chosen"
+    explorer.method.value = "input_x_gradient"
+    assert explorer.shown == (record,), "known at once"
+    explorer.score.value, explorer.aggregate.value = "prob", "sum"
+    settled(explorer.runner)
+    expected = ec.saliency(LM, GENERATION, score="prob", aggregate="sum", progress=False)
+    np.testing.assert_array_equal(explorer.shown[0].scores, expected.scores)
+    assert state_of(LM.model) == before
+
+
+def test_two_attributions_stand_side_by_side_and_move_together() -> None:
+    explorer = ec.saliency(LM, GENERATION, progress=False).explore(LM)
+    explorer.beside.value = "feature_ablation"
+    settled(explorer.runner)
+    assert [one.method for one in explorer.shown] == ["input_x_gradient", "feature_ablation"]
+    explorer.strips[1].selected = 3
+    assert explorer.selected == explorer.strips[0].selected == 3
+    explorer.group.value = "words"
+    words = explorer.shown[0].by_word()
+    assert len(explorer.strips) == 2
+    assert explorer.strips[0].get_state()["_data"]["texts"] == list(words.tokens.texts)
+    explorer.beside.value = ""
+    assert len(explorer.strips) == 1
+
+
+def test_a_contrast_that_is_no_token_says_so_and_changes_nothing() -> None:
+    record = ec.saliency(LM, GENERATION, progress=False)
+    explorer = record.explore(LM)
+    explorer.versus.value = "no single token at all"
+    assert "versus" in settled(explorer.runner)
+    assert explorer.shown == (record,)
+    explorer.versus.value = ""
+    explorer.check.click()
+    assert settled(explorer.runner) == ""
+    assert "Does it hold?" in explorer.strips[0].get_state()["_frame"]
+
+
+def test_rankings_open_the_best_tokens_of_a_cell() -> None:
+    record = ec.rankings(LM, GENERATION)
+    explorer = record.explore(LM)
+    settled(explorer.runner)
+    explorer.view.selected = [1, 2]
+    settled(explorer.runner)
+    found = ec.layer_predictions(LM, GENERATION, int(record.positions[2]))
+    np.testing.assert_allclose(explorer.bars.bars.y, found.probs[1], rtol=1e-6)
+    assert "block 0" in explorer.bars.heading.value
+    points = points_of(explorer)
+    np.testing.assert_array_equal(points[0].y, record.ranks[:, 2])
+    explorer.value.value = "logit"
+    points = points_of(explorer)
+    np.testing.assert_allclose(points[0].y, record.logits[:, 2])
+    explorer.lines._clicked(None, {"data": {"index": 0}})
+    assert explorer.selected == explorer.view.selected == [0, 2]
+    alone = record.explore()
+    alone.selected = [2, 1]
+    np.testing.assert_allclose(alone.bars.bars.y, record.top_probs[2, 1][None], rtol=1e-6)
+
+
+def test_watched_tokens_of_the_chosen_place_are_drawn() -> None:
+    record = RECORDS["watched"]()
+    explorer = record.explore()
+    explorer.view.selected = [1, 3]  # the second place, its second token
+    assert explorer.place.value == 1
+    lines = points_of(explorer)
+    np.testing.assert_array_equal(np.stack([mark.y for mark in lines]).T, record.ranks[1])
+
+
+def test_factors_are_fitted_again_and_ablated() -> None:
+    explorer = factorised().explore(LM)
+    explorer.components.value = 2
+    assert settled(explorer.runner) == ""
+    np.testing.assert_array_equal(explorer.factors.weights, factorised(2).weights)
+    explorer.layers.value = (1, 1)
+    settled(explorer.runner)
+    assert explorer.factors.activations.layers.tolist() == [1]
+    explorer.view.selected = [1]
+    neurons = explorer.factors.top_neurons(1, 10)
+    assert explorer.selected == 1
+    np.testing.assert_allclose(explorer.bars.bars.y, [abs(weight) for *_, weight in neurons])
+    assert explorer.bars.bars.x[0] == f"block {neurons[0][0]}, {neurons[0][1]}"
+
+
+def test_similarity_draws_a_row_with_its_null_and_takes_other_measures() -> None:
+    record = similar()
+    other = ec.Similarity(**{**vars(record), "values": record.values / 2, "measure": "svcca"})
+    explorer = widgets.explore(record, compute=lambda measure, *, progress: other)
+    explorer.view.selected = [2, 1]
+    points = points_of(explorer)
+    np.testing.assert_array_equal(points[0].y, record.values[2])
+    np.testing.assert_array_equal(points[1].y, record.null_95[2])
+    explorer.null.value = False
+    points = points_of(explorer)
+    assert len(points) == 1
+    explorer.measure.value = "svcca"
+    settled(explorer.runner)
+    assert explorer.record is other
+    assert explorer.selected == [2, 1]
+    explorer.measure.value = "cka"
+    assert explorer.record is record
+
+
+def test_probes_of_a_layer_show_what_they_confuse() -> None:
+    report = reported()
+    explorer = report.explore()
+    best = int(report.accuracy[:5].mean(axis=1).argmax())
+    assert explorer.selected == best
+    explorer.kind.value = "neurons"
+    assert explorer.selected >= 5
+    explorer.lines._clicked(None, {"data": {"index": 1}})
+    assert explorer.selected == 6
+    count = report.confusion[6, 0, 1]
+    assert f"NOUN told as VERB: {count} of" in explorer.view.get_state()["_html"]
+
+
+def test_a_record_of_another_model_is_refused() -> None:
+    record = ec.saliency(LM, GENERATION, progress=False)
+    with pytest.raises(TypeError, match="lm: got a str"):
+        record.explore("gpt2")  # type: ignore[arg-type]
+    other, _ = subject("causal:llama")
+    with pytest.raises(ValueError, match=r"lm: got .*, accepts the record's own model"):
+        record.explore(other)
+
+
+def test_the_studio_writes_and_opens_every_tab() -> None:
+    studio = widgets.studio(LM)
+    studio.prompt.value, studio.length.value = "a b c", 3
+    studio.generate.click()
+    assert settled(studio.runner) == ""
+    expected = ec.generate(LM, "a b c", max_new_tokens=3, progress=False)
+    assert studio.generation.text == expected.text
+    for k in range(len(studio.tabs.titles)):
+        studio.tabs.selected_index = k
+        (shown,) = studio.tabs.children[k].children
+        if isinstance(shown, Runner):
+            assert settled(shown) == ""
+            (shown,) = studio.tabs.children[k].children
+        assert isinstance(shown, widgets.Explorer)
+    opened = studio.tabs.children[1].children
+    studio.tabs.selected_index = 0
+    studio.tabs.selected_index = 1
+    assert studio.tabs.children[1].children == opened, "what was computed is kept"
+    with pytest.raises(TypeError, match="lm: got a str"):
+        widgets.studio("gpt2")
+
+
+def test_work_is_cancelled_where_it_tells_how_far_it_is() -> None:
+    runner, begun, results = Runner(), threading.Event(), list[int]()
+
+    def work(tell: Callable[[float], None]) -> int:
+        for k in range(10_000):
+            tell(k / 10_000)
+            begun.set()
+            threading.Event().wait(0.002)
+        return 1
+
+    runner.run("Long work", work, results.append)
+    assert begun.wait(10)
+    assert runner.button.layout.display == ""
+    runner.button.click()
+    assert "Long work: cancelled" in settled(runner)
+    assert runner.button.layout.display == "none"
+    assert not results
+    begun.clear()
+    runner.run("Long work", work, results.append)
+    assert begun.wait(10)
+    runner.run("Short work", lambda tell: 2, results.append)
+    assert settled(runner) == ""
+    assert results == [2], "a new one takes the place of the one before"
+
+
+def test_what_fails_says_why_and_is_no_markup() -> None:
+    runner = Runner()
+
+    def work(tell: Callable[[float], None]) -> None:
+        raise ValueError("x: got <b>")
+
+    runner.run("Work", work, print)
+    assert "Work: x: got &lt;b&gt;" in settled(runner)
+    assert issubclass(CancelledError, Exception)
+
+
+def test_nothing_of_the_widgets_needs_the_network() -> None:
+    for path in Path(widgets.__file__).parent.glob("*.[jc]s*"):
+        text = path.read_text(encoding="utf-8")
+        assert "http" not in text, path.name
+        assert "import(" not in text.replace("import(url)", ""), path.name
