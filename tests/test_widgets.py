@@ -132,3 +132,20 @@ def test_widgets_need_no_model_library() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_strip_draws_another_text_in_the_same_place() -> None:
+    tokens, scores = countries()
+    strip = widgets.TokenStrip(tokens, scores)
+    strip.selected = 4
+    strip.show(tokens, scores[[2, 4]], outputs=[2, 4], selected=4, title="Again?")
+    state = strip.get_state()
+    assert state["selected"] == 4
+    assert state["_data"]["outputs"] == [2, 4]
+    assert bytes(state["_scores"]) == pack_scores(tokens, scores[[2, 4]], outputs=[2, 4])
+    assert "Again?" in state["_frame"]
+    strip.show(tokens, scores[[2]], outputs=[2], selected=4)
+    assert strip.selected == 2, "what is not explained cannot stay chosen"
+    with pytest.raises(ValueError, match="scores: got nan"):
+        strip.show(tokens, np.full_like(scores, np.nan))
+    assert strip.get_state()["_data"]["outputs"] == [2], "nothing is half-changed"

@@ -60,7 +60,9 @@ class SaliencyExplorer(Explorer):
         self._known[self._key(self.method.value)] = record
         self.shown: tuple[Attribution, ...] = (record,)
         self._drawn = ""
-        self.view = ipywidgets.VBox()
+        self.strips: list[TokenStrip] = []
+        self.view = ipywidgets.HBox()
+        self.view.add_class("ecco-sides")
         controls = [self.group, self.check] if test else [self.group]
         if compute is not None:
             several = [self.method, self.score, self.versus, self.aggregate, self.beside]
@@ -133,28 +135,30 @@ class SaliencyExplorer(Explorer):
 
     def _draw(self) -> None:
         """Draws what is shown, the same output chosen as before."""
-        before = self.view.children
-        words = self.group.value == "words"
-        records = [one.by_word() if words else one for one in self.shown]
+        group = self.group.value
+        records = [one.by_word() if group == "words" else one for one in self.shown]
         below = self._tested.get(id(self.record), "")
-        strips = [strip_of(one, below=below if not k else "") for k, one in enumerate(records)]
-        kept = self.selected if before and self.group.value == self._drawn else strips[0].selected
-        for strip in strips:
-            if kept in strip.explained:
-                strip.selected = kept
-            strip.observe(self._chosen, "selected")
-            strip.observe(lambda change: self.set_trait("hovered", change["new"]), "hovered")
-            strip.add_class("ecco-side")
-        self._drawn = self.group.value
-        self.strips = strips
-        self.selected = strips[0].selected
-        box = ipywidgets.HBox(strips)
-        box.add_class("ecco-sides")
-        self.view.children = [box]
-        for old in before:
-            for strip in old.children:
-                strip.close()
-            old.close()
+        kept = self.selected if self._drawn == group else None
+        self._drawn = group
+        for k, record in enumerate(records):
+            given = drawn_as(record) | {"below": "" if k else below, "selected": kept}
+            if k < len(self.strips):
+                self.strips[k].show(record.tokens, record.scores, **given)
+            else:
+                self.strips.append(self._strip(record, given))
+        self.selected = self.strips[0].selected
+        if len(self.view.children) != len(records):
+            self.view.children = self.strips[: len(records)]
+
+    def _strip(self, record: Attribution, given: dict[str, Any]) -> TokenStrip:
+        chosen = given.pop("selected")
+        strip = TokenStrip(record.tokens, record.scores, **given)
+        if chosen in strip.explained:
+            strip.selected = chosen
+        strip.observe(self._chosen, "selected")
+        strip.observe(lambda change: self.set_trait("hovered", change["new"]), "hovered")
+        strip.add_class("ecco-side")
+        return strip
 
     def _chosen(self, change: Any) -> None:
         self.selected = change["new"]
@@ -162,7 +166,7 @@ class SaliencyExplorer(Explorer):
     @traitlets.observe("selected")
     def _follow(self, change: Any) -> None:
         """All strips show the sources of the same output."""
-        for strip in getattr(self, "strips", []):
+        for strip in self.view.children:
             if change["new"] in strip.explained and strip.selected != change["new"]:
                 strip.selected = change["new"]
 
@@ -182,24 +186,20 @@ def _part(tell: Callable[[float], None], k: int, of: int, done: float) -> None:
     tell((k + done) / of)
 
 
-def strip_of(record: Any, *, below: str = "") -> TokenStrip:
+def drawn_as(record: Any) -> dict[str, Any]:
     r"""
-    A token strip of an attribution.
+    How a strip draws an attribution.
 
     Args:
         record (Attribution): With ``tokens`` and ``scores``.
-        below (str, optional): Trusted HTML under the picture. Default: ``""``
     """
-    words = {name: str(getattr(record, name, "")) for name in ("subtitle", "unit", "note")}
-    generation = getattr(record, "generation", None)
     # The masks of a text whose tokens were taken together are no positions of the groups.
-    grouped = getattr(record, "spans", None) is not None
-    return TokenStrip(
-        record.tokens,
-        record.scores,
-        outputs=getattr(record, "outputs", None),
-        task=getattr(generation, "task", "causal"),
-        places=None if grouped else getattr(generation, "places", None),
-        below=below,
-        **words,
-    )
+    grouped = record.spans is not None
+    return {
+        "outputs": record.outputs,
+        "task": record.generation.task,
+        "places": None if grouped else record.generation.places,
+        "subtitle": record.subtitle,
+        "unit": record.unit,
+        "note": record.note,
+    }

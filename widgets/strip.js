@@ -7,16 +7,23 @@ function floats(view) {
 async function render({ model, el }) {
   const { mount } = await load(model.get("_script"));
   const tell = teller(model);
-  const data = { ...model.get("_data"), scores: floats(model.get("_scores")) };
   el.classList.add("ecco-widget");
-  el.innerHTML = model.get("_frame"); // escaped where it is made, in html.py
-  const view = mount(el.querySelector(".ecco-swap"), data, {
-    select: (t) => tell("selected", t),
-    hover: (t) => tell("hovered", t),
-  }, model.get("selected"));
+  let view;
+  const draw = () => {
+    view?.destroy();
+    const data = { ...model.get("_data"), scores: floats(model.get("_scores")) };
+    el.innerHTML = model.get("_frame"); // escaped where it is made, in html.py
+    view = mount(el.querySelector(".ecco-swap"), data, {
+      select: (t) => tell("selected", t),
+      hover: (t) => tell("hovered", t),
+    }, model.get("selected"));
+  };
   const follow = () => view.select(model.get("selected"));
+  draw();
+  model.on("change:_shown", draw);
   model.on("change:selected", follow);
   return () => {
+    model.off("change:_shown", draw);
     model.off("change:selected", follow);
     view.destroy();
   };

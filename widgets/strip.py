@@ -69,6 +69,9 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     _frame = traitlets.Unicode().tag(sync=True)
     _data = traitlets.Dict().tag(sync=True)
     _scores = traitlets.Bytes().tag(sync=True)
+    _shown = traitlets.Int(help="How many texts have been drawn; a new one is drawn at once.").tag(
+        sync=True
+    )
 
     selected = traitlets.Int(
         help="Index, among all outputs, of the explained one whose sources are shown."
@@ -91,19 +94,49 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         note: str = "",
         below: str = "",
     ) -> None:
+        super().__init__(_script=saliency_script())
+        words = {"title": title, "subtitle": subtitle, "note": note, "unit": unit}
+        self.show(tokens, scores, outputs=outputs, task=task, places=places, below=below, **words)
+
+    def show(
+        self,
+        tokens: Tokens,
+        scores: np.ndarray,
+        *,
+        outputs: Sequence[int] | np.ndarray | None = None,
+        task: Task = "causal",
+        places: Sequence[int] | np.ndarray | None = None,
+        below: str = "",
+        unit: str = "",
+        selected: int | None = None,
+        title: str = TITLE,
+        subtitle: str = "",
+        note: str = "",
+    ) -> None:
+        r"""
+        Draws another text in the same place.
+
+        Args:
+            tokens (Tokens): As for a new strip, and so are the other arguments.
+            scores (numpy.ndarray): Shape (explained, positions).
+            selected (int, optional): The output that is chosen, if it is explained.
+                Default: the one whose sources are the most concentrated
+
+        Raises:
+            ValueError: The scores do not fit the tokens, or are not finite.
+        """
         scores = checked_scores(tokens, scores, outputs=outputs, task=task)
         data = saliency_data(tokens, scores, outputs=outputs, task=task, places=places, unit=unit)
         words = {"title": title, "subtitle": subtitle, "note": note}
         options: dict[str, Any] = {"outputs": outputs, "task": task, "places": places}
         self.explained = checked_outputs(tokens, outputs).tolist()
         self._view = tokens, scores, options | words | {"unit": unit, "below": below}
-        super().__init__(
-            _script=saliency_script(),
-            _frame=frame(f'<div class="ecco-swap"></div>{below}', **words),
-            _data=data,
-            _scores=pack_scores(tokens, scores, outputs=outputs, task=task),
-            selected=data["first"],
-        )
+        with self.hold_sync():
+            self._frame = frame(f'<div class="ecco-swap"></div>{below}', **words)
+            self._scores = pack_scores(tokens, scores, outputs=outputs, task=task)
+            self._data = data
+            self._shown += 1
+            self.selected = selected if selected in self.explained else data["first"]
 
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:

@@ -63,6 +63,7 @@ class Lab:
                     *("--ServerApp.port_retries=0", "--IdentityProvider.token="),
                     *("--ServerApp.password=", "--ServerApp.disable_check_xsrf=True"),
                     "--LabApp.expose_app_in_browser=True",
+                    "--JupyterNotebookApp.expose_app_in_browser=True",
                     f"--ServerApp.root_dir={self.notebooks}",
                     f"--LabApp.app_settings_dir={folder / 'settings'}",
                     f"--LabApp.workspaces_dir={folder / 'workspaces'}",
@@ -104,11 +105,12 @@ class Notebook:
 
     def __init__(self, page: Any, lab: Lab, name: str, *, classic: bool = False) -> None:
         self.page, self.complaints = page, list[str]()
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("pageerror", lambda error: self.complaints.append(f"{error}\n{error.stack}"))
         page.on("console", self._heard)
         where = "notebooks" if classic else "lab/tree"
         page.goto(f"{lab.url}/{where}/{name}.ipynb{'' if classic else '?reset'}")
         page.wait_for_function(_READY, timeout=120_000)
+        self.complaints.clear()  # of what starts without its settings, which is not ours
 
     def _heard(self, message: Any) -> None:
         # JupyterLab itself complains of files that a fresh home does not have.

@@ -42,8 +42,14 @@ def notebook(lab: Lab, browser: Any) -> Iterator[Notebook]:
     opened = Notebook(context.new_page(), lab, "explorers")
     opened.run()
     yield opened
-    assert not opened.complaints
     context.close()
+
+
+@pytest.fixture(autouse=True)
+def no_complaints(notebook: Notebook) -> Iterator[None]:
+    """No test may leave an error on the console."""
+    yield
+    assert not notebook.complaints, "\n".join(notebook.complaints)
 
 
 @pytest.fixture

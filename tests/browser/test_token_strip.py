@@ -75,6 +75,7 @@ def test_python_selects_and_the_strip_follows(mounted: Any) -> None:
 
 
 def test_a_removed_strip_lets_go(mounted: Any) -> None:
-    assert mounted.evaluate("Object.keys(model.listeners)") == ["change:selected"]
+    heard = mounted.evaluate("Object.keys(model.listeners)")
+    assert heard == ["change:_shown", "change:selected"]
     mounted.evaluate("leave()")
     assert mounted.evaluate("Object.keys(model.listeners)") == []
