@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types unit wheel chromium format benchmarks picture clean
+.PHONY: demo test check lint types unit wheel chromium format benchmarks gallery clean
 
 # The main job, end to end: fetch the offline model once, generate, attribute, write a report.
 demo: $(VENV)/.runtime
@@ -56,9 +56,10 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 
-# The README's picture, made from real output.
-picture: $(VENV)/.dev chromium
+# The README's pictures and one of every explorer, made from real output.
+gallery: $(VENV)/.dev chromium
 	$(BIN)/python benchmarks/picture.py
+	$(BIN)/python benchmarks/gallery.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

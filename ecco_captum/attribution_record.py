@@ -242,6 +242,7 @@ class Attribution(Record):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        interactive: bool = True,
         faithfulness: Faithfulness | None = None,
     ) -> str:
         r"""Returns the record as one self-contained page: no network, light and dark.
@@ -249,6 +250,8 @@ class Attribution(Record):
         Args:
             path (str or PathLike, optional): where to write the page as well. An existing file is
                 replaced in one step, so an interrupted write leaves the old one.
+            interactive (bool, optional): whether the page's own scripts are in it.
+                Default: ``True``
             faithfulness (Faithfulness, optional): the test of this attribution, which is then shown
                 under it.
 
@@ -256,7 +259,7 @@ class Attribution(Record):
             str: the page.
         """
         below = "" if faithfulness is None else faithfulness.strip()
-        return self._page(self._html(below), path)
+        return self._page(self._html(below), path, interactive)
 
     def _html(self, below: str = "") -> str:
         from ecco_captum.saliency_html import saliency_view

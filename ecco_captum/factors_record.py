@@ -229,6 +229,7 @@ class Factors(Record):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        interactive: bool = True,
         effects: Sequence[FactorEffect] = (),
         stability: np.ndarray | None = None,
     ) -> str:
@@ -239,10 +240,12 @@ class Factors(Record):
 
         Args:
             path (str or PathLike, optional): where to write the page as well.
+            interactive (bool, optional): whether the page's own scripts are in it.
+                Default: ``True``
             effects (Sequence of FactorEffect, optional): to stand under the picture.
             stability (array, optional): (components,), what :meth:`stability` returned.
         """
-        return self._page(view_of(self, effects, stability), path)
+        return self._page(view_of(self, effects, stability), path, interactive)
 
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns each factor's weights over the tokens as a figure for a paper.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -180,6 +181,19 @@ def view_key(*parts: str) -> str:
 
 def _sentence(text: str) -> str:
     return escape("".join(visible_parts(text)))
+
+
+def without_scripts(html: str) -> str:
+    r"""
+    Leave scripts, and the data that only they read, out of views.
+
+    Args:
+        html (str): What this package made; no script of it holds its own end.
+
+    Returns:
+        str: HTML.
+    """
+    return re.sub(r"<script\b.*?</script>", "", html, flags=re.DOTALL)
 
 
 def style(*sheets: str) -> str:

@@ -67,17 +67,22 @@ class Record:
         """
         raise TypeError(f"a {type(self).__name__} has no table")
 
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+    def to_html(
+        self, path: str | os.PathLike[str] | None = None, *, interactive: bool = True
+    ) -> str:
         r"""Returns the record as one self-contained page: no network, light and dark.
 
         Args:
             path (str or PathLike, optional): where to write the page as well. An existing file is
                 replaced in one step, so an interrupted write leaves the old one.
+            interactive (bool, optional): whether the page's own scripts are in it, which tell of
+                what is under the pointer, from a disk and without network. Without them it is what
+                untrusted notebooks show: tables. Default: ``True``
 
         Returns:
             str: the page.
         """
-        return self._page(self._html(), path)
+        return self._page(self._html(), path, interactive)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         r"""Writes the record to one ``.npz`` file.
@@ -154,10 +159,13 @@ class Record:
     def _html(self) -> str:
         raise TypeError(f"a {type(self).__name__} has no static view")
 
-    def _page(self, body: str, path: str | os.PathLike[str] | None) -> str:
+    def _page(
+        self, body: str, path: str | os.PathLike[str] | None, interactive: bool = True
+    ) -> str:
         """The page around a view, written as well if asked."""
-        from ecco_captum.html import page
+        from ecco_captum.html import page, without_scripts
 
+        body = body if interactive else without_scripts(body)
         text = page(body, title=self._title())
         if path is not None:
             _write_atomically(Path(path), text.encode("utf-8"))

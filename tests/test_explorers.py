@@ -274,3 +274,13 @@ def test_nothing_of_the_widgets_needs_the_network() -> None:
         text = path.read_text(encoding="utf-8")
         assert "http" not in text, path.name
         assert "import(" not in text.replace("import(url)", ""), path.name
+
+
+def test_a_page_without_scripts_keeps_its_tables(tmp_path: Path) -> None:
+    for kind in ("attribution", "rankings", "factors", "probes"):
+        record = RECORDS[kind]()
+        plain, whole = record.to_html(tmp_path / "p.html", interactive=False), record.to_html()
+        assert "<script" not in plain
+        assert "<script" in whole
+        assert "<table" in plain
+        assert (tmp_path / "p.html").read_text("utf-8") == plain

@@ -161,7 +161,9 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
                 names=self.layers,
                 display_names=False,
                 tooltip=bq.Tooltip(
-                    fields=["name", "y"], labels=["block", name], formats=["", self._form]
+                    fields=["name", "y"],
+                    labels=["block", name],
+                    formats=["", self._form.replace(".0%", ".1%")],
                 ),
             )
             points.on_element_click(self._clicked)

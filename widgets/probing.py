@@ -8,6 +8,9 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from ecco_captum.html import escape
+from ecco_captum.probe_html import TITLE
+from ecco_captum.probe_tables import confusion_view
 from ecco_captum.widgets.charts import Lines
 from ecco_captum.widgets.explorer import Explorer, choice, row, sides
 from ecco_captum.widgets.view import View
@@ -34,7 +37,10 @@ class ProbeExplorer(Explorer):
         self.kind = choice("Representation", kinds, kinds[0])
         self.chart = ipywidgets.VBox()
         self.view = View(self._confusion(self._rows()[0]), "heat")
-        super().__init__(record, [row(self.kind), sides(self.chart), self.view])
+        asks = ipywidgets.HTML(f'<div class="ecco-asks">{escape(TITLE)}</div>')
+        answers = ipywidgets.HTML(f'<div class="ecco-answers">{escape(record.sentence)}</div>')
+        parts = [asks, row(self.kind), sides(self.chart), answers, self.view]
+        super().__init__(record, parts)
         self.kind.observe(lambda _: self._draw(), "value")
         self._draw()
 
@@ -44,7 +50,7 @@ class ProbeExplorer(Explorer):
 
     def _draw(self) -> None:
         rows, report = self._rows(), self.report
-        self.lines = Lines([report.layers[k] for k in rows], form=".1%", limits=(0.0, 1.0))
+        self.lines = Lines([report.layers[k] for k in rows], form=".0%", limits=(0.0, 1.0))
         self.lines.on_choose(lambda k: self.set_trait("selected", rows[k]))
         lines, bands = {}, {}
         for name, field in _PARTS.items():
@@ -65,8 +71,6 @@ class ProbeExplorer(Explorer):
         self.view.show(self._confusion(change["new"]))
 
     def _confusion(self, line: int) -> str:
-        from ecco_captum.probe_tables import confusion_view
-
         report = self.report
         where = f"{report.representations[line]}, {report.layers[line]}"
         return confusion_view(where, report.labels, report.confusion[line], report.subtitle)

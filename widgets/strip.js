@@ -19,12 +19,16 @@ async function render({ model, el }) {
     }, model.get("selected"));
   };
   const follow = () => view.select(model.get("selected"));
+  const dress = () => el.classList.toggle("ecco-typed", Boolean(model.get("monospace")));
+  dress();
   draw();
   model.on("change:_shown", draw);
   model.on("change:selected", follow);
+  model.on("change:monospace", dress);
   return () => {
     model.off("change:_shown", draw);
     model.off("change:selected", follow);
+    model.off("change:monospace", dress);
     view.destroy();
   };
 }

@@ -73,6 +73,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         sync=True
     )
 
+    monospace = traitlets.Bool(False, help="Whether all letters are equally wide.").tag(sync=True)
     selected = traitlets.Int(
         help="Index, among all outputs, of the explained one whose sources are shown."
     ).tag(sync=True)
@@ -94,9 +95,20 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         note: str = "",
         below: str = "",
     ) -> None:
+        checked_scores(tokens, scores, outputs=outputs, task=task)  # before there is a widget
         super().__init__(_script=saliency_script())
-        words = {"title": title, "subtitle": subtitle, "note": note, "unit": unit}
-        self.show(tokens, scores, outputs=outputs, task=task, places=places, below=below, **words)
+        self.show(
+            tokens,
+            scores,
+            outputs=outputs,
+            task=task,
+            places=places,
+            title=title,
+            subtitle=subtitle,
+            unit=unit,
+            note=note,
+            below=below,
+        )
 
     def show(
         self,
@@ -136,7 +148,9 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
             self._scores = pack_scores(tokens, scores, outputs=outputs, task=task)
             self._data = data
             self._shown += 1
-            self.selected = selected if selected in self.explained else data["first"]
+            first: Any = data["first"]
+            kept = selected is not None and selected in self.explained
+            self.selected = selected if kept else first
 
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:

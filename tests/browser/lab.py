@@ -37,6 +37,12 @@ _ASK = f"""async (code) => {{
   return it.status === 'ok' ? it.data['text/plain'] : 'ERROR ' + it.evalue;
 }}"""
 
+_THEMED = """(light) => {
+  const ground = getComputedStyle(document.body).getPropertyValue('--jp-layout-color0').trim();
+  const named = document.body.dataset.jpThemeLight === String(light);
+  return named && light === ['white', '#fff', '#ffffff'].includes(ground);
+}"""
+
 
 class Lab:
     """A server of its own: its home, settings and kernels are nobody else's."""
@@ -140,6 +146,6 @@ class Notebook:
     def theme(self, name: str) -> None:
         """``"JupyterLab Light"`` or ``"JupyterLab Dark"``."""
         change = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
-        self.page.evaluate(f"{change}", name)
-        light = "true" if "Light" in name else "false"
-        self.page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
+        self.page.evaluate(change, name)
+        # Its sheet, too: JupyterLab fails where the next change comes before that is there.
+        self.page.wait_for_function(_THEMED, arg="Light" in name)

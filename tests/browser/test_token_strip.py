@@ -75,7 +75,14 @@ def test_python_selects_and_the_strip_follows(mounted: Any) -> None:
 
 
 def test_a_removed_strip_lets_go(mounted: Any) -> None:
-    heard = mounted.evaluate("Object.keys(model.listeners)")
-    assert heard == ["change:_shown", "change:selected"]
+    heard = mounted.evaluate("Object.keys(model.listeners).sort()")
+    assert heard == ["change:_shown", "change:monospace", "change:selected"]
     mounted.evaluate("leave()")
     assert mounted.evaluate("Object.keys(model.listeners)") == []
+
+
+def test_letters_may_be_equally_wide(mounted: Any) -> None:
+    font = "() => getComputedStyle(document.querySelector('.ecco-strip')).fontFamily"
+    assert "mono" not in mounted.evaluate(font).lower()
+    mounted.evaluate("model.fromPython('monospace', true)")
+    assert "mono" in mounted.evaluate(font).lower()
