@@ -148,9 +148,8 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
             self._scores = pack_scores(tokens, scores, outputs=outputs, task=task)
             self._data = data
             self._shown += 1
-            first: Any = data["first"]
-            kept = selected is not None and selected in self.explained
-            self.selected = selected if kept else first
+            chosen: Any = selected if selected in self.explained else data["first"]
+            self.selected = chosen
 
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:
