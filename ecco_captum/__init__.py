@@ -137,6 +137,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "widgets":  # a package of its own
+        return importlib.import_module("ecco_captum.widgets")
     if name not in _HOMES:
         raise AttributeError(f"module 'ecco_captum' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"ecco_captum.{_HOMES[name]}"), name)

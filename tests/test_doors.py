@@ -88,6 +88,11 @@ def fresh(code: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
 
 
+def test_the_widgets_are_there_when_they_are_asked_for() -> None:
+    code = "import ecco_captum; print(callable(ecco_captum.widgets.studio))"
+    assert fresh(code).strip() == "True"
+
+
 def test_the_import_is_light() -> None:
     loaded = fresh(
         "import sys, ecco_captum; ecco_captum.__all__;"
