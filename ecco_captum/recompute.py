@@ -49,6 +49,8 @@ def _of_attribution(lm: LanguageModel, record: Any) -> dict[str, Any]:
     from ecco_captum.attribution import saliency
     from ecco_captum.erasure import faithfulness
 
+    if record.spans is not None:  # its outputs are groups, which no model writes
+        return {}
     return {
         "compute": partial(saliency, lm, record.generation, outputs=record.outputs.tolist()),
         "methods": [(METHODS[name].label, name) for name in _OFFERED],

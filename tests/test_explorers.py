@@ -284,3 +284,31 @@ def test_a_page_without_scripts_keeps_its_tables(tmp_path: Path) -> None:
         assert "<script" in whole
         assert "<table" in plain
         assert (tmp_path / "p.html").read_text("utf-8") == plain
+
+
+def test_words_and_other_tasks_are_explored_as_they_are() -> None:
+    words = ec.saliency(LM, GENERATION, progress=False).by_word()
+    explorer = words.explore(LM)
+    assert explorer.shown == (words,)
+    assert explorer.group not in explorer.children[1].children, "they are words already"
+    for kind in ("classification:bert", "masked:bert"):
+        lm, generation = subject(kind)
+        record = ec.saliency(lm, generation, progress=False)
+        explorer = record.explore(lm)
+        explorer.method.value = "saliency"
+        assert settled(explorer.runner) == ""
+        explorer.group.value = "words"
+        shown = tuple(explorer.strips[0].get_state()["_data"]["texts"])
+        assert shown == explorer.shown[0].by_word().tokens.texts
+
+
+def test_the_studio_draws_where_it_is_asked_to() -> None:
+    studio = widgets.studio(LM)
+    studio.prompt.value, studio.length.value = "a b c", 6
+    studio.sampled.value, studio.seed.value, studio.temperature.value = True, 3, 1.5
+    studio.generate.click()
+    assert settled(studio.runner) == ""
+    expected = ec.generate(
+        LM, "a b c", max_new_tokens=6, seed=3, do_sample=True, temperature=1.5, progress=False
+    )
+    assert studio.generation.output_ids.tolist() == expected.output_ids.tolist()

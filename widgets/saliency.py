@@ -63,7 +63,9 @@ class SaliencyExplorer(Explorer):
         self.strips: list[TokenStrip] = []
         self.view = ipywidgets.HBox()
         self.view.add_class("ecco-sides")
-        controls = [self.group, self.check] if test else [self.group]
+        controls = [self.check] if test else []
+        if record.spans is None:
+            controls = [self.group, *controls]
         if compute is not None:
             several = [self.method, self.score, self.versus, self.aggregate, self.beside]
             controls = [*several, *controls]

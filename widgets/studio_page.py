@@ -59,6 +59,15 @@ class Studio(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         self.seed = ipywidgets.BoundedIntText(
             value=0, min=0, description="Seed", style=style, layout={"width": "120px"}
         )
+        self.temperature = ipywidgets.BoundedFloatText(
+            value=1.0,
+            min=0.01,
+            max=5.0,
+            step=0.1,
+            description="Temperature",
+            style=style,
+            layout={"width": "150px"},
+        )
         self.generate = ipywidgets.Button(
             description="Generate", button_style="primary", layout={"width": "auto"}
         )
@@ -68,14 +77,15 @@ class Studio(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         self.tabs.observe(self._open, "selected_index")
         sheet = ipywidgets.HTML(f"<style>{theme_css('.ecco-explorer')}{SHEET}</style>")
         sheet.layout.display = "none"
-        controls = row(self.length, self.sampled, self.seed, self.generate)
+        controls = row(self.length, self.sampled, self.seed, self.temperature, self.generate)
         super().__init__([sheet, self.prompt, controls, self.runner, self.text, self.tabs])
         self.add_class("ecco-explorer")
 
     def _generate(self, _: Any) -> None:
-        prompt, options = self.prompt.value, {"max_new_tokens": self.length.value}
+        prompt, options = self.prompt.value, dict[str, Any](max_new_tokens=self.length.value)
         if self.sampled.value:
-            options |= {"seed": self.seed.value, "do_sample": True}
+            drawn = {"seed": self.seed.value, "temperature": self.temperature.value}
+            options |= {"do_sample": True, **drawn}
 
         def work(tell: Callable[[float], None]) -> Any:
             return self.analyses.write(prompt, progress=tell, **options)
