@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from model_state import state_of
 import ecco_captum as ec
 from ecco_captum import widgets
 from ecco_captum.probe_record import ProbeReport
-from ecco_captum.widgets.running import CancelledError, Runner
+from ecco_captum.widgets.running import Runner
 
 LM, GENERATION = subject("causal:gpt2")
 
@@ -211,64 +210,6 @@ def test_a_record_of_another_model_is_refused() -> None:
         record.explore(other)
 
 
-def test_the_studio_writes_and_opens_every_tab() -> None:
-    studio = widgets.studio(LM)
-    studio.prompt.value, studio.length.value = "a b c", 3
-    studio.generate.click()
-    assert settled(studio.runner) == ""
-    expected = ec.generate(LM, "a b c", max_new_tokens=3, progress=False)
-    assert studio.generation.text == expected.text
-    for k in range(len(studio.tabs.titles)):
-        studio.tabs.selected_index = k
-        (shown,) = studio.tabs.children[k].children
-        if isinstance(shown, Runner):
-            assert settled(shown) == ""
-            (shown,) = studio.tabs.children[k].children
-        assert isinstance(shown, widgets.Explorer)
-    opened = studio.tabs.children[1].children
-    studio.tabs.selected_index = 0
-    studio.tabs.selected_index = 1
-    assert studio.tabs.children[1].children == opened, "what was computed is kept"
-    with pytest.raises(TypeError, match="lm: got a str"):
-        widgets.studio("gpt2")
-
-
-def test_work_is_cancelled_where_it_tells_how_far_it_is() -> None:
-    runner, begun, results = Runner(), threading.Event(), list[int]()
-
-    def work(tell: Callable[[float], None]) -> int:
-        for k in range(10_000):
-            tell(k / 10_000)
-            begun.set()
-            threading.Event().wait(0.002)
-        return 1
-
-    runner.run("Long work", work, results.append)
-    assert begun.wait(10)
-    assert runner.button.layout.display == ""
-    runner.button.click()
-    assert "Long work: cancelled" in settled(runner)
-    assert runner.button.layout.display == "none"
-    assert not results
-    begun.clear()
-    runner.run("Long work", work, results.append)
-    assert begun.wait(10)
-    runner.run("Short work", lambda tell: 2, results.append)
-    assert settled(runner) == ""
-    assert results == [2], "a new one takes the place of the one before"
-
-
-def test_what_fails_says_why_and_is_no_markup() -> None:
-    runner = Runner()
-
-    def work(tell: Callable[[float], None]) -> None:
-        raise ValueError("x: got <b>")
-
-    runner.run("Work", work, print)
-    assert "Work: x: got &lt;b&gt;" in settled(runner)
-    assert issubclass(CancelledError, Exception)
-
-
 def test_nothing_of_the_widgets_needs_the_network() -> None:
     for path in Path(widgets.__file__).parent.glob("*.[jc]s*"):
         text = path.read_text(encoding="utf-8")
@@ -300,15 +241,3 @@ def test_words_and_other_tasks_are_explored_as_they_are() -> None:
         explorer.group.value = "words"
         shown = tuple(explorer.strips[0].get_state()["_data"]["texts"])
         assert shown == explorer.shown[0].by_word().tokens.texts
-
-
-def test_the_studio_draws_where_it_is_asked_to() -> None:
-    studio = widgets.studio(LM)
-    studio.prompt.value, studio.length.value = "a b c", 6
-    studio.sampled.value, studio.seed.value, studio.temperature.value = True, 3, 1.5
-    studio.generate.click()
-    assert settled(studio.runner) == ""
-    expected = ec.generate(
-        LM, "a b c", max_new_tokens=6, seed=3, do_sample=True, temperature=1.5, progress=False
-    )
-    assert studio.generation.output_ids.tolist() == expected.output_ids.tolist()

@@ -81,34 +81,13 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         -1, help="Index of the output under the pointer or the keyboard's focus; -1 for none."
     ).tag(sync=True)
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        scores: np.ndarray,
-        *,
-        outputs: Sequence[int] | np.ndarray | None = None,
-        task: Task = "causal",
-        places: Sequence[int] | np.ndarray | None = None,
-        title: str = TITLE,
-        subtitle: str = "",
-        unit: str = "",
-        note: str = "",
-        below: str = "",
-    ) -> None:
-        checked_scores(tokens, scores, outputs=outputs, task=task)  # before there is a widget
+    def __init__(self, tokens: Tokens, scores: np.ndarray, **options: Any) -> None:
         super().__init__(_script=saliency_script())
-        self.show(
-            tokens,
-            scores,
-            outputs=outputs,
-            task=task,
-            places=places,
-            title=title,
-            subtitle=subtitle,
-            unit=unit,
-            note=note,
-            below=below,
-        )
+        try:
+            self.show(tokens, scores, **options)
+        except Exception:
+            self.close()  # there is no widget of what cannot be drawn
+            raise
 
     def show(
         self,

@@ -1,0 +1,83 @@
+"""The studio, and the work that it and explorers do beside the notebook."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from test_explorers import LM, settled
+
+import ecco_captum as ec
+from ecco_captum import widgets
+from ecco_captum.widgets.running import CancelledError, Runner
+
+
+def test_the_studio_writes_and_opens_every_tab() -> None:
+    studio = widgets.studio(LM)
+    studio.prompt.value, studio.length.value = "a b c", 3
+    studio.generate.click()
+    assert settled(studio.runner) == ""
+    expected = ec.generate(LM, "a b c", max_new_tokens=3, progress=False)
+    assert studio.generation.text == expected.text
+    for k in range(len(studio.tabs.titles)):
+        studio.tabs.selected_index = k
+        (shown,) = studio.tabs.children[k].children
+        if isinstance(shown, Runner):
+            assert settled(shown) == ""
+            (shown,) = studio.tabs.children[k].children
+        assert isinstance(shown, widgets.Explorer)
+    opened = studio.tabs.children[1].children
+    studio.tabs.selected_index = 0
+    studio.tabs.selected_index = 1
+    assert studio.tabs.children[1].children == opened, "what was computed is kept"
+    with pytest.raises(TypeError, match="lm: got a str"):
+        widgets.studio("gpt2")
+
+
+def test_the_studio_draws_where_it_is_asked_to() -> None:
+    studio = widgets.studio(LM)
+    studio.prompt.value, studio.length.value = "a b c", 6
+    studio.sampled.value, studio.seed.value, studio.temperature.value = True, 3, 1.5
+    studio.generate.click()
+    assert settled(studio.runner) == ""
+    expected = ec.generate(
+        LM, "a b c", max_new_tokens=6, seed=3, do_sample=True, temperature=1.5, progress=False
+    )
+    assert studio.generation.output_ids.tolist() == expected.output_ids.tolist()
+
+
+def test_work_is_cancelled_where_it_tells_how_far_it_is() -> None:
+    runner, begun, results = Runner(), threading.Event(), list[int]()
+
+    def work(tell: Callable[[float], None]) -> int:
+        for k in range(10_000):
+            tell(k / 10_000)
+            begun.set()
+            threading.Event().wait(0.002)
+        return 1
+
+    runner.run("Long work", work, results.append)
+    assert begun.wait(10)
+    assert runner.button.layout.display == ""
+    runner.button.click()
+    assert "Long work: cancelled" in settled(runner)
+    assert runner.button.layout.display == "none"
+    assert not results
+    begun.clear()
+    runner.run("Long work", work, results.append)
+    assert begun.wait(10)
+    runner.run("Short work", lambda tell: 2, results.append)
+    assert settled(runner) == ""
+    assert results == [2], "a new one takes the place of the one before"
+
+
+def test_what_fails_says_why_and_is_no_markup() -> None:
+    runner = Runner()
+
+    def work(tell: Callable[[float], None]) -> None:
+        raise ValueError("x: got <b>")
+
+    runner.run("Work", work, print)
+    assert "Work: x: got &lt;b&gt;" in settled(runner)
+    assert issubclass(CancelledError, Exception)
