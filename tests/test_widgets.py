@@ -149,3 +149,26 @@ def test_a_strip_draws_another_text_in_the_same_place() -> None:
     with pytest.raises(ValueError, match="scores: got nan"):
         strip.show(tokens, np.full_like(scores, np.nan))
     assert strip.get_state()["_data"]["outputs"] == [2], "nothing is half-changed"
+
+
+def test_of_very_many_scores_each_output_is_sent_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens, scores = countries()
+    monkeypatch.setattr("ecco_captum.widgets.strip.MOST_SCORES", 50)
+    strip = widgets.TokenStrip(tokens, scores)
+    state = strip.get_state()
+    assert bytes(state["_scores"]) == b""
+    assert state["_data"]["later"] is True
+    sent: list[tuple[dict[str, int], list[bytes]]] = []
+    monkeypatch.setattr(strip, "send", lambda content, buffers: sent.append((content, buffers)))
+    strip._asked(strip, {"row": 3, "shown": state["_shown"]}, [])
+    strip._asked(strip, {"row": 99, "shown": state["_shown"]}, [])
+    strip._asked(strip, {"row": 3, "shown": state["_shown"] - 1}, [])
+    ((content, (buffer,)),) = sent
+    assert content["row"] == 3
+    expected = scores[3, : tokens.prompt_length + 3].astype("<f4")
+    np.testing.assert_array_equal(np.frombuffer(buffer, "<f4"), expected)
+    bundle = strip._repr_mimebundle_()
+    assert bundle is not None
+    assert "<script" not in bundle[0]["text/html"]

@@ -10,16 +10,20 @@ import anywidget
 import numpy as np
 import traitlets
 
-from ecco_captum.html import frame
+from ecco_captum.html import frame, without_scripts
 from ecco_captum.saliency_data import (
     Task,
     checked_outputs,
     checked_scores,
+    known_lengths,
     pack_scores,
     saliency_data,
 )
 from ecco_captum.saliency_html import TITLE, saliency_css, saliency_script, saliency_view
 from ecco_captum.tokens import Tokens
+
+MOST_SCORES = 2**24
+"""How many scores are sent at once, 64 MiB of them."""
 
 _HERE = Path(__file__).parent
 
@@ -33,9 +37,10 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     r"""
     Prompt and output text; the output token under the pointer colours every earlier token.
 
-    The scores are sent once, as bytes, and all painting happens in the browser; Python hears what
-    is selected and what the pointer is on, and can select by setting ``selected``. Where no widget
-    can live (an untrusted notebook, an export without state), the static view is shown instead.
+    The scores are sent once, as bytes, up to 16 million of them; of more, each output's are sent
+    when it is chosen first. All painting happens in the browser; Python hears what is selected and
+    what the pointer is on, and can select by setting ``selected``. Where no widget can live (an
+    untrusted notebook, an export without state), the static view is shown instead.
 
     Args:
         tokens (Tokens): Prompt (source, text) and output tokens, or names of classes.
@@ -83,6 +88,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
 
     def __init__(self, tokens: Tokens, scores: np.ndarray, **options: Any) -> None:
         super().__init__(_script=saliency_script())
+        self.on_msg(self._asked)
         try:
             self.show(tokens, scores, **options)
         except Exception:
@@ -118,17 +124,27 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         """
         scores = checked_scores(tokens, scores, outputs=outputs, task=task)
         data = saliency_data(tokens, scores, outputs=outputs, task=task, places=places, unit=unit)
+        known = known_lengths(tokens, checked_outputs(tokens, outputs), task)
+        later = int(np.sum(known)) > MOST_SCORES
+        packed = b"" if later else pack_scores(tokens, scores, outputs=outputs, task=task)
         words = {"title": title, "subtitle": subtitle, "note": note}
         options: dict[str, Any] = {"outputs": outputs, "task": task, "places": places}
         self.explained = checked_outputs(tokens, outputs).tolist()
         self._view = tokens, scores, options | words | {"unit": unit, "below": below}
+        self._rows = [row[:length] for row, length in zip(scores, known, strict=True)]
         with self.hold_sync():
             self._frame = frame(f'<div class="ecco-swap"></div>{below}', **words)
-            self._scores = pack_scores(tokens, scores, outputs=outputs, task=task)
-            self._data = data
+            self._scores = packed
+            self._data = {**data, "later": later}
             self._shown += 1
             chosen: Any = selected if selected in self.explained else data["first"]
             self.selected = chosen
+
+    def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        """Sends the scores of one output of a text that has too many for one message."""
+        if content.get("shown") == self._shown and content.get("row") in self.explained:
+            row = self._rows[self.explained.index(content["row"])]
+            self.send(content, buffers=[np.asarray(row).astype("<f4").tobytes()])
 
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:
@@ -145,7 +161,12 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
             return None
         data, metadata = bundle
         tokens, scores, options = self._view
-        return {**data, "text/html": saliency_view(tokens, scores, **options)}, metadata
+        html = saliency_view(tokens, scores, **options)
+        # A notebook's file should not hold what is too much for a message.
+        return {
+            **data,
+            "text/html": without_scripts(html) if self._data["later"] else html,
+        }, metadata
 
 
 def _ranges(numbers: list[int]) -> str:

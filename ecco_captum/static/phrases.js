@@ -26,7 +26,7 @@ export class Phrases {
   // The label of an output.
   describe(t) {
     const { top } = this.summaries[t], name = `${this.name(this.data.prompt + t)}, output ${t}`;
-    if (top < 0) return name + ", without any score";
+    if (top < 0) return name + (this.data.later ? "" : ", without any score");
     const side = this.rows[t][top] < 0 ? "strongest source, against it," : "strongest source";
     return `${name}, ${side} ${this.name(top)}, ${this.shareOf(t, top)}`;
   }

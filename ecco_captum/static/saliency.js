@@ -228,6 +228,16 @@ class SaliencyView {
     this.events.select?.(t);
   }
 
+  // The scores of an output, of which a long text learns when they are asked for.
+  fill(t, scores) {
+    this.rows[t].set(scores);
+    this.phrases.summaries[t] = summarize(this.rows[t]);
+    this.outputs[t].setAttribute("aria-label", this.phrases.describe(t));
+    if (t !== this.selected) return;
+    this.selected = -1;
+    this.select(t);
+  }
+
   // One line under the text: the token under the pointer, or what can be done.
   read(position) {
     const known = position >= 0 && position < this.rows[this.selected].length;

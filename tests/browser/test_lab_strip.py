@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -137,3 +138,24 @@ def test_an_untrusted_notebook_shows_the_static_view(lab: Lab, browser: Any) -> 
     shown = other.locator(".jp-RenderedHTMLCommon .ecco-source").first
     expect(shown).to_be_visible(timeout=60_000)
     context.close()
+
+
+def test_rows_of_a_very_long_text_come_when_they_are_chosen(lab: Lab, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    few = "import ecco_captum.widgets.strip as module; module.MOST_SCORES = 100"
+    lab.write("later", STRIP + few, "one = strip(20, 9)\none")
+    page = browser.new_page()
+    notebook = Notebook(page, lab, "later")
+    notebook.run()
+    spans = page.locator("[role=option]")
+    expect(spans).to_have_count(9, timeout=60_000)
+    assert notebook.ask("len(one._scores)") == "0"
+    spans.nth(7).hover()
+    notebook.until("one.selected", "7")
+    strongest = int(notebook.ask("int(one._rows[7].argmax())"))
+    expect(page.locator(".ecco-t").nth(strongest)).to_have_class("ecco-t ecco-s32")
+    expect(spans.nth(7)).to_have_attribute("aria-label", re.compile("strongest source"))
+    assert spans.nth(3).get_attribute("aria-label").endswith("output 3")
+    assert not notebook.complaints
+    page.close()

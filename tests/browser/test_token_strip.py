@@ -76,7 +76,10 @@ def test_python_selects_and_the_strip_follows(mounted: Any) -> None:
 
 def test_a_removed_strip_lets_go(mounted: Any) -> None:
     heard = mounted.evaluate("Object.keys(model.listeners).sort()")
-    assert heard == ["change:_shown", "change:monospace", "change:selected"]
+    assert heard == [
+        *("change:_shown", "change:monospace", "change:selected"),
+        "msg:custom",
+    ]
     mounted.evaluate("leave()")
     assert mounted.evaluate("Object.keys(model.listeners)") == []
 
