@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from test_explorers import LM, settled
+from test_explorers import GENERATION, LM, settled
 
 import ecco_captum as ec
 from ecco_captum import widgets
@@ -81,3 +81,21 @@ def test_what_fails_says_why_and_is_no_markup() -> None:
     runner.run("Work", work, print)
     assert "Work: x: got &lt;b&gt;" in settled(runner)
     assert issubclass(CancelledError, Exception)
+
+
+def test_who_goes_back_while_something_is_computed_stays_there() -> None:
+    record = ec.saliency(LM, GENERATION, progress=False)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def compute(**options: object) -> ec.Attribution:
+        begun.set()
+        go_on.wait(10)
+        return ec.saliency(LM, GENERATION, method="saliency", progress=False)
+
+    explorer = widgets.explore(record, compute=compute, methods=["saliency"])
+    explorer.method.value = "saliency"
+    assert begun.wait(10)
+    explorer.method.value = "input_x_gradient"
+    go_on.set()
+    settled(explorer.runner)
+    assert explorer.shown == (record,)

@@ -107,6 +107,7 @@ class SaliencyExplorer(Explorer):
         keys = [self._key(method) for method in wanted]
         missing = [key for key in dict.fromkeys(keys) if key not in self._known]
         if not missing:
+            self.runner.cancel()  # what was wanted before must not take this one's place
             self._put(keys)
             return
 

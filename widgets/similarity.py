@@ -56,6 +56,7 @@ class SimilarityExplorer(Explorer):
     def _asked(self, change: Any) -> None:
         name, compute = change["new"], self._compute
         if name in self._known:
+            self.runner.cancel()  # what was wanted before must not take this one's place
             self._put(self._known[name])
             return
         assert compute is not None
