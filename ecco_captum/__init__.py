@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from ecco_captum.probing import probe
     from ecco_captum.rankings_record import Rankings
     from ecco_captum.records import Record, load_record
+    from ecco_captum.report_record import Report
+    from ecco_captum.reporting import report
     from ecco_captum.similarity import cca, cka, pwcca, svcca
     from ecco_captum.similarity_record import Similarity
     from ecco_captum.treebank import TaggedCorpus, read_conllu
     from ecco_captum.watched_record import WatchedRankings
     from ecco_captum.watching import rankings_watch
+    from ecco_captum.word_order import OrderTest, order_test
 
 # Where each public name lives. Imported when first asked for (PEP 562), so that
 # `import ecco_captum` costs neither torch nor ipywidgets.
@@ -56,10 +59,12 @@ _HOMES = {
     "LanguageModel": "models",
     "LayerPredictions": "predictions_record",
     "MinimalPairs": "pairs_record",
+    "OrderTest": "word_order",
     "ProbeClassifier": "concept_classifier",
     "ProbeReport": "probe_record",
     "Rankings": "rankings_record",
     "Record": "records",
+    "Report": "report_record",
     "Similarity": "similarity_record",
     "TaggedCorpus": "treebank",
     "WatchedRankings": "watched_record",
@@ -78,11 +83,13 @@ _HOMES = {
     "neurons": "activations",
     "nmf": "factors",
     "offline_models": "offline",
+    "order_test": "word_order",
     "probe": "probing",
     "pwcca": "similarity",
     "rankings": "lens",
     "rankings_watch": "watching",
     "read_conllu": "treebank",
+    "report": "reporting",
     "saliency": "attribution",
     "svcca": "similarity",
     "wrap": "models",
@@ -102,10 +109,12 @@ __all__ = [
     "LanguageModel",
     "LayerPredictions",
     "MinimalPairs",
+    "OrderTest",
     "ProbeClassifier",
     "ProbeReport",
     "Rankings",
     "Record",
+    "Report",
     "Similarity",
     "TaggedCorpus",
     "WatchedRankings",
@@ -125,11 +134,13 @@ __all__ = [
     "neurons",
     "nmf",
     "offline_models",
+    "order_test",
     "probe",
     "pwcca",
     "rankings",
     "rankings_watch",
     "read_conllu",
+    "report",
     "saliency",
     "svcca",
     "wrap",

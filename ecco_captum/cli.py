@@ -16,24 +16,35 @@ from ecco_captum.command_options import (
     add_factors_options,
     add_probe_options,
     add_rankings_options,
+    add_report_options,
     add_saliency_options,
     add_similarity_options,
     add_watch_options,
 )
-from ecco_captum.commands import factors, models, probe, rankings, saliency, similarity, watch
+from ecco_captum.commands import (
+    factors,
+    models,
+    probe,
+    rankings,
+    report,
+    saliency,
+    similarity,
+    watch,
+)
 
 DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
 DEMO_REPORT = "ecco-captum-demo.html"
 
 _DESCRIPTION = """\
-Look inside a language model: which earlier tokens each generated token came from, and in which
-layer it was decided.
+Look inside a language model: which earlier tokens each generated token came from, in which layer
+it was decided, which neurons fired together, how alike layers are and what they know.
 
 examples:
   ecco-captum demo
   ecco-captum models
-  ecco-captum saliency --model smollm2-135m --prompt "The capital of France is" -o report.html
-  ecco-captum saliency --model gpt2 --prompt-file prompt.txt --max-new-tokens 40 -o report.html
+  ecco-captum report --model smollm2-135m --prompt "The capital of France is" -o report.html
+  ecco-captum saliency --model smollm2-135m --prompt "The capital of France is" -o saliency.html
+  ecco-captum saliency --model gpt2 --prompt-file prompt.txt --max-new-tokens 40 -o saliency.html
   ecco-captum rankings --prompt "The capital of France is" -o rankings.html
   ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
   ecco-captum factors --prompt-file text.txt --components 10 -o factors.html
@@ -44,11 +55,9 @@ examples:
 _DEFAULTS: dict[str, Any] = {
     "continuation": None,
     "method": "input_x_gradient",
-    "score": "logit",
-    "versus": None,
-    "aggregate": None,
-    "outputs": None,
-    "faithfulness": False,
+    "components": 6,
+    "conllu": None,
+    "label": "upos",
     "seed": None,
     "dtype": None,
     "save": None,
@@ -102,11 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     demo = commands.add_parser(
-        "demo", parents=[shared], help="the main job on a small real model, as an HTML report"
+        "demo", parents=[shared], help="every analysis of a small real model's text, as a report"
     )
     demo.add_argument("-o", "--output", type=Path, default=Path(DEMO_REPORT), metavar="FILE")
     demo.set_defaults(
-        run=saliency,
+        run=report,
         model=DEMO_MODEL,
         prompt=DEMO_PROMPT,
         prompt_file=None,
@@ -133,6 +142,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _ANALYSES: tuple[tuple[Any, str, Any, str, str], ...] = (
+    (
+        report,
+        "report",
+        add_report_options,
+        "every analysis of one text on one page, each with its test",
+        "Generate text and make every analysis of it, each with what could show it wrong.",
+    ),
     (
         saliency,
         "saliency",

@@ -51,6 +51,17 @@ def add_saliency_options(parser: argparse.ArgumentParser) -> None:
     add("--faithfulness", action="store_true", help="test it: remove the salient tokens")
 
 
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Of ``ecco-captum report``."""
+    _add_text_options(parser, model=None)
+    add = parser.add_argument
+    add("--method", default="input_x_gradient", help="the attribution method, such as ig, attn_lrp")
+    add("--components", type=int, default=6, metavar="N", help="how many factors, at most")
+    own = "what probes learn from, in CoNLL-U (default: the package's own small treebank)"
+    add("--conllu", type=Path, metavar="FILE", help=own)
+    add("--label", default="upos", help="the column that is told: upos, xpos, deprel, a feature")
+
+
 def _add_lens_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(

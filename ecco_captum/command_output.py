@@ -2,6 +2,7 @@ r"""What the commands tell on a terminal."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 _SHOWN_LAYERS = 5
@@ -22,6 +23,17 @@ def tell_saliency(attribution: Any) -> None:
         token = shown(generation.tokens.texts[start + output])
         logit, rank = generation.logits[output], generation.ranks[output]
         print(f"{token:>16}  {logit:6.2f} {rank:>5}  {sources}")
+
+
+def tell_report(report: Any) -> None:
+    """A terminal's view: the text, and of each analysis the number, the test and the verdict."""
+    print(f"{report.generation.prompt}[{report.generation.text}]")
+    for one in report.findings:
+        print(f"\n{one.question}  [{one.verdict}]")
+        for said in (one.answer, one.outcome):
+            print(textwrap.fill(said, 96, initial_indent="  ", subsequent_indent="    "))
+    for name, reason in report.refused.items():
+        print(f"\nNot made: {name}: {reason}")
 
 
 def tell_rankings(found: Any) -> None:

@@ -12,6 +12,7 @@ from ecco_captum.command_output import (
     shown,
     tell_probes,
     tell_rankings,
+    tell_report,
     tell_saliency,
     tell_similarity,
 )
@@ -57,6 +58,32 @@ def saliency(options: argparse.Namespace) -> int:
     if tested is not None:
         print(f"\n{tested}")
     print(f"\nReport: {options.output.absolute()}")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Makes every analysis of one text, and writes them as one page."""
+    _check_paths(options)
+    prompt = _prompt(options)
+
+    from ecco_captum.catalogue import find_method
+    from ecco_captum.reporting import report
+    from ecco_captum.treebank import read_conllu
+
+    find_method(options.method)  # before the model is loaded
+    corpus = read_conllu(options.conllu)
+    corpus.labels(options.label)
+    lm = _loaded(options)
+    found = report(
+        lm,
+        _generation(lm, prompt, options),
+        method=options.method,
+        n_components=options.components,
+        corpus=corpus,
+        label=options.label,
+    )
+    tell_report(found)
+    _write(found, options)
     return 0
 
 

@@ -245,7 +245,13 @@ class Factors(Record):
             effects (Sequence of FactorEffect, optional): to stand under the picture.
             stability (array, optional): (components,), what :meth:`stability` returned.
         """
-        return self._page(view_of(self, effects, stability), path, interactive)
+        return self._page(self.view(effects, stability), path, interactive)
+
+    def view(
+        self, effects: Sequence[FactorEffect] = (), stability: np.ndarray | None = None
+    ) -> str:
+        """The factors beside the text, as an HTML fragment with what :meth:`to_html` takes."""
+        return view_of(self, effects, stability)
 
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns each factor's weights over the tokens as a figure for a paper.

@@ -48,14 +48,23 @@ def generation_view(
         ]
         for t, position in enumerate(tokens.outputs)
     ]
-    body = _text(tokens) + _rows(rows[:_OPEN_ROWS])
+    body = written_text(tokens) + _rows(rows[:_OPEN_ROWS])
     if len(rows) > _OPEN_ROWS:
         count = f"{len(rows) - _OPEN_ROWS} more generated tokens"
         body += f"<details><summary>{count}</summary>{_rows(rows[_OPEN_ROWS:])}</details>"
     return style(theme_css()) + frame(body, title=TITLE, subtitle=subtitle)
 
 
-def _text(tokens: Tokens) -> str:
+def written_text(tokens: Tokens) -> str:
+    r"""
+    Show a text as it was written, the output underlined.
+
+    Args:
+        tokens (Tokens): Prompt and output tokens.
+
+    Returns:
+        str: HTML.
+    """
     prompt = escape(_joined(tokens.texts[: tokens.prompt_length]))
     output = escape(_joined(tokens.texts[tokens.prompt_length :]))
     return f'<p dir="auto" style="{_TEXT}">{prompt}<span style="{_MARKED}">{output}</span></p>'

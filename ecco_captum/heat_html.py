@@ -28,6 +28,7 @@ _HUES = {True: ("ecco-s", "139,98,225"), False: ("ecco-c", "45,190,170")}
 _TABLE = "border-collapse:collapse;margin:0;white-space:nowrap;font-variant-numeric:tabular-nums"
 _PADDING = "padding:2px 4px"
 _SMALL = "display:block;font-size:smaller"
+_PAPER, _NAMES, _GAP = 660, 90, 4  # px: a printed table, its layers' names, between its cells
 _WRAPPED = ";white-space:normal;min-width:150px"
 _SAYS = "margin:14px 0 10px;font-size:18px"
 _LONGEST, _LONGEST_TEXT = 24, 160  # letters of a header, of a text that is one
@@ -219,11 +220,13 @@ def heat_view(
     ramps = ramp_css(within=".ecco-heat")
     if signed:
         ramps += ramp_css("cool", within=".ecco-heat")
+    columns = max((len(field.texts[0]) for field in fields if len(field.texts)), default=1)
+    fit = min(1.0, _PAPER / (_NAMES + columns * (width + _GAP)))
     name = "ecco-card ecco-heat-map" + (" ecco-numbered" if numbered else "")
     sheets = (asset("frame.css"), asset("faithfulness.css"), asset("heat.css"))
     body = (
         style(theme_css(), *sheets, ramps)
-        + f'{data}<div class="{name}" style="--ecco-cell:{width}px">{picture}'
+        + f'{data}<div class="{name}" style="--ecco-cell:{width}px;--ecco-fit:{fit:.2f}">{picture}'
         + f'</div><script type="module">\n{asset("heat.js")}bootHeat("{key}");\n</script>{below}'
     )
     return frame(body, title=title, subtitle=subtitle, note=note, key=key)

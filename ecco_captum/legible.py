@@ -176,6 +176,19 @@ def visible(text: str) -> str:
     return "".join(parts).replace("\n", "").strip(" ")
 
 
+def in_quotes(text: str) -> str:
+    r"""
+    Write a token as a sentence names it.
+
+    Args:
+        text (str): The text of a token.
+
+    Returns:
+        str: Such as ``“Austria”``, ``“↵”``.
+    """
+    return f"“{visible(text)}”"
+
+
 def _has_shape(character: str) -> bool:
     return unicodedata.category(character)[0] not in "ZC" and not (
         character in _FILLERS or "\ufe00" <= character <= "\ufe0f"

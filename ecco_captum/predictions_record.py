@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.generation import Generation
 from ecco_captum.layers import ByLayer
+from ecco_captum.legible import in_quotes
 from ecco_captum.records import Record
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class LayerPredictions(ByLayer, Record):
     def sentence(self) -> str:
         """Where the true token came first."""
         first = np.flatnonzero(self.ranks == 1)
-        true = f"“{self.true_text.strip() or self.true_text}”"
+        true = in_quotes(self.true_text)
         if not first.size:
             best, row = int(self.ranks.min()), int(self.ranks.argmin())
             none = f"None of the layers read ranks {true} first"

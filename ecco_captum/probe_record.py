@@ -91,7 +91,7 @@ class ProbeReport(Record):
         """Which layer tells most, and how much of it is learned by heart."""
         best = int(self.accuracy.mean(axis=1).argmax())
         right = _percent(self.accuracy[best])
-        said = f"Most is told from {self._named(best)}: {right} of the words"
+        said = f"Most is told from {self.named(best)}: {right} of the words"
         if not np.isnan(self.by_type).any():
             said += f" (each word's most frequent label: {_percent(self.by_type)})"
         if np.isnan(self.control_accuracy).any():
@@ -99,7 +99,7 @@ class ProbeReport(Record):
         most = int(self.selectivity.mean(axis=1).argmax())
         points = 100 * self.selectivity[most].mean()
         return (
-            f"{said}. The most selective is {self._named(most)}, whose probes tell {points:.1f} "
+            f"{said}. The most selective is {self.named(most)}, whose probes tell {points:.1f} "
             "points fewer of the control task's labels."
         )
 
@@ -213,7 +213,8 @@ class ProbeReport(Record):
             title=title,
         )
 
-    def _named(self, row: int) -> str:
+    def named(self, row: int) -> str:
+        """A row as a sentence names it, such as "hidden states of block 3"."""
         name = {"hidden": "hidden states", "neurons": "neurons"}
         kind = self.representations[row]
         return f"{name.get(kind, kind)} of {self.layers[row]}"

@@ -102,8 +102,7 @@ class Similarity(Record):
     def sentence(self) -> str:
         """How much of it is more than chance, and what is most and least alike."""
         pairs = self._pairs()
-        values = np.array([self.values[pair] for pair in pairs])
-        if not len(pairs):
+        if not pairs:
             return "There is one layer, and nothing to compare it with."
         said = ""
         if not np.isnan(self.null_95).all():
@@ -113,10 +112,17 @@ class Similarity(Record):
                 f"{clear} of {len(pairs)} pairs are more alike than with shuffled tokens, which "
                 f"alone give {_from_to(chance)}. "
             )
+        return f"{said}{self.extremes}."
+
+    @property
+    def extremes(self) -> str:
+        """Which layers are most and which least alike, as a sentence without its stop."""
+        pairs = self._pairs()
+        values = np.array([self.values[pair] for pair in pairs])
         most, least = pairs[int(values.argmax())], pairs[int(values.argmin())]
         if len(pairs) == 1:
-            return f"{said}The pair has {format_fixed(values[0])}."
-        return f"{said}Most alike are {self._named(most)}, least {self._named(least)}."
+            return f"The pair has {format_fixed(values[0])}"
+        return f"Most alike are {self._named(most)}, least {self._named(least)}"
 
     def _pairs(self) -> list[tuple[int, int]]:
         count = len(self.rows), len(self.columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ecco_captum.layers import ByLayer
-from ecco_captum.legible import format_number
+from ecco_captum.legible import format_number, in_quotes
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -86,7 +86,7 @@ class WatchedRankings(ByLayer, Record):
     @property
     def sentence(self) -> str:
         """Who wins, from where on, and by how much."""
-        words, last = [_quoted(text) for text in self.watch_texts], self._called(-1)
+        words, last = [in_quotes(text) for text in self.watch_texts], self._called(-1)
         if self.ranks.ndim == 3:
             counts = np.bincount(self.winners[:, -1], minlength=len(words)).tolist()
             said = ", ".join(f"{word} at {n}" for word, n in zip(words, counts, strict=True))
@@ -164,7 +164,7 @@ class WatchedRankings(ByLayer, Record):
         """What is drawn."""
         asked = f"{len(self.positions)} positions"
         if self.ranks.ndim == 2:
-            asked = f"{self.asked} position {self.positions[0]}, {_quoted(self.places[0])}"
+            asked = f"{self.asked} position {self.positions[0]}, {in_quotes(self.places[0])}"
         return f"{self.model} · {self.lens} · rank of each watched token · {asked}"
 
     def _title(self) -> str:
@@ -191,7 +191,3 @@ class WatchedRankings(ByLayer, Record):
     def __repr__(self) -> str:
         words = ", ".join(map(repr, self.watch_texts))
         return f"WatchedRankings({words}; {len(self.layers)} layers, {self.model})"
-
-
-def _quoted(text: str) -> str:
-    return f"“{text.strip() or text}”"

@@ -10,6 +10,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "legible": (1, set()),
     "shades": (1, set()),
     "html": (1, {"legible", "shades"}),
+    "report_html": (1, {"generation_html", "html", "shades", "tokens"}),
     "generation_html": (1, {"html", "legible", "shades", "tokens"}),
     "saliency_data": (1, {"legible", "shades", "tokens"}),
     "saliency_html": (1, {"html", "legible", "saliency_data", "shades", "tokens"}),
@@ -146,6 +147,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "lens": (5, {"layers", "predictions_record", "rankings_record"}),
     "candidates": (5, {"layers"}),
     "watching": (5, {"candidates", "layers", "watched_record"}),
+    "word_order": (5, {"watching"}),
     "pairs": (5, {"candidates", "layers", "pairs_record"}),
     "command_options": (7, set()),
     "command_output": (7, set()),
@@ -219,5 +221,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "concept_classifier": (5, {"linear_probes"}),
     # What explorers are handed.
     "recompute": (6, set()),
+    # Every analysis of one text.
+    "findings": (6, {"report_record"}),
+    "report_record": (6, {"findings"}),
+    "reporting": (6, {"report_record"}),
     "cli": (7, set()),
 }

@@ -43,6 +43,23 @@ def test_saliency_writes_the_report_and_the_record(
     assert f"{strongest:.1%}" in out
 
 
+def test_a_report_of_every_analysis(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, record = tmp_path / "r.html", tmp_path / "r.npz"
+    words = ["report", "--model", model, "--prompt", "The keys to the", "-o", str(page)]
+    words += ["--max-new-tokens", "6", "--components", "2", "--save", str(record)]
+    assert cli.main(words) == 0
+    found, out = ecco_captum.Report.load(record), capsys.readouterr().out
+    assert page.read_text(encoding="utf-8") == found.to_html()
+    for one in found.findings:
+        assert f"{one.question}  [{one.verdict}]" in out
+        assert one.answer.split()[-1] in out
+    assert cli.main([*words, "--label", "pos"]) == 1
+    assert "label: got 'pos'" in capsys.readouterr().err
+    assert cli.main([*words, "--method", "none such"]) == 1
+
+
 def test_prompts_from_files_and_standard_input(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

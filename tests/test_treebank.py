@@ -110,3 +110,21 @@ def test_a_whole_treebank(reference: Path) -> None:
     tags = [row[3] for row in rows if row[0].isdigit()]
     assert [tag for tags in corpus.labels("upos") for tag in tags] == tags
     assert isinstance(corpus, TaggedCorpus)
+
+
+def test_the_package_brings_a_small_treebank() -> None:
+    corpus = read_conllu()
+    assert corpus.source == "small_treebank.conllu"
+    assert (len(corpus), corpus.words) == (157, 1145)
+    first = corpus.sentences[0]
+    assert first.text == "The old watch stopped at noon."
+    pairs = [
+        (word.lower(), tag)
+        for sentence, tags in zip(corpus.sentences, corpus.labels("upos"), strict=True)
+        for word, tag in zip(sentence.words, tags, strict=True)
+    ]
+    assert {tag for word, tag in pairs if word == "watch"} == {"NOUN", "VERB"}
+    kinds: dict[str, set[str]] = {}
+    for word, tag in pairs:
+        kinds.setdefault(word, set()).add(tag)
+    assert sum(len(tags) > 1 for tags in kinds.values()) > 100, "words that only context tells"
