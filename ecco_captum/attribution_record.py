@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from captum.attr import LLMAttributionResult
     from captum.attr._utils.visualization import VisualizationDataRecord
+    from matplotlib.figure import Figure
 
     from ecco_captum.comparison import Comparison
     from ecco_captum.faithfulness_record import Faithfulness
@@ -134,6 +135,28 @@ class Attribution(Record):
                 "score": self.scores[row, position],
                 "share": shares[row, position],
             }
+        )
+
+    def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
+        r"""Returns the shares, outputs by sources, as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 7.0, two columns
+            title (str, optional): above the picture. Default: none
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.saliency_plots import saliency_figure
+
+        texts, last = self.tokens.texts, int(self.known.max())
+        return saliency_figure(
+            [texts[self.tokens.prompt_length + output] for output in np.asarray(self.outputs)],
+            texts[:last],
+            self.shares[:, :last],
+            self.known,
+            width=width,
+            title=title,
         )
 
     def by_word(self) -> Attribution:

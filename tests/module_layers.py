@@ -45,6 +45,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
         1,
         {*("factors_data", "legible", "lens_plots"), *(f"paper_{part}" for part in PAPER)},
     ),
+    "saliency_plots": (1, {"legible", *(f"paper_{part}" for part in PAPER)}),
     "similarity_plots": (1, {"legible", *(f"paper_{part}" for part in PAPER)}),
     "stored_values": (2, set()),
     "progress": (2, set()),
