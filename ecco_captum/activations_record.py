@@ -13,6 +13,7 @@ import numpy as np
 from ecco_captum.checks import chosen_numbers
 from ecco_captum.records import Record
 from ecco_captum.stored_values import StoredValues
+from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -184,12 +185,10 @@ class Activations(Record):
         r"""Returns one row a token and layer: text, position, token, layer, name, and a column for
         each feature.
         """
-        import pandas as pd
-
         layers, count, features = self.shape
         row, position = np.indices((layers, count)).reshape(2, -1)
         text = np.searchsorted(self.sequences, np.arange(count), side="right") - 1
-        told = pd.DataFrame(
+        told = data_frame(
             {
                 "text": text[position],
                 "position": position - self.sequences[text[position]],
@@ -199,7 +198,7 @@ class Activations(Record):
             }
         )
         table = np.asarray(self.values).reshape(-1, features)
-        return pd.concat([told, pd.DataFrame(table)], axis=1)
+        return told.join(data_frame(table))
 
     def __repr__(self) -> str:
         layers, tokens, features = self.shape

@@ -12,6 +12,7 @@ import numpy as np
 from ecco_captum.aggregation import aggregate_phrase
 from ecco_captum.generation import Generation
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -120,13 +121,11 @@ class Attribution(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a pair: output, output_token, position, source_token, score, share."""
-        import pandas as pd
-
         start, shares = self.tokens.prompt_length, self.shares
         row, position = np.nonzero(np.arange(len(self.tokens)) < self.known[:, None])
         output = np.asarray(self.outputs)[row]
         texts = np.array(self.tokens.texts, dtype=object)
-        return pd.DataFrame(
+        return data_frame(
             {
                 "output": output,
                 "output_token": texts[start + output],

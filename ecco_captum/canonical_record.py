@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +35,7 @@ class CanonicalCorrelations(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a canonical correlation: correlation, weight."""
-        import pandas as pd
-
-        return pd.DataFrame({"correlation": self.correlations, "weight": self.weights})
+        return data_frame({"correlation": self.correlations, "weight": self.weights})
 
     def __repr__(self) -> str:
         return f"CanonicalCorrelations({self.value:.4f}, of {len(self.correlations)} correlations)"

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from ecco_captum.attribution_record import Attribution
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +48,8 @@ class Comparison(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row an output: output, token, rank_correlation, overlap."""
-        import pandas as pd
-
         tokens, outputs = self.left.tokens, np.asarray(self.left.outputs)
-        return pd.DataFrame(
+        return data_frame(
             {
                 "output": outputs,
                 "token": [tokens.texts[tokens.prompt_length + t] for t in outputs],

@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.legible import with_interval
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ class FactorEffect(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a token: position, token, weight, high, low, change, random_change."""
-        import pandas as pd
-
-        return pd.DataFrame(
+        return data_frame(
             {
                 "position": np.arange(len(self.tokens)),
                 "token": self.tokens.texts,

@@ -14,6 +14,7 @@ from ecco_captum.activations_record import Activations
 from ecco_captum.checks import check_whole
 from ecco_captum.factor_views import sentence_of, subtitle_of, view_of
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -286,10 +287,8 @@ class Factors(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a factor and token: factor, position, token, weight."""
-        import pandas as pd
-
         factor, position = np.indices(self.weights.shape).reshape(2, -1)
-        return pd.DataFrame(
+        return data_frame(
             {
                 "factor": factor,
                 "position": position,

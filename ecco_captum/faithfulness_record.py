@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.attribution_record import Attribution
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +108,6 @@ class Faithfulness(Record):
 
         The fraction is NaN for the AOPC. Soft measures have no fraction and no interval.
         """
-        import pandas as pd
-
         rows: list[tuple[Any, ...]] = []
         steps = [*self.fractions.tolist(), float("nan")]
         for measure in ("comprehensiveness", "sufficiency"):
@@ -126,7 +125,7 @@ class Faithfulness(Record):
                     for condition, values in zip(self.conditions[:2], soft, strict=True)
                 ]
         columns = ["measure", "condition", "fraction", "mean", "low", "high"]
-        return pd.DataFrame(rows, columns=columns)
+        return data_frame(rows, columns=columns)
 
     def _title(self) -> str:
         return "Does removing the salient tokens move the score?"

@@ -22,6 +22,7 @@ from ecco_captum.passages import Written
 from ecco_captum.prediction import predict
 from ecco_captum.progress import Progress
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 from ecco_captum.tasks import Task, task_of
 from ecco_captum.teacher_forcing import NAN, teacher_forced
 from ecco_captum.tokens import Tokens, display_texts
@@ -78,9 +79,7 @@ class Generation(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row an output token: output, token, id, logit, logprob, rank."""
-        import pandas as pd
-
-        return pd.DataFrame(
+        return data_frame(
             {
                 "output": np.arange(len(self.output_ids)),
                 "token": self.tokens.texts[len(self.prompt_ids) :],

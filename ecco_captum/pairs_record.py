@@ -10,6 +10,7 @@ import numpy as np
 from ecco_captum.layers import ByLayer
 from ecco_captum.legible import format_number
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,11 +94,9 @@ class MinimalPairs(ByLayer, Record):
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a prompt and layer: prompt, layer, name, margin, logprob_first,
         logprob_second, rank_first, rank_second."""
-        import pandas as pd
-
         prompt, row = np.indices(self.margins.shape).reshape(2, -1)
         first, second = (self.logprobs[..., k].ravel() for k in (0, 1))
-        return pd.DataFrame(
+        return data_frame(
             {
                 "prompt": np.array(self.prompts, dtype=object)[prompt],
                 "layer": self.layers[row],

@@ -11,6 +11,7 @@ from ecco_captum.generation import Generation
 from ecco_captum.layers import ByLayer
 from ecco_captum.legible import in_quotes
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,10 +78,8 @@ class LayerPredictions(ByLayer, Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a token: layer, name, place, token, id, prob, is_true, true_rank."""
-        import pandas as pd
-
         rows, places = np.indices(self.token_ids.shape).reshape(2, -1)
-        return pd.DataFrame(
+        return data_frame(
             {
                 "layer": self.layers[rows],
                 "name": np.array(self.layer_names)[rows],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,15 +126,13 @@ class ProbeReport(Record):
         labels were coded, codelength and control_codelength (bits) and compression, the part of a
         uniform code's bits over them.
         """
-        import pandas as pd
-
         coded: dict[str, np.ndarray] = {}
         if self.codelength is not None:
             bits = self.codelength.mean(axis=1)
             coded = {"codelength": bits[:, 0], "compression": self.compression.mean(axis=1)}
             if bits.shape[1] > 1:
                 coded["control_codelength"] = bits[:, 1]
-        return pd.DataFrame(
+        return data_frame(
             {
                 "representation": list(self.representations),
                 "layer": list(self.layers),

@@ -10,6 +10,7 @@ import numpy as np
 from ecco_captum.generation import Generation
 from ecco_captum.layers import ByLayer
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,8 +119,6 @@ class Rankings(ByLayer, Record):
         r"""Returns one row a cell: layer, name, position, token, rank, logit, prob, top, top_prob,
         cosine, divergence and, with the control, shuffled_rank.
         """
-        import pandas as pd
-
         rows, columns = np.indices(self.ranks.shape).reshape(2, -1)
         names, tokens = np.array(self.layer_names), np.array(self.target_texts, dtype=object)
         table = {
@@ -137,7 +136,7 @@ class Rankings(ByLayer, Record):
         }
         if self.shuffled_ranks is not None:
             table["shuffled_rank"] = self.shuffled_ranks.ravel()
-        return pd.DataFrame(table)
+        return data_frame(table)
 
     def plot(self, value: Value | None = None, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns the heat map as a figure for a paper.

@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.legible import format_fixed
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,10 +136,8 @@ class Similarity(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a pair: row, column, value, null_mean, null_95, low, high."""
-        import pandas as pd
-
         row, column = np.indices(self.values.shape).reshape(2, -1)
-        return pd.DataFrame(
+        return data_frame(
             {
                 "row": np.array(self.rows, dtype=object)[row],
                 "column": np.array(self.columns, dtype=object)[column],

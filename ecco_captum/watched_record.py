@@ -10,6 +10,7 @@ import numpy as np
 from ecco_captum.layers import ByLayer
 from ecco_captum.legible import format_number, in_quotes
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -113,11 +114,9 @@ class WatchedRankings(ByLayer, Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a number: position, place, layer, name, token, id, rank, logit, prob."""
-        import pandas as pd
-
         shape = (len(self.positions), len(self.layers), len(self.watch_ids))
         place, row, column = np.indices(shape).reshape(3, -1)
-        return pd.DataFrame(
+        return data_frame(
             {
                 "position": self.positions[place],
                 "place": np.array(self.places, dtype=object)[place],

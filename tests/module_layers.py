@@ -48,6 +48,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "saliency_plots": (1, {"legible", *(f"paper_{part}" for part in PAPER)}),
     "similarity_plots": (1, {"legible", *(f"paper_{part}" for part in PAPER)}),
     "stored_values": (2, set()),
+    "tables": (2, set()),
     "progress": (2, set()),
     "records": (2, {"models", "recompute", "stored_values"}),
     # Watching a model run, and what is read off it.

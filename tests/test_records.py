@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -78,6 +80,16 @@ def test_the_table_has_a_row_a_pair(attribution: Attribution) -> None:
     assert len(table) == 2 + 3
     row = table.iloc[1]
     assert (row.output, row.position, row.source_token, row.score) == (0, 1, " \ud7ff", 3)
+
+
+def test_without_pandas_it_says_what_to_install(
+    attribution: Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    message = re.escape("tables need pandas: pip install 'ecco-captum[data]'")
+    for record in (attribution, attribution.generation):
+        with pytest.raises(ImportError, match=message):
+            record.to_pandas()
 
 
 def test_an_interrupted_write_leaves_the_old_file(
