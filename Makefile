@@ -31,10 +31,13 @@ types: $(VENV)/.dev
 unit: $(VENV)/.dev chromium
 	$(BIN)/pytest
 
+# The wheel in build/dist is made from the sdist, the one in build/direct from the checkout.
 wheel: $(VENV)/.dev
-	rm -rf build/dist
+	rm -rf build/dist build/direct build/lib build/bdist.*
 	$(BIN)/python -m build --quiet --outdir build/dist
-	$(BIN)/python tests/check_wheel.py build/dist
+	$(BIN)/python -m build --quiet --wheel --outdir build/direct
+	$(BIN)/twine check --strict build/dist/*
+	$(BIN)/python tests/check_wheel.py build/dist build/direct
 
 # The browser tests use Debian's Chromium; elsewhere, install one yourself, or they are skipped.
 chromium:

@@ -1,4 +1,7 @@
-"""Compares the built wheel and sdist with the sources: python tests/check_wheel.py FOLDER."""
+"""Compares the built wheel and sdist with the sources: python check_wheel.py FOLDER DIRECT.
+
+FOLDER holds the sdist and the wheel made from it, DIRECT the wheel made from the checkout.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,17 @@ def expected_files() -> set[str]:
     }
 
 
-def main(folder: Path) -> str:
-    """Returns what differs; empty if nothing does."""
-    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Every file of a wheel: installers know no more of it."""
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def main(folder: Path, direct: Path) -> str:
+    """Returns what differs; empty if nothing does."""
+    (wheel,), (sdist,), (other,) = folder.glob("*.whl"), folder.glob("*.tar.gz"), direct.glob("*")
+    ours, theirs = contents(wheel), contents(other)
+    packed = {name for name in ours if ".dist-info/" not in name}
     expected = expected_files()
     problems = [f"wheel lacks {name}" for name in sorted(expected - packed)]
     problems += [f"wheel has {name} as well" for name in sorted(packed - expected)]
@@ -35,10 +44,15 @@ def main(folder: Path) -> str:
     sources = {name.replace("ecco_captum/widgets/", "widgets/") for name in expected}
     sources |= {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
     problems += [f"sdist lacks {name}" for name in sorted(sources - unpacked)]
+    problems += [
+        f"{name} is another in the wheel that the sdist makes"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
     return "\n".join(problems)
 
 
 if __name__ == "__main__":
-    differences = main(Path(sys.argv[1]))
+    differences = main(Path(sys.argv[1]), Path(sys.argv[2]))
     print(differences or f"The wheel and the sdist hold all {len(expected_files())} files.")
     sys.exit(1 if differences else 0)
