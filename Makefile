@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types unit wheel chromium format benchmarks gallery clean
+.PHONY: demo test check lint types unit wheel smoke smoke-newest smoke-oldest chromium format benchmarks gallery clean
 
 # The main job, end to end: fetch the offline model once, generate, attribute, write a report.
 demo: $(VENV)/.runtime
@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime
 
 # What continuous integration runs.
 test: check
-check: lint types unit wheel demo
+check: lint types unit wheel smoke demo
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,6 +38,29 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --quiet --wheel --outdir build/direct
 	$(BIN)/twine check --strict build/dist/*
 	$(BIN)/python tests/check_wheel.py build/dist build/direct
+
+# The wheel with what it asks for and nothing else: the newest of it, then the oldest that setup.cfg
+# accepts. Except for torch, whose oldest is a CUDA build of gigabytes: there it is the newest, too.
+# `make smoke OLDEST_TORCH=2.6.0` is the whole, on another Python with PYTHON=python3.10.
+OLDEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+
+smoke: smoke-newest smoke-oldest
+
+smoke-newest: wheel
+	$(call environment,newest)
+	build/smoke-newest/bin/pip $(INSTALL) --constraint constraints.txt build/dist/*.whl
+	$(call try,newest)
+
+smoke-oldest: wheel
+	$(call environment,oldest)
+	$(BIN)/python tests/oldest_versions.py --torch $(OLDEST_TORCH) > build/smoke-oldest/oldest.txt
+	build/smoke-oldest/bin/pip $(INSTALL) --constraint build/smoke-oldest/oldest.txt build/dist/*.whl
+	$(call try,oldest)
+
+# Compiling what will be imported, and not all there is, saves half a minute.
+INSTALL := install --quiet --no-compile
+environment = rm -rf build/smoke-$(1) && $(PYTHON) -m venv build/smoke-$(1) && mkdir build/smoke-$(1)/empty
+try = cd build/smoke-$(1)/empty && ../bin/python -I ../../../tests/smoke.py
 
 # The browser tests use Debian's Chromium; elsewhere, install one yourself, or they are skipped.
 chromium:
