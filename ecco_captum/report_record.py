@@ -17,6 +17,7 @@ from ecco_captum.probe_record import ProbeReport
 from ecco_captum.rankings_record import Rankings
 from ecco_captum.records import Record
 from ecco_captum.similarity_record import Similarity
+from ecco_captum.tables import data_frame
 from ecco_captum.watched_record import WatchedRankings
 from ecco_captum.word_order import OrderTest
 
@@ -69,11 +70,9 @@ class Report(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row an analysis: question, source, answer, test, outcome, verdict."""
-        import pandas as pd
-
         columns = ("question", "source", "answer", "test", "outcome", "verdict")
         rows = [[getattr(one, name) for name in columns] for one in self.findings]
-        return pd.DataFrame(rows, columns=list(columns), index=[one.key for one in self.findings])
+        return data_frame(rows, list(columns)).set_axis([one.key for one in self.findings])
 
     def _title(self) -> str:
         return f"What {self.generation.model} did while it wrote"

@@ -12,6 +12,7 @@ from ecco_captum.encoding import Prompt, encode_prompt
 from ecco_captum.legible import format_number, in_quotes
 from ecco_captum.models import LanguageModel
 from ecco_captum.records import Record
+from ecco_captum.tables import data_frame
 from ecco_captum.tasks import task_of
 from ecco_captum.watching import rankings_watch
 
@@ -57,10 +58,8 @@ class OrderTest(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row an order, the text's own first: shuffled, lead."""
-        import pandas as pd
-
         leads = [self.lead, *self.shuffled.tolist()]
-        return pd.DataFrame({"shuffled": np.arange(len(leads)) > 0, "lead": leads})
+        return data_frame({"shuffled": np.arange(len(leads)) > 0, "lead": leads})
 
     def _title(self) -> str:
         return "Does the order of the text matter?"
