@@ -40,6 +40,14 @@ class Activations(Record):
         stack (str): "decoder" for the blocks whose last output becomes the model's, "encoder" for
             those that they attend to.
         model (str): the model's name.
+
+    Examples::
+
+        >>> acts = hidden_states(encoder, texts)
+        >>> acts.shape, acts.layer_names[:2], acts.layer(1).shape
+        ((7, 34, 384), ['embedding', 'block 0'], (34, 384))
+        >>> acts.tokens.texts[acts.text(1)][:4]
+        ('[CLS]', ' she', ' opened', ' the')
     """
 
     values: np.ndarray | StoredValues
@@ -63,6 +71,12 @@ class Activations(Record):
             FileNotFoundError: if there is no such folder.
             ImportError: if zarr is not installed (``pip install 'ecco-captum[data]'``).
             ValueError: if it holds something else, or the run that writes it has not finished.
+
+        Examples::
+
+            >>> written = neurons(encoder, texts, layers=[2, 3], store="acts.zarr")
+            >>> Activations.open("acts.zarr").layer_names
+            ['block 2', 'block 3']
         """
         from ecco_captum.activations_store import opened
 

@@ -118,8 +118,11 @@ def saliency(
     Examples::
 
         >>> attribution = saliency(lm, generate(lm, "The capital of France is", max_new_tokens=5))
-        >>> attribution.shares[0].argmax()
-        >>> saliency(lm, generation, method="ig", n_steps=20, versus=" is", outputs=[0])
+        >>> attribution.tokens.texts[attribution.shares[0].argmax()]
+        ' capital'
+        >>> why = saliency(lm, generation, method="attn_lrp", versus=" London", outputs=[0])
+        >>> why.scores.shape
+        (1, 10)
     """
     chosen = find_method(method)
     check_text(lm, generation)

@@ -54,6 +54,12 @@ class Attribution(Record):
         settings (dict): the method's options, its baseline, the seed.
         spans (array, optional): (groups, 2), int64, start and end of each group of tokens, where
             tokens were grouped; ``scores`` then has one row and one column a group.
+
+    Examples::
+
+        >>> attribution = saliency(lm, generation)
+        >>> attribution.scores.shape, attribution.by_span([(0, 3), (3, 5)]).scores.shape
+        ((5, 10), (5, 7))
     """
 
     generation: Generation
@@ -113,6 +119,11 @@ class Attribution(Record):
 
         Raises:
             ValueError: if the texts or the outputs differ.
+
+        Examples::
+
+            >>> attribution.compare(saliency(lm, generation, method="saliency")).overlap.shape
+            (5,)
         """
         from ecco_captum.comparison import compared
 
@@ -168,6 +179,12 @@ class Attribution(Record):
 
         Returns:
             Attribution: with one row and one column a word.
+
+        Examples::
+
+            >>> city = force_decode(lm, "The capital of Kyrgyzstan is", " Bishkek")
+            >>> saliency(lm, city).by_word().tokens.texts
+            ('The', ' capital', ' of', ' Kyrgyzstan', ' is', ' Bishkek')
         """
         from ecco_captum.grouping import grouped, word_spans
 

@@ -75,7 +75,10 @@ def compare(
 
     Examples::
 
-        >>> compare([hidden_states(lm, texts), neurons(lm, texts)], measure="cka")
+        >>> both = [hidden_states(encoder, texts), neurons(encoder, texts)]
+        >>> alike = compare(both, measure="cka")
+        >>> alike.values.shape, alike.rows[0], alike.rows[-1]
+        ((13, 13), 'embedding', 'neurons 5')
     """
     check_whole("n_permutations", n_permutations, least=0)
     check_whole("bootstrap", bootstrap, least=0)

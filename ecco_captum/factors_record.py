@@ -12,7 +12,7 @@ import numpy as np
 
 from ecco_captum.activations_record import Activations
 from ecco_captum.checks import check_whole
-from ecco_captum.factor_views import sentence_of, subtitle_of, view_of
+from ecco_captum.factor_views import sentence_of, subtitle_of, table_of, view_of
 from ecco_captum.records import Record
 from ecco_captum.tokens import Tokens
 
@@ -46,6 +46,12 @@ class Factors(Record):
             grows where a factor is left out.
         negatives (str): "clip", "split" or "abs": what was done with negative activations.
         settings (dict): iterations, seed and tolerance of the fit.
+
+    Examples::
+
+        >>> factors = nmf(neurons(lm, text), 6, negatives="split")
+        >>> factors.transform(neurons(lm, texts)).shape
+        (6, 29)
     """
 
     activations: Activations
@@ -286,17 +292,7 @@ class Factors(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a factor and token: factor, position, token, weight."""
-        import pandas as pd
-
-        factor, position = np.indices(self.weights.shape).reshape(2, -1)
-        return pd.DataFrame(
-            {
-                "factor": factor,
-                "position": position,
-                "token": np.array(self.tokens.texts, dtype=object)[position],
-                "weight": self.weights.ravel(),
-            }
-        )
+        return table_of(self)
 
     def __repr__(self) -> str:
         return (

@@ -38,6 +38,15 @@ class ProbeReport(Record):
             coded by probes, the task's and the control task's (Voita & Titov 2020).
         settings (dict): source, test_size, epochs, learning_rates, control, split, select, pooling,
             codelength, seed.
+
+    Examples::
+
+        >>> corpus = read_conllu("treebank.conllu")
+        >>> report = probe(encoder, corpus, representations=["hidden"], layers=[0, 2], trials=2)
+        >>> report.selectivity.shape, report.labels
+        ((2, 2), ('ADJ', 'DET', 'NOUN', 'PUNCT', 'VERB'))
+        >>> bool(report.accuracy.mean() > report.majority.mean())
+        True
     """
 
     representations: tuple[str, ...]
