@@ -99,7 +99,7 @@ class Activations(Record):
         r"""Returns one layer's values, (tokens, features).
 
         Args:
-            layer (int): its number, as in :attr:`layers`; negative ones count from the last.
+            layer (int): its number, as in ``layers``; negative ones count from the last.
 
         Raises:
             ValueError: if it is not among them.
@@ -115,7 +115,7 @@ class Activations(Record):
         r"""Returns the same of some layers alone.
 
         Args:
-            layers (slice, int, list of int, or None): rows of :attr:`values`, not their numbers;
+            layers (slice, int, list of int, or None): rows of ``values``, not their numbers;
                 None means all.
 
         Raises:
