@@ -93,6 +93,7 @@ PARTS = {
     "Block": "parts",
     "Embedding": "parts",
     "Explorer": "widgets",
+    "Finding": "findings",
     "NeuronSite": "parts",
     "OfflineModel": "offline",
     "Site": "parts",

@@ -271,10 +271,8 @@ class Factors(Record):
         """
         from ecco_captum.factors_plots import factors_figure
 
-        explained = self.contributions.clip(0, 1)
-        return factors_figure(
-            self.tokens.texts, self.weights, explained=explained, width=width, title=title
-        )
+        texts, shares = self.tokens.texts, self.contributions.clip(0, 1)
+        return factors_figure(texts, self.weights, explained=shares, width=width, title=title)
 
     def _title(self) -> str:
         from ecco_captum.factors_html import TITLE

@@ -41,10 +41,10 @@ class ProbeReport(Record):
 
     Examples::
 
-        >>> corpus = read_conllu("treebank.conllu")
+        >>> corpus = read_conllu()
         >>> report = probe(encoder, corpus, representations=["hidden"], layers=[0, 2], trials=2)
-        >>> report.selectivity.shape, report.labels
-        ((2, 2), ('ADJ', 'DET', 'NOUN', 'PUNCT', 'VERB'))
+        >>> report.selectivity.shape, report.labels[:3]
+        ((2, 2), ('ADJ', 'ADP', 'ADV'))
         >>> bool(report.accuracy.mean() > report.majority.mean())
         True
     """

@@ -102,10 +102,9 @@ def probe(
 
     Examples::
 
-        >>> corpus = read_conllu("treebank.conllu")
-        >>> report = probe(encoder, corpus, representations=["hidden"], trials=2)
+        >>> report = probe(encoder, read_conllu(), representations=["hidden"], trials=1)
         >>> report.accuracy.shape, report.layers[:2]
-        ((7, 2), ('embedding', 'block 0'))
+        ((7, 1), ('embedding', 'block 0'))
         >>> tags = ["odd", "even"] * 10  # or one label for each token of states that are at hand
         >>> probe(np.eye(20), tags, words=tags, trials=2).accuracy.shape
         (1, 2)
