@@ -30,6 +30,9 @@ nitpicky = True
 
 # Notebooks are shown as they were run.
 nb_execution_mode = "off"
+# Widgets would need scripts from the network; their static views, which outputs hold, do not.
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 3
 
@@ -73,7 +76,7 @@ html_css_files = ["docs.css"]
 html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"
-pygments_dark_style = "native"
+pygments_dark_style = "github-dark"
 _light, _dark = (
     {
         "color-brand-primary": COLORS["accent"][theme],
