@@ -46,6 +46,7 @@ autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True}
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 # Types are prose ("list of messages"): what is a link among them, _linked() makes one.

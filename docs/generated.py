@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "tutorials"
@@ -78,6 +80,21 @@ def traits() -> str:
     return "\n".join(rows) + "\n"
 
 
+def shown(notebook: dict[str, Any]) -> dict[str, Any]:
+    r"""Returns a notebook without widgets that have no static view, such as progress bars."""
+    for cell in notebook.get("cells", []):
+        if "outputs" in cell:
+            cell["outputs"] = [one for one in cell["outputs"] if not _unseen(one.get("data", {}))]
+    return notebook
+
+
+def _unseen(data: dict[str, Any]) -> bool:
+    """Of a bar, some notebooks have kept what stands for it as text alone."""
+    if "application/vnd.jupyter.widget-view+json" in data:
+        return "text/html" not in data
+    return set(data) == {"text/plain"} and "%|" in "".join(data["text/plain"])
+
+
 def copy_notebooks() -> None:
     r"""Copies every notebook, and what it shows from beside it, and lists them on a page."""
     kept = {".ipynb", ".png", ".svg", ".txt"}
@@ -86,7 +103,11 @@ def copy_notebooks() -> None:
         hidden = any(part.startswith((".", "_")) for part in place.parts)
         if path.is_file() and path.suffix in kept and not hidden:
             (COPIES / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, COPIES / place)
+            if path.suffix == ".ipynb":
+                without_bars = shown(json.loads(path.read_text(encoding="utf-8")))
+                (COPIES / place).write_text(json.dumps(without_bars), encoding="utf-8")
+            else:
+                shutil.copyfile(path, COPIES / place)
     found = sorted(path.relative_to(COPIES).with_suffix("") for path in COPIES.rglob("*.ipynb"))
     said = "Notebooks as they ran, outputs included." if found else "There are none yet."
     page = f"# Tutorials\n\n{said}\n"

@@ -161,3 +161,14 @@ def test_notebooks_are_copied_with_their_folders(
     assert copied == {*paths, "more/picture.png", "index.md"}
     page = (tmp_path / "to" / "index.md").read_text(encoding="utf-8")
     assert ("a\nmore/b\n" in page) == bool(paths)
+
+
+def test_a_widget_is_shown_where_it_has_a_static_view() -> None:
+    view = "application/vnd.jupyter.widget-view+json"
+    bar = {"data": {view: {}, "text/plain": "Generating:   0%|"}}
+    explorer = {"data": {view: {}, "text/html": "<p>scores</p>"}}
+    printed = {"name": "stdout", "text": "Paris"}
+    left = {"data": {"text/plain": ["Generating:   0%|", "          |"]}}
+    notebook = {"cells": [{"source": "# A title"}, {"outputs": [bar, left, explorer, printed]}]}
+    cells = beside_conf("generated").shown(notebook)["cells"]
+    assert cells == [{"source": "# A title"}, {"outputs": [explorer, printed]}]
