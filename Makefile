@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types unit wheel smoke smoke-newest smoke-oldest chromium format benchmarks gallery clean
+.PHONY: demo test check lint types docs links unit wheel smoke smoke-newest smoke-oldest tutorials chromium format benchmarks gallery clean
 
 # The main job, end to end: fetch the offline model once, generate, attribute, write a report.
 demo: $(VENV)/.runtime
@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime
 
 # What continuous integration runs.
 test: check
-check: lint types unit wheel smoke demo
+check: lint types docs unit tutorials wheel smoke demo
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -27,6 +27,21 @@ types: $(VENV)/.dev
 	rm -rf build/check
 	$(BIN)/pip install --quiet --no-deps --target build/check .
 	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ecco_captum
+
+# Into build/docs, without network; warnings and links that lead nowhere are errors.
+docs: $(VENV)/.dev
+	rm -rf build/docs
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky \
+		--doctree-dir build/doctrees docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
+# The addresses outside, visited: this one needs the network.
+links: $(VENV)/.dev
+	$(BIN)/sphinx-build --quiet --builder linkcheck --doctree-dir build/doctrees docs build/links
+
+# Executed again, outputs kept; a number of a text that its cell no longer prints is an error.
+tutorials: $(VENV)/.dev
+	$(BIN)/python tutorials/execute.py
 
 unit: $(VENV)/.dev chromium
 	$(BIN)/pytest

@@ -64,8 +64,11 @@ def ablate(
 
     Examples::
 
-        >>> with ablate(lm, neurons=factors.top_neurons(5, 50)):
-        >>>     generate(lm, "The capital of France is", max_new_tokens=5).text
+        >>> generation.text
+        ' Paris.\n\nThe'
+        >>> with ablate(lm, neurons=factors.top_neurons(4, 50)):
+        ...     generate(lm, "The capital of France is", max_new_tokens=5).text
+        ' the capital of the '
     """
     if (neurons is None) == (factor is None):
         raise ValueError("neurons: give either neurons or factor, and not both")

@@ -73,9 +73,10 @@ def neurons(
 
     Examples::
 
-        >>> neurons(lm, "The keys to the cabinet are on the table.").values.shape
-        (30, 10, 1536)
-        >>> neurons(lm, open("corpus.txt"), layers=3, store="acts.zarr")
+        >>> neurons(lm, text).shape
+        (30, 20, 1536)
+        >>> neurons(lm, texts, layers=3, store="acts.zarr").shape  # on disk
+        (1, 29, 1536)
     """
     found = _stack(lm, stack)
     with_neurons = [k for k, block in enumerate(found.blocks) if block.neurons]
@@ -131,8 +132,9 @@ def hidden_states(
 
     Examples::
 
-        >>> hidden_states(lm, ["One text.", "Another one."]).sequences
-        array([0, 3])
+        >>> found = hidden_states(lm, ["One text.", "Another one."], layers=[0, 30])
+        >>> found.shape, found.sequences
+        ((2, 6, 576), array([0, 3]))
     """
     found = _stack(lm, stack)
     lm.anatomy.require("blocks")

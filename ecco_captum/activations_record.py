@@ -41,6 +41,14 @@ class Activations(Record):
         stack (str): "decoder" for the blocks whose last output becomes the model's, "encoder" for
             those that they attend to.
         model (str): the model's name.
+
+    Examples::
+
+        >>> acts = hidden_states(encoder, texts)
+        >>> acts.shape, acts.layer_names[:2], acts.layer(1).shape
+        ((7, 34, 384), ['embedding', 'block 0'], (34, 384))
+        >>> acts.tokens.texts[acts.text(1)][:4]
+        ('[CLS]', ' she', ' opened', ' the')
     """
 
     values: np.ndarray | StoredValues
@@ -64,6 +72,12 @@ class Activations(Record):
             FileNotFoundError: if there is no such folder.
             ImportError: if zarr is not installed (``pip install 'ecco-captum[data]'``).
             ValueError: if it holds something else, or the run that writes it has not finished.
+
+        Examples::
+
+            >>> written = neurons(encoder, texts, layers=[2, 3], store="acts.zarr")
+            >>> Activations.open("acts.zarr").layer_names
+            ['block 2', 'block 3']
         """
         from ecco_captum.activations_store import opened
 
@@ -86,7 +100,7 @@ class Activations(Record):
         r"""Returns one layer's values, (tokens, features).
 
         Args:
-            layer (int): its number, as in :attr:`layers`; negative ones count from the last.
+            layer (int): its number, as in ``layers``; negative ones count from the last.
 
         Raises:
             ValueError: if it is not among them.
@@ -102,7 +116,7 @@ class Activations(Record):
         r"""Returns the same of some layers alone.
 
         Args:
-            layers (slice, int, list of int, or None): rows of :attr:`values`, not their numbers;
+            layers (slice, int, list of int, or None): rows of ``values``, not their numbers;
                 None means all.
 
         Raises:

@@ -56,10 +56,10 @@ def saliency(
 
     By default the score of output t is its logit where the model chose it, and the method gradient
     × input: each number of each earlier token's embedding (the embedding module's output) gets an
-    attribution, and their L2 norm is the token's saliency:
-    :math:`\lVert \nabla_{X_i} f_t \odot X_i \rVert_2`, the equation of Ecco's paper (Alammar 2021,
-    section 2). Earlier outputs are inputs too; an encoder–decoder's inputs are its source and its
-    earlier outputs; a masked language model's and a classifier's are the text.
+    attribution, and their L2 norm is the token's saliency: ``‖∇ f_t(X_i) ⊙ X_i‖₂``, the equation of
+    Ecco's paper (Alammar 2021, section 2). Earlier outputs are inputs too; an encoder–decoder's
+    inputs are its source and its earlier outputs; a masked language model's and a classifier's are
+    the text.
 
     Targets go through the model together, a chunk at a time, and each chunk reads only the prefix
     that it needs; the numbers equal those of one pass a token up to rounding. Perturbation methods
@@ -118,8 +118,11 @@ def saliency(
     Examples::
 
         >>> attribution = saliency(lm, generate(lm, "The capital of France is", max_new_tokens=5))
-        >>> attribution.shares[0].argmax()
-        >>> saliency(lm, generation, method="ig", n_steps=20, versus=" is", outputs=[0])
+        >>> attribution.tokens.texts[attribution.shares[0].argmax()]
+        ' capital'
+        >>> why = saliency(lm, generation, method="attn_lrp", versus=" London", outputs=[0])
+        >>> why.scores.shape
+        (1, 10)
     """
     chosen = find_method(method)
     check_text(lm, generation)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecco_captum.aggregation import aggregate_phrase
+from ecco_captum.attribution_views import subtitle_of, table_of, unit_of
 from ecco_captum.generation import Generation
 from ecco_captum.records import Record
-from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
     from ecco_captum.comparison import Comparison
     from ecco_captum.faithfulness_record import Faithfulness
-
-# Methods whose numbers are not in the score's unit.
-_WEIGHTS = ("attention", "attention_rollout")
-_GRADIENTS = ("saliency", "smooth_grad", "guided_backprop", "deconvolution")
 
 _UNITS = {"logit": "logits", "logprob": "nats", "prob": "probability", "entropy": "nats"}
 
@@ -55,6 +50,12 @@ class Attribution(Record):
         settings (dict): the method's options, its baseline, the seed.
         spans (array, optional): (groups, 2), int64, start and end of each group of tokens, where
             tokens were grouped; ``scores`` then has one row and one column a group.
+
+    Examples::
+
+        >>> attribution = saliency(lm, generation)
+        >>> attribution.scores.shape, attribution.by_span([(0, 3), (3, 5)]).scores.shape
+        ((5, 10), (5, 7))
     """
 
     generation: Generation
@@ -114,6 +115,11 @@ class Attribution(Record):
 
         Raises:
             ValueError: if the texts or the outputs differ.
+
+        Examples::
+
+            >>> attribution.compare(saliency(lm, generation, method="saliency")).overlap.shape
+            (5,)
         """
         from ecco_captum.comparison import compared
 
@@ -121,20 +127,7 @@ class Attribution(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a pair: output, output_token, position, source_token, score, share."""
-        start, shares = self.tokens.prompt_length, self.shares
-        row, position = np.nonzero(np.arange(len(self.tokens)) < self.known[:, None])
-        output = np.asarray(self.outputs)[row]
-        texts = np.array(self.tokens.texts, dtype=object)
-        return data_frame(
-            {
-                "output": output,
-                "output_token": texts[start + output],
-                "position": position,
-                "source_token": texts[position],
-                "score": self.scores[row, position],
-                "share": shares[row, position],
-            }
-        )
+        return table_of(self)
 
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns the shares, outputs by sources, as a figure for a paper.
@@ -167,6 +160,12 @@ class Attribution(Record):
 
         Returns:
             Attribution: with one row and one column a word.
+
+        Examples::
+
+            >>> city = force_decode(lm, "The capital of Kyrgyzstan is", " Bishkek")
+            >>> saliency(lm, city).by_word().tokens.texts
+            ('The', ' capital', ' of', ' Kyrgyzstan', ' is', ' Bishkek')
         """
         from ecco_captum.grouping import grouped, word_spans
 
@@ -233,21 +232,12 @@ class Attribution(Record):
     @property
     def subtitle(self) -> str:
         """What a view of this record draws: the model, the method, the score, the aggregation."""
-        how = aggregate_phrase(self.aggregate)
-        parts = [self.generation.model, self.label or self.method]
-        if self.method not in _WEIGHTS:
-            parts.append(self.explained)
-        return " · ".join([*parts, how] if how else parts)
+        return subtitle_of(self)
 
     @property
     def unit(self) -> str:
         """What a score is, and its unit."""
-        if self.method in _WEIGHTS:
-            return "attention weight, a mean over heads"
-        how = aggregate_phrase(self.aggregate)
-        per = " per unit of the embedding" if self.method in _GRADIENTS else ""
-        what = f"{how} of {self.label or self.method}" if how else self.label or self.method
-        return f"{what}, in {self.score_unit}{per}, unnormalised"
+        return unit_of(self)
 
     @property
     def note(self) -> str:

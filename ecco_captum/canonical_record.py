@@ -25,6 +25,14 @@ class CanonicalCorrelations(Record):
             the canonical variates, of length 1 over the tokens.
         y_directions (array): (features of y, k), float64, the same of y.
         weights (array): (k,), float64, how much each correlation counts; their sum is 1.
+
+    Examples::
+
+        >>> x = np.random.default_rng(0).normal(size=(1000, 3))
+        >>> y = np.column_stack([x[:, 0], np.random.default_rng(1).normal(size=1000)])
+        >>> found = cca(x, y, full=True)
+        >>> found.correlations.round(1), found.x_directions.shape
+        (array([1. , 0.1]), (3, 2))
     """
 
     value: float

@@ -34,10 +34,13 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
 
     Examples::
 
+        >>> import captum.attr
         >>> explainer = GenerationInputXGradient(lm, generation)
-        >>> explainer.attribute(explainer.inputs, target=2)  # (1, positions, embedding)
-        >>> captum.metrics.sensitivity_max(explainer.attribute, explainer.inputs, target=2)
-        >>> captum.attr.NoiseTunnel(explainer).attribute(explainer.inputs, target=2)
+        >>> explainer.attribute(explainer.inputs, target=2).shape
+        torch.Size([1, 9, 576])
+        >>> tunnel = captum.attr.NoiseTunnel(explainer)
+        >>> tunnel.attribute(explainer.inputs, target=2, nt_samples=2, stdevs=0.01).shape
+        torch.Size([1, 9, 576])
     """
 
     def __init__(

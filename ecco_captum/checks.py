@@ -51,3 +51,22 @@ def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
     if not chosen:
         raise ValueError(f"{name}: {given!r} chooses none, of {count}")
     return sorted(set(chosen))
+
+
+def check_vocabulary(size: int, rows: int) -> None:
+    r"""Raises an error if a tokenizer is another model's: its ids mean other words, or none.
+
+    Args:
+        size (int): how many tokens it has.
+        rows (int): how many of them the model embeds.
+
+    Raises:
+        ValueError: if the two are too far from each other.
+    """
+    # A few real checkpoints have more added tokens than embeddings (Gemma 3's image token), and
+    # many have more embeddings than tokens, for round numbers; none of them by a quarter.
+    if not 0.75 * rows <= size <= rows + max(8, rows // 100):
+        raise ValueError(
+            f"tokenizer: it has {size} tokens, the model embeds {rows}; it does not belong to this "
+            "model. Load both under one name."
+        )

@@ -75,7 +75,10 @@ def compare(
 
     Examples::
 
-        >>> compare([hidden_states(lm, texts), neurons(lm, texts)], measure="cka")
+        >>> both = [hidden_states(encoder, texts), neurons(encoder, texts)]
+        >>> alike = compare(both, measure="cka")
+        >>> alike.values.shape, alike.rows[0], alike.rows[-1]
+        ((13, 13), 'embedding', 'neurons 5')
     """
     check_whole("n_permutations", n_permutations, least=0)
     check_whole("bootstrap", bootstrap, least=0)
@@ -111,7 +114,7 @@ def compare(
             drawn = [(i, j) for i, j, _ in grid.pairs(0)]
             spread = resampled(every, drawn, found, starts, bootstrap, seed=seed)
             for pair, each in zip(drawn, spread, strict=True):
-                grid.put(interval, pair, _basic(values[pair[0], pair[1], -1], each))
+                grid.put(interval, pair, _centred(values[pair[0], pair[1], -1], each))
                 bar.update()
     null_mean, null_95 = grid.null(values, n_permutations)
     return Similarity(
@@ -196,11 +199,15 @@ class _Grid:
         return every.mean(axis=0), np.quantile(every, 0.95, axis=0)
 
 
-def _basic(both: tuple[float, float], drawn: np.ndarray) -> list[np.ndarray]:
-    """Basic bootstrap intervals: draws repeat texts, which makes them more alike than the data."""
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+def _centred(both: tuple[float, float], drawn: np.ndarray) -> list[np.ndarray]:
+    """Basic bootstrap intervals around the value itself.
+
+    Texts that are drawn twice give the pairs of their own tokens a larger weight than the data do,
+    which moves all draws alike; that shift is no uncertainty and is taken out.
+    """
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0) - np.mean(drawn, axis=0)
     value = np.array(both)
-    return list(np.stack([2 * value - high, 2 * value - low], axis=-1).clip(max=1.0))
+    return list(np.stack([value - high, value - low], axis=-1).clip(max=1.0))
 
 
 def _together(name: str, given: Any) -> list[Activations]:

@@ -30,6 +30,12 @@ class Comparison(Record):
             three positions or a constant row.
         overlap (array): (explained,), float64, the share of the strongest five positions (or as
             many as there are) that both have.
+
+    Examples::
+
+        >>> beside = attribution.compare(saliency(lm, generation, method="attention"))
+        >>> beside.labels, beside.overlap.shape
+        (('gradient × input', 'attention'), (5,))
     """
 
     left: Attribution

@@ -34,8 +34,13 @@ class ProbeClassifier(Classifier):  # type: ignore[misc]
 
     Examples::
 
-        >>> tcav = captum.concept.TCAV(model, ["layer"], classifier=ProbeClassifier())
-        >>> tcav.interpret(inputs, [[concept, random_concept]], target=0)
+        >>> examples = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+        >>> batch = examples, (examples[:, 0] > 0).long()  # as TCAV makes them of two concepts
+        >>> classifier = ProbeClassifier()
+        >>> bool(classifier.train_and_eval([batch])["accs"] > 0.9)
+        True
+        >>> classifier.weights().shape
+        torch.Size([2, 4])
     """
 
     def __init__(

@@ -47,6 +47,13 @@ class FactorEffect(Record):
         margin (array): mean difference between factor and random neurons, where it is high.
         model (str): the model's name.
         settings (dict): what stood in the neurons' place, shares, draws, seed.
+
+    Examples::
+
+        >>> found = nmf(neurons(encoder, text), 4, negatives="split")
+        >>> effect = found.effect(encoder, texts, 1)
+        >>> effect.verdict, effect.on_high.shape, effect.random_changes.shape
+        ('more', (3,), (10, 34))
     """
 
     tokens: Tokens

@@ -89,7 +89,9 @@ def faithfulness(
 
     Examples::
 
-        >>> print(faithfulness(lm, saliency(lm, generation)))
+        >>> test = faithfulness(lm, saliency(lm, generation), randomisation=False)
+        >>> sorted(test.aopc)
+        ['attribution', 'first k', 'last k', 'random']
     """
     _check(lm, attribution, fractions, together, resamples, seed)
     way = removal_name(lm, removal)

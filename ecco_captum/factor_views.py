@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.legible import with_interval
+from ecco_captum.tables import data_frame
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ecco_captum.effect_record import FactorEffect
     from ecco_captum.factors_record import Factors
 
@@ -87,3 +90,16 @@ def _strongest_texts(factors: Factors) -> list[int]:
         if text not in chosen and (not chosen or lengths[[*chosen, text]].sum() <= _DRAWN):
             chosen.append(text)
     return sorted(chosen)
+
+
+def table_of(factors: Factors) -> pd.DataFrame:
+    """One row a factor and token."""
+    factor, position = np.indices(factors.weights.shape).reshape(2, -1)
+    return data_frame(
+        {
+            "factor": factor,
+            "position": position,
+            "token": np.array(factors.tokens.texts, dtype=object)[position],
+            "weight": factors.weights.ravel(),
+        }
+    )

@@ -66,8 +66,11 @@ def nmf(
 
     Examples::
 
-        >>> factors = nmf(neurons(lm, text), 8, negatives="split")
-        >>> factors.top_tokens(0, 3)
+        >>> factors = nmf(neurons(lm, text), 6, negatives="split")
+        >>> factors.weights.shape, factors.components.shape
+        ((6, 20), (6, 30, 1536))
+        >>> [token for _, token, _ in factors.top_tokens(1, 3)]
+        [' chair', ' cabinets', ' cabinet']
     """
     if isinstance(activations, Activations):
         activations = activations.of_layers(layers)

@@ -12,9 +12,8 @@ import numpy as np
 
 from ecco_captum.activations_record import Activations
 from ecco_captum.checks import check_whole
-from ecco_captum.factor_views import sentence_of, subtitle_of, view_of
+from ecco_captum.factor_views import sentence_of, subtitle_of, table_of, view_of
 from ecco_captum.records import Record
-from ecco_captum.tables import data_frame
 from ecco_captum.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -47,6 +46,12 @@ class Factors(Record):
             grows where a factor is left out.
         negatives (str): "clip", "split" or "abs": what was done with negative activations.
         settings (dict): iterations, seed and tolerance of the fit.
+
+    Examples::
+
+        >>> factors = nmf(neurons(lm, text), 6, negatives="split")
+        >>> factors.transform(neurons(lm, texts)).shape
+        (6, 29)
     """
 
     activations: Activations
@@ -266,10 +271,8 @@ class Factors(Record):
         """
         from ecco_captum.factors_plots import factors_figure
 
-        explained = self.contributions.clip(0, 1)
-        return factors_figure(
-            self.tokens.texts, self.weights, explained=explained, width=width, title=title
-        )
+        texts, shares = self.tokens.texts, self.contributions.clip(0, 1)
+        return factors_figure(texts, self.weights, explained=shares, width=width, title=title)
 
     def _title(self) -> str:
         from ecco_captum.factors_html import TITLE
@@ -287,15 +290,7 @@ class Factors(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a factor and token: factor, position, token, weight."""
-        factor, position = np.indices(self.weights.shape).reshape(2, -1)
-        return data_frame(
-            {
-                "factor": factor,
-                "position": position,
-                "token": np.array(self.tokens.texts, dtype=object)[position],
-                "weight": self.weights.ravel(),
-            }
-        )
+        return table_of(self)
 
     def __repr__(self) -> str:
         return (

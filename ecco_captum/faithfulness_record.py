@@ -52,6 +52,15 @@ class Faithfulness(Record):
         together (int): how many consecutive outputs shared a removal.
         texts (int): how many perturbed texts the model read.
         settings (dict): whether first and last source were spared, resamples, seed.
+
+    Examples::
+
+        >>> written = force_decode(lm, text, " It is red.")
+        >>> test = faithfulness(lm, saliency(lm, written), randomisation=False)
+        >>> test.comprehensiveness.shape
+        (4, 3, 4)
+        >>> test.aopc["first k"] > test.aopc["attribution"]  # position alone does better here
+        True
     """
 
     attribution: Attribution

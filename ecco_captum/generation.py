@@ -51,6 +51,12 @@ class Generation(Record):
             words at a text's masks, "classification" for a class, whose id is its number.
         places (array, optional): (outputs,), int64, which of the prompt's tokens each output
             stands for, if it fills masks.
+
+    Examples::
+
+        >>> generation = generate(lm, "The capital of France is", max_new_tokens=5)
+        >>> generation.ranks, len(generation.tokens)
+        (array([1, 1, 1, 1, 1]), 10)
     """
 
     prompt_ids: np.ndarray
@@ -143,8 +149,8 @@ def generate(
 
     Examples::
 
-        >>> generation = generate(lm, "The capital of France is", max_new_tokens=8)
-        >>> generation.text
+        >>> generate(lm, "The capital of France is", max_new_tokens=5).text
+        ' Paris.\n\nThe'
     """
     task = task_of(lm)
     if task in ("masked", "classification"):
@@ -199,7 +205,8 @@ def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> 
 
     Examples::
 
-        >>> force_decode(lm, "The capital of France is", " Paris").ranks
+        >>> force_decode(lm, "The capital of France is", " Rome").ranks
+        array([45])
     """
     task = task_of(lm)
     if task in ("masked", "classification"):

@@ -72,9 +72,11 @@ def rankings(
 
     Examples::
 
-        >>> found = rankings(lm, generate(lm, "The capital of France is", max_new_tokens=5))
-        >>> found.ranks[:, 0]  # of the first output, layer by layer
+        >>> found = rankings(lm, generation)
+        >>> found.ranks.shape, found.ranks[-1]
+        ((31, 5), array([1, 1, 1, 1, 1]))
         >>> found.decided  # from which layer on each token stays first
+        array([30, 28, 13, 30, 30])
     """
     check_lens(lm, generation)
     if not isinstance(control, bool):
@@ -136,7 +138,8 @@ def layer_predictions(
 
     Examples::
 
-        >>> layer_predictions(lm, generation, -1, k=5).texts[-1]
+        >>> layer_predictions(lm, generation, -1, k=3).texts[-1]
+        ['The', 'This', 'In']
     """
     check_lens(lm, generation)
     rows, translators = chosen_layers(lm, layers), read_translators(lm, lens)

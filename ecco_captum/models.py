@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor
 
 from ecco_captum.anatomy import Anatomy, find_anatomy
+from ecco_captum.checks import check_vocabulary
 from ecco_captum.entrance import Entrance, embed, entering, entrances
 from ecco_captum.modes import quiet
 from ecco_captum.offline import is_offline_name, offline_models, offline_path
@@ -34,6 +35,11 @@ class LanguageModel:
         name (str): what it is called in titles.
         given_anatomy (Anatomy, optional): an anatomy to use instead of the one that is found by
             watching the model run.
+
+    Examples::
+
+        >>> lm.name, lm.vocabulary_size, lm.context_length
+        ('smollm2-135m', 49152, 8192)
     """
 
     model: PreTrainedModel
@@ -117,9 +123,11 @@ class LanguageModel:
 
         Examples::
 
-            >>> ids = torch.tensor(generation.prompt_ids[None])
-            >>> explainer = captum.attr.IntegratedGradients(lm.forward_from_embeddings)
-            >>> explainer.attribute(lm.embeddings(ids), target=int(generation.output_ids[0]))
+            >>> from captum.attr import InputXGradient
+            >>> x = lm.embeddings(torch.tensor(generation.prompt_ids[None])).requires_grad_()
+            >>> explainer = InputXGradient(lm.forward_from_embeddings)
+            >>> explainer.attribute(x, target=int(generation.output_ids[0])).shape
+            torch.Size([1, 5, 576])
         """
         if input_ids is None:
             if self.is_encoder_decoder:
@@ -164,8 +172,9 @@ def load(
 
     Examples::
 
-        >>> lm = ecco_captum.load("smollm2-135m")
-        >>> lm = ecco_captum.load("gpt2", dtype="bfloat16")
+        >>> load("minilm-l6")
+        LanguageModel('minilm-l6', BertModel, 23M parameters)
+        >>> lm = load("gpt2", dtype="bfloat16")  # doctest: +SKIP
     """
     shown = os.fspath(name)
     source: dict[str, Any] = {"pretrained_model_name_or_path": shown}
@@ -220,7 +229,8 @@ def wrap(
 
     Examples::
 
-        >>> lm = ecco_captum.wrap(model, tokenizer)
+        >>> wrap(lm.model, lm.tokenizer, name="mine")
+        LanguageModel('mine', LlamaForCausalLM, 135M parameters)
     """
     if not isinstance(model, transformers.PreTrainedModel):
         raise TypeError(f"model: got {_kind(model)}, accepts a transformers PreTrainedModel")
@@ -230,7 +240,7 @@ def wrap(
         raise TypeError(f"anatomy: got {_kind(anatomy)}, accepts an Anatomy or None")
     name = name or _shown(getattr(model.config, "name_or_path", "") or type(model).__name__)
     lm = LanguageModel(model, tokenizer, name, anatomy)
-    _check_tokenizer(lm)
+    check_vocabulary(len(tokenizer), lm.vocabulary_size)
     return lm
 
 
@@ -245,18 +255,6 @@ def _inputs(input_ids: Tensor, decoder_input_ids: Tensor | None) -> dict[str, Te
     if decoder_input_ids is not None:
         inputs["decoder_input_ids"] = decoder_input_ids
     return inputs
-
-
-def _check_tokenizer(lm: LanguageModel) -> None:
-    """A tokenizer of another model gives ids that mean other words, or no words at all."""
-    rows, size = lm.vocabulary_size, len(lm.tokenizer)
-    # A few real checkpoints have more added tokens than embeddings (Gemma 3's image token), and
-    # many have more embeddings than tokens, for round numbers; none of them by a quarter.
-    if not 0.75 * rows <= size <= rows + max(8, rows // 100):
-        raise ValueError(
-            f"tokenizer: it has {size} tokens, the model embeds {rows}; it does not belong to this "
-            "model. Load both under one name."
-        )
 
 
 def _model_class(config: Any) -> Any:

@@ -97,7 +97,8 @@ def offline_models() -> tuple[OfflineModel, ...]:
 
     Examples::
 
-        >>> [(m.name, m.licence, m.cached) for m in ecco_captum.offline_models()]
+        >>> [(model.name, model.licence) for model in offline_models()]
+        [('smollm2-135m', 'Apache-2.0'), ('minilm-l6', 'MIT')]
     """
     return _MODELS
 

@@ -56,7 +56,8 @@ def minimal_pairs(
 
         >>> prompts = ["The keys to the cabinet ___", "The dogs near the man ___"]
         >>> pairs = minimal_pairs(lm, prompts, ("are", "is"))
-        >>> pairs.margins[:, -1]  # nats
+        >>> pairs.margins[:, -1] > 0  # whether the last layer prefers "are"
+        array([ True,  True])
     """
     task = task_of(lm)
     if task not in ("causal", "masked"):

@@ -32,6 +32,12 @@ class MinimalPairs(ByLayer, Record):
         ranks (array): (prompts, layers, 2), int64, in the vocabulary; 1 is the best.
         model (str): the model's name.
         lens (str): "logit lens", or the name of the translators.
+
+    Examples::
+
+        >>> pairs = minimal_pairs(lm, ["The keys to the cabinet ___"], ("are", "is"))
+        >>> pairs.margins.shape, pairs.crossings, pairs.ranks[0, -1]
+        ((1, 31), array([27]), array([ 1, 28]))
     """
 
     prompts: tuple[str, ...]

@@ -108,6 +108,14 @@ class Anatomy:
         head (Site, optional): the unembedding, whose output is as wide as the vocabulary.
         lacks (tuple[tuple[str, str], ...]): parts that cannot be used, each with the reason. Leave
             one out, with ``dataclasses.replace``, to use it all the same.
+
+    Examples::
+
+        >>> anatomy = lm.anatomy
+        >>> anatomy.embedding.module, len(anatomy.blocks), anatomy.head.module
+        ('model.embed_tokens', 30, 'lm_head')
+        >>> anatomy.blocks[3].neurons[0].module
+        'model.layers.3.mlp.down_proj'
     """
 
     architecture: str

@@ -33,6 +33,12 @@ class LayerPredictions(ByLayer, Record):
         ranks (array): (layers,), int64, the rank of the true token; 1 is the best.
         texts_by_id (dict): from a token's id, in digits, to its text.
         lens (str): "logit lens", or the name of the translators.
+
+    Examples::
+
+        >>> found = layer_predictions(lm, generation, 5, k=3)
+        >>> found.true_text, found.texts[-1], found.probs.shape
+        (' Paris', [' Paris', ' the', ' London'], (31, 3))
     """
 
     generation: Generation

@@ -39,6 +39,15 @@ class ProbeReport(Record):
             coded by probes, the task's and the control task's (Voita & Titov 2020).
         settings (dict): source, test_size, epochs, learning_rates, control, split, select, pooling,
             codelength, seed.
+
+    Examples::
+
+        >>> corpus = read_conllu()
+        >>> report = probe(encoder, corpus, representations=["hidden"], layers=[0, 2], trials=2)
+        >>> report.selectivity.shape, report.labels[:3]
+        ((2, 2), ('ADJ', 'ADP', 'ADV'))
+        >>> bool(report.accuracy.mean() > report.majority.mean())
+        True
     """
 
     representations: tuple[str, ...]

@@ -102,9 +102,12 @@ def probe(
 
     Examples::
 
-        >>> report = probe(lm, read_conllu("en_ewt-ud-dev.conllu"), layers=slice(0, 3))
-        >>> report.to_pandas()
-        >>> probe(hidden_states(lm, texts), tags).sentence
+        >>> report = probe(encoder, read_conllu(), representations=["hidden"], trials=1)
+        >>> report.accuracy.shape, report.layers[:2]
+        ((7, 1), ('embedding', 'block 0'))
+        >>> tags = ["odd", "even"] * 10  # or one label for each token of states that are at hand
+        >>> probe(np.eye(20), tags, words=tags, trials=2).accuracy.shape
+        (1, 2)
     """
     kind = _checked(learning_rates, control, split, select, pooling)
     for name, given in (("n_tokens", n_tokens), ("trials", trials), ("epochs", epochs)):

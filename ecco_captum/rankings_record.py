@@ -47,6 +47,14 @@ class Rankings(ByLayer, Record):
         value (str): what views show: "rank", "logit" or "prob".
         lens (str): "logit lens", or the name of the translators.
         settings (dict): the seed of the shuffles.
+
+    Examples::
+
+        >>> found = rankings(lm, generation)
+        >>> found.target_texts[0], found.layer_names[found.decided[0]]
+        (' Paris', 'block 29')
+        >>> found.shuffled_ranks.shape
+        (31, 5)
     """
 
     generation: Generation

@@ -40,8 +40,12 @@ class Record:
 
     Subclasses are frozen dataclasses whose fields are numpy arrays, strings, numbers, None, tuples
     and dicts of those, or further records. Arrays are made read-only. Activations that were stored
-    in a folder stay there; of them a record holds, and saves, where that is. A subclass implements
-    :meth:`to_pandas` and :meth:`_html`.
+    in a folder stay there; of them a record holds, and saves, where that is.
+
+    Examples::
+
+        >>> isinstance(attribution, Record), attribution.to_html("report.html")[:15]
+        (True, '<!doctype html>')
     """
 
     _kinds: ClassVar[dict[str, str]] = {}
@@ -95,8 +99,9 @@ class Record:
 
         Examples::
 
-            >>> attribution.save("eu.npz")
-            >>> ecco_captum.load_record("eu.npz").scores.shape
+            >>> path = attribution.save("capital.npz")
+            >>> load_record(path).scores.shape
+            (5, 10)
         """
         path = Path(path)
         arrays: dict[str, np.ndarray] = {}
@@ -143,7 +148,7 @@ class Record:
 
         Examples::
 
-            >>> saliency(lm, generation).explore(lm)
+            >>> explorer = attribution.explore(lm)  # as a cell's last line it is shown
         """
         from ecco_captum.widgets import explore
 
@@ -187,6 +192,11 @@ def load_record(path: str | os.PathLike[str]) -> Record:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file holds no record of this package, or one of a newer format.
+
+    Examples::
+
+        >>> load_record(generation.save("text.npz"))
+        Generation(' Paris.\n\nThe', 5 prompt tokens, 5 outputs, smollm2-135m)
     """
     path = Path(path)
     if not path.is_file():

@@ -47,6 +47,12 @@ class Report(Record):
         probes (ProbeReport, optional): of hidden states, over a treebank.
         refused (dict): the reason for each analysis that is not there.
         settings (dict): what was asked for.
+
+    Examples::
+
+        >>> found = Report(generation, rankings=rankings(lm, generation))  # or report(...)
+        >>> found.findings[0].question, len(found.to_pandas())
+        ('When was each token decided?', 1)
     """
 
     generation: Generation

@@ -71,8 +71,12 @@ def report(
 
     Examples::
 
-        >>> found = report(lm, "The capital of France is", max_new_tokens=8)
-        >>> found.to_html("report.html")
+        >>> few = TaggedCorpus(read_conllu().sentences[:20])  # the whole of it tells more
+        >>> found = report(lm, "One two", max_new_tokens=2, corpus=few)
+        >>> [finding.key for finding in found.findings]
+        ['similarity', 'rankings', 'watch', 'probes']
+        >>> sorted(found.refused)  # the text is too short
+        ['attribution', 'factors']
     """
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")

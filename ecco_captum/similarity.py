@@ -52,8 +52,12 @@ def cca(x: Any, y: Any, *, full: bool = False) -> float | CanonicalCorrelations:
 
     Examples::
 
-        >>> acts = hidden_states(lm, texts)
-        >>> cca(acts.layer(1), acts.layer(6))
+        >>> x = np.random.default_rng(0).normal(size=(1000, 3))
+        >>> round(cca(x, x @ [[1, 2, 0], [0, 1, 5], [0, 0, 1]]), 6)  # an invertible linear map of x
+        1.0
+        >>> noise = np.random.default_rng(1).normal(size=(1000, 3))
+        >>> round(cca(x, noise), 2)
+        0.05
     """
     pair = compared_pair(x, y)
     check_enough(*pair)
@@ -102,6 +106,12 @@ def svcca(
 
     Warns:
         UserWarning: if there are fewer than 10 tokens for each direction.
+
+    Examples::
+
+        >>> x = np.random.default_rng(0).normal(size=(1000, 3)) * [10, 1, 0.1]
+        >>> round(svcca(x, x[:, ::-1], dims=2), 6), round(svcca(x, x[:, 1:], dims=1), 1)
+        (1.0, 0.0)
     """
     one, other = compared_pair(x, y)
     measure = Singular(variance=variance, dims=dims)
@@ -168,6 +178,13 @@ def pwcca(
 
     Warns:
         UserWarning: if there are fewer than 10 tokens for each feature.
+
+    Examples::
+
+        >>> x, noise = np.random.default_rng(0).normal(size=(2, 1000, 2))
+        >>> y = np.column_stack([x[:, 0], noise[:, 0]])  # one direction of two is shared
+        >>> round(cca(x, y), 2), round(pwcca(x, y), 2), round(pwcca(x * [10, 1], y), 2)
+        (0.5, 0.52, 0.91)
     """
     pair = compared_pair(x, y)
     measure = Projected(weigh=weigh, definition=definition)
@@ -213,7 +230,9 @@ def cka(
 
     Examples::
 
-        >>> cka(acts.layer(1), acts.layer(6), kernel="rbf", debiased=False)
+        >>> x = np.random.default_rng(0).normal(size=(1000, 3))
+        >>> round(cka(x, 2 * x[:, ::-1]), 6), round(cka(x, x * [10, 1, 1]), 1)
+        (1.0, 0.6)
     """
     one, other = compared_pair(x, y)
     if one.tokens < 4:

@@ -51,6 +51,12 @@ class Similarity(Record):
         texts (int): how many texts they stand in.
         settings (dict): options of the measure, permutations, bootstrap, seed, whether a was
             compared with itself, dropped words.
+
+    Examples::
+
+        >>> alike = compare(hidden_states(encoder, texts), measure="cka")
+        >>> alike.values.shape, alike.count, alike.unit, bool(alike.beyond_chance[1, 2])
+        ((7, 7), 34, 'tokens', True)
     """
 
     values: np.ndarray

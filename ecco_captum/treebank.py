@@ -43,6 +43,12 @@ class TaggedCorpus:
     Args:
         sentences (tuple of TaggedSentence): one or more.
         source (str, optional): where they come from. Default: ``""``
+
+    Examples::
+
+        >>> corpus = read_conllu()
+        >>> len(corpus), corpus.words, corpus.columns[:3]
+        (157, 1145, ('form', 'lemma', 'upos'))
     """
 
     sentences: tuple[TaggedSentence, ...]
@@ -108,9 +114,9 @@ def read_conllu(path: str | os.PathLike[str] | None = None) -> TaggedCorpus:
 
     Examples::
 
-        >>> corpus = read_conllu("en_ewt-ud-dev.conllu")
+        >>> corpus = read_conllu()
         >>> corpus.sentences[0].words[:3], corpus.labels("upos")[0][:3]
-        (('From', 'the', 'AP'), ('ADP', 'DET', 'PROPN'))
+        (('The', 'old', 'watch'), ('DET', 'ADJ', 'NOUN'))
     """
     import conllu
 

@@ -39,6 +39,12 @@ class WatchedRankings(ByLayer, Record):
         model (str): the model's name.
         lens (str): "logit lens", or the name of the translators.
         asked (str): "after" the tokens that were read, or "at" them, of a masked model.
+
+    Examples::
+
+        >>> found = rankings_watch(lm, "The keys to the cabinet", [" is", " are"])
+        >>> found.watch_texts[found.winners[-1]], int(found.crossings), found.ranks.shape
+        (' are', 27, (31, 2))
     """
 
     tokens: Tokens

@@ -31,6 +31,12 @@ class OrderTest(Record):
         tokens (int): how many tokens were shuffled.
         model (str): the model's name.
         settings (dict): the seed.
+
+    Examples::
+
+        >>> test = order_test(lm, "The keys to the cabinet", [" is", " are"], draws=19)
+        >>> test.tokens, test.shuffled.shape, test.probability >= 1 / 20
+        (3, (19,), True)
     """
 
     watch_texts: tuple[str, ...]

@@ -129,7 +129,8 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "generation": (4, set()),
     # Analyses.
     "arguments": (5, set()),
-    "attribution_record": (5, {"comparison", "grouping", "captum_results"}),
+    "attribution_views": (5, {"attribution_record"}),
+    "attribution_record": (5, {"attribution_views", "captum_results", "comparison", "grouping"}),
     "attribution": (5, {"arguments", "attribution_record"}),
     "grouping": (5, {"attribution_record"}),
     "comparison": (5, {"attribution_record"}),

@@ -170,11 +170,23 @@ def test_intervals_are_those_of_texts_drawn_again(name: str, options: dict[str, 
             once = [SINGLE[name](A[i][chosen], A[1 - i][chosen], **options) for i in (0, 1)]
         drawn.append(once)
     for i, j in ((0, 1), (1, 0)):
-        low, high = np.quantile([one[i] for one in drawn], (0.025, 0.975))
+        one_way = np.array([one[i] for one in drawn])
+        low, high = np.quantile(one_way, (0.025, 0.975)) - one_way.mean()
         value = found.values[i, j]
-        expected = np.minimum(1, [2 * value - high, 2 * value - low])
+        expected = np.minimum(1, [value - high, value - low])
         np.testing.assert_allclose(found.interval[i, j], expected, atol=1e-9)
     np.testing.assert_array_equal(found.interval[0, 0], 1)
+
+
+def test_intervals_hold_their_value_where_texts_are_alike_within() -> None:
+    rng = np.random.default_rng(8)
+    # One layer knows words, the other also what the whole text is about, as encoders' last layers.
+    words = rng.standard_normal((30, 6))[rng.integers(30, size=1200)]
+    about = 1.5 * np.repeat(rng.standard_normal((150, 24)), 8, axis=0)
+    layers = np.array([np.c_[words, np.zeros((1200, 24))], np.c_[words, about]])
+    found = compare(activations(layers, texts=150), measure="cka", bootstrap=60, n_permutations=0)
+    low, high = found.interval[0, 1]
+    assert low < found.values[0, 1] < high
 
 
 def test_intervals_hold_what_is_true_about_as_often_as_they_say() -> None:

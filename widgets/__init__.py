@@ -53,8 +53,10 @@ def explore(record: Record, **functions: Any) -> Explorer:
 
     Examples::
 
-        >>> explore(rankings(lm, generation))
-        >>> saliency(lm, generation).explore(lm)  # other methods can be chosen
+        >>> from ecco_captum.widgets import explore
+        >>> explorer = explore(rankings(lm, generation))
+        >>> explorer.selected  # layer and token of the chosen cell
+        [30, 0]
     """
     for name in (cls.__name__ for cls in type(record).__mro__):
         if name in _HOMES:
@@ -77,7 +79,8 @@ def studio(lm: Any) -> Studio:
 
     Examples::
 
-        >>> studio(load("smollm2-135m"))
+        >>> from ecco_captum.widgets import studio
+        >>> page = studio(lm)  # as a cell's last line it is shown
     """
     from ecco_captum.recompute import analyses
     from ecco_captum.widgets.studio_page import Studio

@@ -62,9 +62,11 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
 
     Examples::
 
-        >>> strip = TokenStrip(record.tokens, record.scores)
-        >>> strip.observe(lambda change: print(record.shares[change["new"]]), "selected")
-        >>> strip
+        >>> from ecco_captum.widgets import TokenStrip
+        >>> strip = TokenStrip(attribution.tokens, attribution.scores)
+        >>> strip.observe(lambda change: print(change["new"]), "selected")
+        >>> strip.selected = 3
+        3
     """
 
     _esm = esm("strip.js")
