@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
 import io
@@ -95,8 +96,19 @@ def _unseen(data: dict[str, Any]) -> bool:
     return set(data) == {"text/plain"} and "%|" in "".join(data["text/plain"])
 
 
+def figures(notebook: dict[str, Any]) -> dict[str, bytes]:
+    r"""Returns the pictures of cells that have a tag, by that tag."""
+    found = {}
+    for cell in notebook.get("cells", []):
+        pictures = [one.get("data", {}).get("image/png") for one in cell.get("outputs", [])]
+        for tag in cell["metadata"].get("tags", []):
+            for picture in filter(None, pictures):
+                found[tag] = base64.b64decode("".join(picture))
+    return found
+
+
 def copy_notebooks() -> None:
-    r"""Copies every notebook, and what it shows from beside it, and lists them on a page."""
+    r"""Copies every notebook with what it shows from beside it, its figures, and lists them."""
     kept = {".ipynb", ".png", ".svg", ".txt"}
     for path in sorted(NOTEBOOKS.rglob("*")):
         place = path.relative_to(NOTEBOOKS)
@@ -106,6 +118,8 @@ def copy_notebooks() -> None:
             if path.suffix == ".ipynb":
                 without_bars = shown(json.loads(path.read_text(encoding="utf-8")))
                 (COPIES / place).write_text(json.dumps(without_bars), encoding="utf-8")
+                for tag, picture in figures(without_bars).items():
+                    (GENERATED / f"{tag}.png").write_bytes(picture)
             else:
                 shutil.copyfile(path, COPIES / place)
     found = sorted(path.relative_to(COPIES).with_suffix("") for path in COPIES.rglob("*.ipynb"))
