@@ -31,6 +31,23 @@ class _Told:
         self.close()
 
 
+class _Full:
+    """Fills a bar whose work was done, though its parts do not add up to the last digit: a
+    notebook's would take that for an error, and stay there in red."""
+
+    n: float
+    total: float | None
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is None and self.total:
+            self.n = self.total
+        super().__exit__(kind, *error)  # type: ignore[misc]  # the bar's
+
+
+class _Bar(_Full, tqdm):  # type: ignore[type-arg]
+    """On a terminal or in a notebook."""
+
+
 def progress_bar(progress: Progress, *, total: float | None, desc: str, **options: Any) -> Any:
     r"""Returns what is updated as work goes on, and is a context.
 
@@ -43,4 +60,4 @@ def progress_bar(progress: Progress, *, total: float | None, desc: str, **option
     if callable(progress):
         return _Told(progress, total or 1.0)
     hidden = None if progress is None else not progress
-    return tqdm(total=total, desc=desc, leave=False, disable=hidden, **options)
+    return _Bar(total=total, desc=desc, leave=False, disable=hidden, **options)

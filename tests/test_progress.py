@@ -8,9 +8,10 @@ import pytest
 import tqdm.auto
 from method_samples import subject
 from model_state import state_of
+from tqdm.notebook import tqdm_notebook
 
 from ecco_captum import faithfulness, generate, hidden_states, saliency
-from ecco_captum.progress import progress_bar
+from ecco_captum.progress import _Full, progress_bar
 
 
 def test_a_function_is_told_the_part_that_is_done() -> None:
@@ -30,6 +31,15 @@ def test_else_it_is_a_bar(progress: bool) -> None:
     with progress_bar(progress, total=3, desc="Working") as bar:
         assert isinstance(bar, tqdm.auto.tqdm)
         assert bar.disable is not progress
+
+
+@pytest.mark.parametrize(("bases", "style"), [((_Full,), "success"), ((), "danger")])
+def test_a_notebooks_bar_is_gone_when_the_work_is_done(bases: tuple[type, ...], style: str) -> None:
+    kind = type("Bar", (*bases, tqdm_notebook), {})
+    with kind(total=1.0, display=False) as bar:
+        for _ in range(3):
+            bar.update(0.333)  # 0.999
+    assert bar.container.children[1].bar_style == style
 
 
 class StoppedError(Exception):
