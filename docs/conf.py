@@ -97,7 +97,7 @@ PARTS = {
     "Block": "parts",
     "Embedding": "parts",
     "Explorer": "widgets",
-    "Finding": "findings",
+    "Finding": "report_html",
     "NeuronSite": "parts",
     "OfflineModel": "offline",
     "Site": "parts",

@@ -3,42 +3,18 @@ r"""What each analysis of a report found, what could have shown it wrong, and wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecco_captum.legible import format_fixed, format_number, format_share, in_quotes, with_interval
+from ecco_captum.report_html import Finding, Verdict
 
 if TYPE_CHECKING:
     from ecco_captum.report_record import Report
 
-Verdict = Literal["holds", "holds in part", "not told", "fails"]
 _ENOUGH = 5  # outputs that a bootstrap needs
 _RARE = 0.05
-
-
-@dataclass(frozen=True)
-class Finding:
-    r"""One analysis of a report.
-
-    Args:
-        key (str): its name.
-        question (str): what the reader asks.
-        source (str): what it takes up from Alammar (2021).
-        answer (str): the number.
-        test (str): what could have shown it wrong.
-        outcome (str): what that gave, in numbers.
-        verdict (str): "holds", "holds in part", "not told" (from chance) or "fails".
-    """
-
-    key: str
-    question: str
-    source: str
-    answer: str
-    test: str
-    outcome: str
-    verdict: Verdict
 
 
 def _saliency(report: Report) -> Finding:

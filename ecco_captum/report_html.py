@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ecco_captum.generation_html import written_text
 from ecco_captum.html import asset, escape, frame, style, table
 from ecco_captum.shades import theme_css
 from ecco_captum.tokens import Tokens
 
-_MARKS = {"holds": "✓", "holds in part": "◐", "not told": "?", "fails": "✗"}
+Verdict = Literal["holds", "holds in part", "not told", "fails"]
+
+_MARKS: dict[Verdict, str] = {"holds": "✓", "holds in part": "◐", "not told": "?", "fails": "✗"}
 _HEADER = ("Question", "What was found", "What could have shown it wrong", "Verdict")
 _NAMES = {
     "attribution": "Where did each token come from?",
@@ -23,19 +26,17 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Part:
-    r"""
-    One analysis of a report.
+class Finding:
+    r"""One analysis of a report.
 
     Args:
-        key (str): Its name, which links lead to.
-        question (str): What the reader asks.
-        source (str): The figure or table of the paper.
-        answer (str): The number.
-        test (str): What could have shown it wrong.
-        outcome (str): What that gave.
-        verdict (str): "holds", "holds in part", "not told" or "fails".
-        views (sequence of str): HTML of its pictures.
+        key (str): its name.
+        question (str): what the reader asks.
+        source (str): what it takes up from Alammar (2021).
+        answer (str): the number.
+        test (str): what could have shown it wrong.
+        outcome (str): what that gave, in numbers.
+        verdict (str): "holds", "holds in part", "not told" (from chance) or "fails".
     """
 
     key: str
@@ -44,13 +45,13 @@ class Part:
     answer: str
     test: str
     outcome: str
-    verdict: str
-    views: Sequence[str]
+    verdict: Verdict
 
 
 def report_view(
     tokens: Tokens,
-    parts: Sequence[Part],
+    findings: Sequence[Finding],
+    views: Mapping[str, Sequence[str]],
     *,
     refused: Mapping[str, str],
     title: str,
@@ -61,7 +62,8 @@ def report_view(
 
     Args:
         tokens (Tokens): Prompt and output.
-        parts (sequence of Part): In the order in which they are read.
+        findings (sequence of Finding): In the order in which they are read.
+        views (mapping): Of each finding's key, HTML of its pictures.
         refused (mapping): The reason for each analysis that could not be made.
         title (str): What the report is of.
         subtitle (str): Of whom, and of how much.
@@ -76,7 +78,7 @@ def report_view(
             f"{escape(part.test)} <b>{escape(part.outcome)}</b>",
             _verdict(part.verdict),
         ]
-        for part in parts
+        for part in findings
     ]
     summary = f'<div class="ecco-summary">{table(_HEADER, rows, numeric=())}</div>'
     head = frame(
@@ -87,22 +89,22 @@ def report_view(
     return (
         style(theme_css(), asset("frame.css"), asset("report.css"))
         + head
-        + "".join(map(_part, parts))
+        + "".join(_part(one, views[one.key]) for one in findings)
     )
 
 
-def _part(part: Part) -> str:
+def _part(part: Finding, views: Sequence[str]) -> str:
     """The paper's figure, the pictures, and last what could have shown it wrong."""
     return (
         f'<div class="ecco-part" id="ecco-{escape(part.key)}">'
         f'<p class="ecco ecco-source">Alammar (2021), {escape(part.source)}</p>'
-        f"{''.join(part.views)}"
+        f"{''.join(views)}"
         f'<p class="ecco ecco-falsifier">{_verdict(part.verdict)} {escape(part.test)} '
         f"<b>{escape(part.outcome)}</b></p></div>"
     )
 
 
-def _verdict(verdict: str) -> str:
+def _verdict(verdict: Verdict) -> str:
     kind = escape(verdict.replace(" ", "-"))
     return (
         f'<span class="ecco-verdict ecco-{kind}"><span aria-hidden="true">{_MARKS[verdict]}</span> '

@@ -11,7 +11,7 @@ from ecco_captum.attribution_record import Attribution
 from ecco_captum.effect_record import FactorEffect
 from ecco_captum.factors_record import Factors
 from ecco_captum.faithfulness_record import Faithfulness
-from ecco_captum.findings import Finding, findings
+from ecco_captum.findings import findings
 from ecco_captum.generation import Generation
 from ecco_captum.probe_record import ProbeReport
 from ecco_captum.rankings_record import Rankings
@@ -23,6 +23,8 @@ from ecco_captum.word_order import OrderTest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ecco_captum.report_html import Finding
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,23 +86,13 @@ class Report(Record):
         return f"What {self.generation.model} did while it wrote"
 
     def _html(self) -> str:
-        from ecco_captum.report_html import Part, report_view
+        from ecco_captum.report_html import report_view
 
+        found = self.findings
         return report_view(
             self.generation.tokens,
-            [
-                Part(
-                    key=one.key,
-                    question=one.question,
-                    source=one.source,
-                    answer=one.answer,
-                    test=one.test,
-                    outcome=one.outcome,
-                    verdict=one.verdict,
-                    views=self._views(one.key),
-                )
-                for one in self.findings
-            ],
+            found,
+            {one.key: self._views(one.key) for one in found},
             refused=self.refused,
             title=self._title(),
             subtitle=self.subtitle,

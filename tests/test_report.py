@@ -146,6 +146,11 @@ def test_it_tells_how_far_it_is(lm: LanguageModel) -> None:
 def test_texts_are_escaped(found: Report) -> None:
     hostile = "<script>document.title='broken'</script>"
     page = report_view(
-        found.generation.tokens, [], refused={"probes": hostile}, title=hostile, subtitle=hostile
+        found.generation.tokens,
+        [],
+        {},
+        refused={"probes": hostile},
+        title=hostile,
+        subtitle=hostile,
     )
     assert "<script>document" not in page

@@ -48,8 +48,7 @@ def test_it_was_executed_in_order_and_shows_something_everywhere(path: Path) -> 
             assert "application/vnd.jupyter.widget-view+json" not in output["kinds"]
     assert any("text/html" in output["kinds"] for cell in code for output in cell["outputs"])
     text = path.read_text(encoding="utf-8")
-    assert "/work/" not in text
-    assert "/root/" not in text
+    assert not re.search(r"/(?:home|root|Users|tmp/ipykernel)", text), "paths of whoever ran it"
     assert "hub" in cells(path)[0]["source"], "how to take another model stands at the top"
 
 
