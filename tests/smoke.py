@@ -22,7 +22,7 @@ from typing import Any
 PROMPT = "The keys to the cabinet"
 TEXTS = [PROMPT, "are on the table, and the table is in the house.", "William was born there."]
 SHOWN = [
-    *("torch", "transformers", "captum", "numpy", "scipy", "scikit-learn", "accelerate"),
+    *("torch", "transformers", "captum", "numpy", "scipy", "scikit-learn", "accelerate", "conllu"),
     *("gguf", "ipywidgets", "anywidget", "bqplot", "filelock", "platformdirs", "tqdm"),
 ]
 
@@ -177,7 +177,6 @@ def refusals(lm: Any, folder: Path) -> None:
 
     uses = {
         "zarr": lambda: ec.neurons(lm, PROMPT, store=folder / "store"),
-        "conllu": lambda: ec.read_conllu(folder / "a.conllu"),
     }
     for module, use in uses.items():
         hidden = {name for name in sys.modules if name.partition(".")[0] == module}
@@ -220,10 +219,17 @@ def without_tables_and_figures(path: Path) -> None:
         check(f"ecco-captum[{extra}]" in line, f"without what {extra} installs, it says {line!r}")
 
 
+def the_treebank_is_in_the_wheel() -> None:
+    import ecco_captum as ec
+
+    check(ec.read_conllu().words > 1000, "the package's own treebank is not whole")
+
+
 def main() -> int:
     step = ""
+    firsts = (the_command_has_the_version, the_import_is_light_and_of_the_wheel)
     try:
-        for first in (the_command_has_the_version, the_import_is_light_and_of_the_wheel):
+        for first in (*firsts, the_treebank_is_in_the_wheel):
             step = first.__name__
             first()
         with tempfile.TemporaryDirectory() as name:
