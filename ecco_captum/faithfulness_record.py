@@ -101,11 +101,17 @@ class Faithfulness(Record):
             sentence += f" (outputs: {len(self.outputs)}, too few to tell that from chance)"
         if self.rank_correlation is None:
             return sentence + "."
-        changes = "changes" if abs(self.rank_correlation) < _CHANGED else "hardly changes"
+        changes = "changes" if self.follows_weights else "hardly changes"
         return (
             f"{sentence}; it {changes} when the weights do (rank correlation "
             f"{self.rank_correlation:.2f} on shuffled weights)."
         )
+
+    @property
+    def follows_weights(self) -> bool | None:
+        """Whether the attribution is another one on shuffled weights; None if it was not tried."""
+        tried = self.rank_correlation is not None
+        return abs(self.rank_correlation) < _CHANGED if tried else None  # type: ignore[arg-type]
 
     @property
     def _baselines(self) -> list[str]:

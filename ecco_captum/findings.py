@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.legible import format_fixed, format_number, format_share, in_quotes, with_interval
-from ecco_captum.report_html import Finding, Verdict
+from ecco_captum.report_html import QUESTIONS, Finding, Verdict
 
 if TYPE_CHECKING:
     from ecco_captum.report_record import Report
@@ -30,10 +30,11 @@ def _saliency(report: Report) -> Finding:
         f"in the mean; of {_tokens(len(sizes))} it is {name} most often ({count})."
     )
     _, low, high = test.margins[0]
-    verdict: Verdict = "holds" if low > 0 else "fails" if high < 0 else "not told"
+    beats: Verdict = "holds in part" if test.follows_weights is False else "holds"
+    verdict: Verdict = beats if low > 0 else "fails" if high < 0 else "not told"
     return Finding(
         key="saliency",
-        question="Where did each token come from?",
+        question=QUESTIONS["attribution"],
         source="figures 3 and 4",
         answer=answer,
         test="Remove the sources it calls salient: the score must drop further than without as "
@@ -52,7 +53,7 @@ def _similarity(report: Report) -> Finding:
     verdict: Verdict = "holds" if clear == pairs else "holds in part" if clear else "not told"
     return Finding(
         key="similarity",
-        question="How alike are the layers?",
+        question=QUESTIONS["similarity"],
         source="figure 6",
         answer=f"{found.extremes} ({found.measure_title}, {found.count} {found.unit}).",
         test="Shuffle the tokens of one side: what is no more alike than these is chance.",
@@ -80,7 +81,7 @@ def _rankings(report: Report) -> Finding:
     verdict: Verdict = "holds" if not prior else "fails" if prior == told.size else "holds in part"
     return Finding(
         key="rankings",
-        question="When was each token decided?",
+        question=QUESTIONS["rankings"],
         source="figure 7",
         answer=answer,
         test="Shuffle every block's output over the tokens: a token that is first all the same is "
@@ -96,7 +97,7 @@ def _watched(report: Report) -> Finding:
     rare = test is not None and test.probability <= _RARE
     return Finding(
         key="watch",
-        question="Instead of what?",
+        question=QUESTIONS["watched"],
         source="figure 8",
         answer=f"Of the first token: {found.sentence}",
         test="Put the tokens before it in random order: a lead that stays owes nothing to what the "
@@ -129,7 +130,7 @@ def _factors(report: Report) -> Finding:
     every: Verdict = "holds" if len(there) == len(effects) else "holds in part"
     return Finding(
         key="factors",
-        question="What fires together?",
+        question=QUESTIONS["factors"],
         source="figures 9 and 10",
         answer=found.sentence,
         test="Take a factor's strongest neurons out: that must matter more than taking out random "
@@ -148,7 +149,7 @@ def _probes(report: Report) -> Finding:
     sure = accuracy.mean() > baseline.mean() and left.mean() > left.std()
     return Finding(
         key="probes",
-        question="What does a layer know?",
+        question=QUESTIONS["probes"],
         source="table 1",
         answer=_started(
             f"{found.named(best)} tell most: {found.label} of {accuracy.mean():.1%} of the words."

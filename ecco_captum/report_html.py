@@ -15,7 +15,7 @@ Verdict = Literal["holds", "holds in part", "not told", "fails"]
 
 _MARKS: dict[Verdict, str] = {"holds": "✓", "holds in part": "◐", "not told": "?", "fails": "✗"}
 _HEADER = ("Question", "What was found", "What could have shown it wrong", "Verdict")
-_NAMES = {
+QUESTIONS = {
     "attribution": "Where did each token come from?",
     "similarity": "How alike are the layers?",
     "rankings": "When was each token decided?",
@@ -116,6 +116,6 @@ def _refusals(refused: Mapping[str, str]) -> str:
     if not refused:
         return ""
     lines = "".join(
-        f"<li>{escape(_NAMES[name])} {escape(reason)}</li>" for name, reason in refused.items()
+        f"<li>{escape(QUESTIONS[name])} {escape(reason)}</li>" for name, reason in refused.items()
     )
     return f'<div class="ecco-note">Not for this model and text:<ul>{lines}</ul></div>'

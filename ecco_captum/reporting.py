@@ -133,11 +133,12 @@ def _watched(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, 
     place = generation.tokens.prompt_length if places is None else int(places[0])
     last = layer_predictions(lm, generation, place, k=_RIVALS + 1, layers=-1).token_ids[-1]
     rivals = [token for token in last.tolist() if token != own][:_RIVALS]
-    if generation.task != "causal":
-        return {"watched": rankings_watch(lm, generation, [own, *rivals])}
-    watched = rankings_watch(lm, generation, [own, *rivals], position=place - 1)
+    # A mask is asked where it stands, an encoder–decoder after what its decoder starts with.
+    asked = {"masked": place, "seq2seq": len(generation.start_ids) - 1}
+    position = asked.get(generation.task, place - 1)
+    watched = rankings_watch(lm, generation, [own, *rivals], position=position)
     ids = generation.prompt_ids.tolist()
-    if len(ids) < 4:
+    if generation.task != "causal" or len(ids) < 4:
         return {"watched": watched}
     return {"watched": watched, "order": order_test(lm, ids, [own, *rivals], seed=seed)}
 

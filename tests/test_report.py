@@ -75,8 +75,11 @@ def test_verdicts_follow_the_tests(found: Report) -> None:
         ([0, -1, 1], "not told"),
     ):
         margins = np.array([margin] * len(faithful.margins), dtype=float)
-        tested = replace(found, faithfulness=replace(faithful, margins=margins))
+        changed = replace(faithful, margins=margins, rank_correlation=0.1)
+        tested = replace(found, faithfulness=changed)
         assert tested.findings[0].verdict == verdict
+    same = replace(faithful, margins=np.ones_like(faithful.margins), rank_correlation=0.9)
+    assert replace(found, faithfulness=same).findings[0].verdict == "holds in part"
     few = replace(faithful, outputs=faithful.outputs[:3], margins=faithful.margins + 100)
     assert replace(found, faithfulness=few).findings[0].verdict == "not told"
     for shuffled, verdict in ((order.lead - 1, "holds"), (order.lead + 1, "not told")):
@@ -115,13 +118,16 @@ def test_what_a_model_does_not_allow_is_named() -> None:
 
 
 def test_masked_models_and_encoder_decoders(tiny_lm: Callable[..., LanguageModel]) -> None:
-    masked = report(tiny_lm("bert", "masked"), "The keys [MASK] the cabinet", n_components=2)
+    masked = report(tiny_lm("bert", "masked"), "The [MASK] to [MASK] cabinet", n_components=2)
     assert masked.watched is not None
+    np.testing.assert_allclose(masked.watched.logits[-1, 0], masked.generation.logits[0], rtol=1e-4)
     assert masked.order is None
     told = {one.key: one for one in masked.findings}
     assert told["watch"].verdict == "not told"
     written = report(tiny_lm("t5", "seq2seq"), TEXT, max_new_tokens=5, n_components=2)
-    assert written.rankings is not None
+    assert written.watched is not None
+    logit = written.generation.logits[0]
+    np.testing.assert_allclose(written.watched.logits[-1, 0], logit, rtol=1e-4)
 
 
 def test_it_refuses_what_is_wrong_before_any_work(lm: LanguageModel) -> None:
