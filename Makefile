@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types docs links unit wheel smoke smoke-newest smoke-oldest tutorials chromium format benchmarks gallery clean
+.PHONY: demo test check lint types installed docs links unit wheel smoke smoke-newest smoke-oldest tutorials chromium format benchmarks gallery clean
 
 # The main job, end to end: fetch the offline model once, generate, attribute, write a report.
 demo: $(VENV)/.runtime
@@ -18,15 +18,18 @@ demo: $(VENV)/.runtime
 test: check
 check: lint types docs unit tutorials wheel smoke demo
 
-lint: $(VENV)/.dev
+lint: installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd build/check && PYTHONPATH=. ../../$(BIN)/lint-imports --no-cache ../../pyproject.toml
 
-# Type checkers cannot resolve the mapping of widgets/ to ecco_captum.widgets: check an installed tree.
-types: $(VENV)/.dev
-	rm -rf build/check
-	$(BIN)/pip install --quiet --no-deps --target build/check .
+types: installed
 	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ecco_captum
+
+# Tools that walk folders do not find widgets/ as ecco_captum.widgets: they check an installed tree.
+installed: $(VENV)/.dev
+	rm -rf build/check build/lib
+	$(BIN)/pip install --quiet --no-deps --target build/check .
 
 # Into build/docs, without network; warnings and links that lead nowhere are errors.
 docs: $(VENV)/.dev
@@ -43,8 +46,10 @@ links: $(VENV)/.dev
 tutorials: $(VENV)/.dev
 	$(BIN)/python tutorials/execute.py
 
+WORKERS ?= 2
+
 unit: $(VENV)/.dev chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
 
 # The wheel in build/dist is made from the sdist, the one in build/direct from the checkout.
 wheel: $(VENV)/.dev

@@ -77,7 +77,7 @@ def forwards(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     import ecco_captum
-    from ecco_captum.corpus import batches, read_texts
+    from ecco_captum.corpus.texts import batches, read_texts
 
     lm = ecco_captum.load(options.model)
     texts = passages(options, lm.tokenizer)

@@ -23,7 +23,7 @@ import torch
 from conllu import parse_incr
 
 import ecco_captum as ec
-from ecco_captum.faithfulness_record import summary
+from ecco_captum.attribution.faithfulness.record import summary
 
 MODEL = "smollm2-135m"
 TEXTS, PROMPT = 50, 24  # texts, and tokens of each that are read

@@ -30,8 +30,8 @@ from naive_methods import GRADIENT_OPTIONS, naive_rows
 
 import ecco_captum
 from ecco_captum import force_decode, saliency
-from ecco_captum.catalogue import METHODS
-from ecco_captum.methods import RefusedError
+from ecco_captum.attribution.methods.base import RefusedError
+from ecco_captum.attribution.methods.catalogue import METHODS
 
 FAMILIES = {
     "GPT-2": "causal:gpt2",

@@ -141,8 +141,8 @@ def published_grid(layers: np.ndarray) -> tuple[float, float]:
 def grid(layers: np.ndarray, n_permutations: int = 0) -> tuple[float, float]:
     """compare() of all layers with each other."""
     from ecco_captum import compare
-    from ecco_captum.activations_record import Activations
-    from ecco_captum.tokens import Tokens
+    from ecco_captum.activations.record import Activations
+    from ecco_captum.core.tokens import Tokens
 
     count = layers.shape[1]
     tokens = Tokens(np.arange(count), ("",) * count, count)

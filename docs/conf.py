@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE))
 import generated  # noqa: E402  # beside this file
 
 import ecco_captum  # noqa: E402
-from ecco_captum.shades import COLORS  # noqa: E402
+from ecco_captum.display.colours import COLORS  # noqa: E402
 
 generated.write_all()
 

@@ -18,8 +18,14 @@ from tiny_sizes import EXPERT, FEED_FORWARD, HIDDEN, SHARED_EXPERT
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ecco_captum.anatomy import Anatomy, AnatomyError, NeuronSite, find_anatomy
-from ecco_captum.replay import recorded_stream, replaced_input, replaced_output, replay_tail
+from ecco_captum.models.anatomy.find import find_anatomy
+from ecco_captum.models.anatomy.parts import Anatomy, AnatomyError, NeuronSite
+from ecco_captum.models.interventions import (
+    recorded_stream,
+    replaced_input,
+    replaced_output,
+    replay_tail,
+)
 
 PARTS = ("gradient", "blocks", "lens", "neurons")
 RIGHT = "right"

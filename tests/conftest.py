@@ -12,7 +12,7 @@ import tiny_tokenizers
 import torch
 
 import ecco_captum
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 

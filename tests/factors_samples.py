@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from view_samples import HOSTILE
 
-from ecco_captum.factors_html import factors_view
-from ecco_captum.shades import shade_class
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.display.colours import shade_class
+from ecco_captum.factors.html import factors_view
 
 WORDS = (" the", " countries", " of", ",", " Austria", ".", " in", " 19", "45", " Republic")
 

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from view_samples import HOSTILE
 
-from ecco_captum.lens_plots import (
+from ecco_captum.display.figure import PaperFigure
+from ecco_captum.lens.plot import (
     agreement_figure,
     pairs_figure,
     predictions_figure,
     rankings_figure,
     watch_figure,
 )
-from ecco_captum.paper_figure import PaperFigure
 
 LAYERS = ("embedding", *(f"block {k}" for k in range(12)))
 N = len(LAYERS)

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from view_samples import HOSTILE
 
-from ecco_captum.pairs_html import pairs_view
-from ecco_captum.predictions_html import predictions_view
-from ecco_captum.probe_html import probe_view
-from ecco_captum.rankings_html import rankings_view
-from ecco_captum.similarity_html import similarity_view
-from ecco_captum.watch_html import watch_view
+from ecco_captum.lens.html import pairs_view, predictions_view, rankings_view, watch_view
+from ecco_captum.probing.html import probe_view
+from ecco_captum.similarity.html import similarity_view
 
 OUTPUTS = (" Croatia", "\n", "5", ".", " Czech", " Republic")
 LAYERS = ("embedding", "block 0", "block 1", "block 2", "block 3")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 import ecco_captum
 from ecco_captum import Attribution, Generation, generate
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 Subject = tuple[LanguageModel, Generation]
 

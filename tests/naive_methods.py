@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from ecco_captum import Generation
-from ecco_captum.models import LanguageModel
-from ecco_captum.relevance import attn_lrp_rules
-from ecco_captum.rescale import ReferenceTape
+from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
+from ecco_captum.attribution.methods.deep_lift import ReferenceTape
+from ecco_captum.models.language_model import LanguageModel
 
 
 class NaiveTarget(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 
 def naive_saliency(lm: LanguageModel, ids: np.ndarray, prompt: int) -> list[np.ndarray]:

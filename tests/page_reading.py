@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecco_captum.html import page
-from ecco_captum.shades import LEVELS
+from ecco_captum.display.colours import LEVELS
+from ecco_captum.display.page import page
 
 OPTION, SELECTED, TOKEN = "[role=option]", "[aria-selected=true]", ".ecco-t"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ecco_captum.replay import recorded_outputs, replaced_output
+from ecco_captum.models.interventions import recorded_outputs, replaced_output
 
 FAMILIES = [
     *(("causal", name) for name in ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ecco_captum import cca, cka, pwcca, svcca
-from ecco_captum.activations_record import Activations
-from ecco_captum.activations_store import Store, growing, opened
-from ecco_captum.tokens import Tokens
+from ecco_captum.activations.record import Activations
+from ecco_captum.activations.store import Store, growing
+from ecco_captum.core.tokens import Tokens
 
 MEASURES: dict[str, Callable[..., Any]] = {
     "cca": cca,
@@ -131,4 +131,4 @@ def stored(acts: Activations, path: Path) -> Activations:
             starts = acts.sequences[inside] - part.start
             store.append(np.asarray(acts.values)[:, part], own, starts, list(range(len(starts))))
         store.complete()
-    return opened(path)
+    return Activations.open(path)

@@ -17,8 +17,8 @@ from model_state import state_of
 from torch import Tensor
 
 from ecco_captum import ablate, generate, neurons, nmf
-from ecco_captum.factors_record import Factors
-from ecco_captum.models import LanguageModel
+from ecco_captum.factors.record import Factors
+from ecco_captum.models.language_model import LanguageModel
 
 TEXT = [5, 9, 6, 7, 30, 8, 9]
 CHOSEN = {0: [1, 4], 2: [0]}

@@ -13,9 +13,9 @@ from method_samples import subject
 from model_state import state_of
 
 from ecco_captum import force_decode
-from ecco_captum.activations import hidden_states, neurons
-from ecco_captum.activations_record import Activations
-from ecco_captum.models import LanguageModel
+from ecco_captum.activations.neurons import hidden_states, neurons
+from ecco_captum.activations.record import Activations
+from ecco_captum.models.language_model import LanguageModel
 
 TEXTS = [[5, 9, 6, 7, 30], [8, 9], [5, 9, 6, 7, 31], [7], [9, 8]]
 READ: dict[str, Callable[..., Activations]] = {"neurons": neurons, "hidden": hidden_states}

@@ -18,10 +18,12 @@ import torch
 from method_samples import subject
 from model_state import state_of
 
-from ecco_captum import activations, activations_store, force_decode, hidden_states, neurons
-from ecco_captum.activations_record import Activations
-from ecco_captum.models import LanguageModel
-from ecco_captum.stored_values import StoredValues, opened_group
+from ecco_captum import force_decode, hidden_states, neurons
+from ecco_captum.activations import neurons as activations
+from ecco_captum.activations import store as activations_store
+from ecco_captum.activations.record import Activations
+from ecco_captum.core.stored_array import StoredValues, opened_group
+from ecco_captum.models.language_model import LanguageModel
 
 READ: dict[str, Callable[..., Activations]] = {"neurons": neurons, "hidden": hidden_states}
 
@@ -167,7 +169,9 @@ sys.path.insert(0, {tests!r})
 import torch, zarr
 from method_samples import subject
 from test_activations_store import corpus
-from ecco_captum import activations, activations_store, neurons
+from ecco_captum import neurons
+from ecco_captum.activations import neurons as activations
+from ecco_captum.activations import store as activations_store
 
 torch.set_num_threads(1)
 activations._WINDOW_BYTES = activations_store._CHUNK_BYTES = 2**12

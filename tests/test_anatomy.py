@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel, GPT2LMHeadModel, T5EncoderModel
 
-from ecco_captum.anatomy import (
+from ecco_captum.models.anatomy.find import find_anatomy
+from ecco_captum.models.anatomy.parts import (
     Anatomy,
     AnatomyError,
     Block,
@@ -23,9 +24,8 @@ from ecco_captum.anatomy import (
     NeuronSite,
     Site,
     Stack,
-    find_anatomy,
 )
-from ecco_captum.replay import recorded_inputs, recorded_outputs
+from ecco_captum.models.interventions import recorded_inputs, recorded_outputs
 
 # Kind, type, embedding, blocks, down-projection of block 1, head: as the models' own code has it.
 FAMILIES = [

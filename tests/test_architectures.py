@@ -14,7 +14,8 @@ import torch
 from architecture_checks import PARTS, RIGHT, examine
 from transformers.models.auto import modeling_auto
 
-from ecco_captum.anatomy import Embedding, find_anatomy
+from ecco_captum.models.anatomy.find import find_anatomy
+from ecco_captum.models.anatomy.parts import Embedding
 
 # How many of all architectures have to be right, part by part.
 AT_LEAST = {"gradient": 266, "blocks": 267, "lens": 264, "neurons": 248}

@@ -13,8 +13,8 @@ from model_state import state_of
 from rule_samples import embeddings, logits_from, sample
 from torch import Tensor, nn
 
-from ecco_captum.attention import recorded_attention, rollout
-from ecco_captum.relevance import attn_lrp_rules
+from ecco_captum.attribution.methods.attention import recorded_attention, rollout
+from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
 
 FAMILIES = [("causal", "gpt2"), ("causal", "llama"), ("masked", "bert"), ("seq2seq", "t5")]
 

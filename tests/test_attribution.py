@@ -15,9 +15,9 @@ from tiny_tokenizers import byte_level
 from transformers import Phi3ForCausalLM
 
 from ecco_captum import Attribution, Generation, force_decode, generate, saliency
-from ecco_captum.models import LanguageModel
-from ecco_captum.passages import passages, whole_passage
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.segments import passages, whole_passage
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 CAUSAL = ["gpt2", "llama", "gemma2", "gemma3_text", "qwen3", "mixtral", "opt", "bloom", "mamba"]
@@ -113,7 +113,7 @@ def test_rotary_embeddings_that_are_stretched_beyond_a_length(
     stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Wherever in the text the switch is, few logits held at once must not hide it.
-    monkeypatch.setattr("ecco_captum.causality._LOGITS_AT_ONCE", stretch * 320)
+    monkeypatch.setattr("ecco_captum.models.causality._LOGITS_AT_ONCE", stretch * 320)
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
     rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
     config = tiny_models.tiny_config("causal", "phi3")

@@ -13,7 +13,7 @@ from tiny_tokenizers import byte_level
 from transformers import GPT2ForSequenceClassification
 
 from ecco_captum import GenerationInputXGradient, faithfulness, force_decode, generate, saliency
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 

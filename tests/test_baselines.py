@@ -12,9 +12,9 @@ from naive_methods import NaiveTarget, drawn_baselines, naive_baseline
 from torch import Tensor
 
 from ecco_captum import saliency
-from ecco_captum.baselines import baseline_embeddings
-from ecco_captum.passages import whole_passage
-from ecco_captum.scoring import embedded
+from ecco_captum.attribution.baselines import baseline_embeddings
+from ecco_captum.generation.scores import embedded
+from ecco_captum.generation.segments import whole_passage
 
 NAMES = [*SUBJECTS, "causal:opt"]
 

@@ -16,8 +16,8 @@ from captum.testing.helpers.basic import assertTensorAlmostEqual
 from model_state import state_of
 
 from ecco_captum import Generation, GenerationInputXGradient, force_decode, generate, saliency
-from ecco_captum.models import LanguageModel
-from ecco_captum.modes import drawing
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.modes import drawing
 
 MakeLM = Callable[..., LanguageModel]
 FAMILIES = [("gpt2", "causal"), ("llama", "causal"), ("gemma2", "causal"), ("qwen3", "causal")]

@@ -8,8 +8,8 @@ import torch
 from model_state import state_of
 from tiny_tokenizers import byte_level
 
-from ecco_captum.causality import is_causal, shares_forwards
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.causality import is_causal, shares_forwards
+from ecco_captum.models.language_model import LanguageModel
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from method_samples import SUBJECTS, fresh_subject, subject
 from model_state import state_of
 
 from ecco_captum import force_decode, saliency
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 METHODS: dict[str, dict[str, Any]] = {
     "input_x_gradient": {},

@@ -14,8 +14,8 @@ from test_treebank import TEXT, written
 
 import ecco_captum
 from ecco_captum import cli
-from ecco_captum.command_output import shown
-from ecco_captum.models import LanguageModel
+from ecco_captum.cli.output import shown
+from ecco_captum.models.language_model import LanguageModel
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_an_interruption_has_its_own_exit_code(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecco_captum.offline.offline_models", interrupted)
+    monkeypatch.setattr("ecco_captum.models.bundled.offline_models", interrupted)
     assert cli.main(["models"]) == 130
     assert "interrupted" in capsys.readouterr().err
 

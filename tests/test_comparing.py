@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from similarity_samples import activations, naive_cka, naive_correlations, naive_pwcca, stored
 
-from ecco_captum import canonical, cca, cka, compare, gathering, measures, moments, pwcca, svcca
-from ecco_captum.similarity_record import Similarity
+from ecco_captum import cca, cka, compare, pwcca, svcca
+from ecco_captum.similarity import canonical
+from ecco_captum.similarity import from_sums as measures
+from ecco_captum.similarity import sums as gathering
+from ecco_captum.similarity import sums as moments
+from ecco_captum.similarity.record import Similarity
 
 SINGLE: dict[str, Callable[..., Any]] = {"cca": cca, "svcca": svcca, "pwcca": pwcca, "cka": cka}
 OPTIONS: list[tuple[str, dict[str, Any]]] = [

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from view_samples import Outline, countries, hostile, sanitised
 
-from ecco_captum.comparison_html import comparison_view
-from ecco_captum.html import page
-from ecco_captum.legible import format_number, format_share, visible
-from ecco_captum.saliency_data import pack_scores
+from ecco_captum.attribution.comparison_html import comparison_view
+from ecco_captum.attribution.html import pack_scores
+from ecco_captum.core.text import format_number, format_share, visible
+from ecco_captum.display.page import page
 
 SOME = [0, 4, 8]
 

@@ -10,7 +10,7 @@ import pytest
 from model_state import state_of
 
 from ecco_captum import faithfulness, force_decode, saliency
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 

@@ -14,8 +14,8 @@ import pytest
 
 import ecco_captum
 from ecco_captum.cli import _parser
-from ecco_captum.models import LanguageModel
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.models.language_model import LanguageModel
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

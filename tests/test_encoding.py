@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ecco_captum.encoding import encode_continuation, encode_prompt
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.encoding import encode_continuation, encode_prompt
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 TEMPLATE = (

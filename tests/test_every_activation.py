@@ -16,10 +16,10 @@ import transformers
 from model_state import state_of
 from torch import Tensor
 
-from ecco_captum.activations import hidden_states, neurons
-from ecco_captum.generation import Generation
-from ecco_captum.models import LanguageModel
-from ecco_captum.tokens import Tokens
+from ecco_captum.activations.neurons import hidden_states, neurons
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.record import Generation
+from ecco_captum.models.language_model import LanguageModel
 
 EVERY = [
     (kind, name) for kind in ("causal", "masked", "seq2seq") for name in tiny_models.names(kind)

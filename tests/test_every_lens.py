@@ -14,10 +14,10 @@ from model_state import state_of
 from torch import Tensor
 
 from ecco_captum import Generation, rankings
-from ecco_captum.models import LanguageModel
-from ecco_captum.replay import recorded_stream, replay_tail
-from ecco_captum.tasks import task_of
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.tasks import task_of
+from ecco_captum.models.interventions import recorded_stream, replay_tail
+from ecco_captum.models.language_model import LanguageModel
 
 PROMPT, OUTPUTS = 7, 5
 EVERY = [

@@ -12,8 +12,8 @@ import transformers
 from naive_saliency import naive_saliency
 
 from ecco_captum import Generation, saliency
-from ecco_captum.models import LanguageModel
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.models.language_model import LanguageModel
 
 PROMPT, OUTPUTS = 5, 20
 

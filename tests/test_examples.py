@@ -14,7 +14,7 @@ import torch
 
 import ecco_captum
 import ecco_captum.widgets
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 NAMES = [name for name in ecco_captum.__all__ if name != "__version__"]
 PUBLIC = {name: getattr(ecco_captum, name) for name in NAMES}

@@ -14,7 +14,7 @@ from model_state import state_of
 
 import ecco_captum as ec
 from ecco_captum import widgets
-from ecco_captum.probe_record import ProbeReport
+from ecco_captum.probing.record import ProbeReport
 from ecco_captum.widgets.running import Runner
 
 LM, GENERATION = subject("causal:gpt2")

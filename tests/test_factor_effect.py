@@ -18,10 +18,10 @@ from tiny_models import tiny_config
 
 import ecco_captum
 from ecco_captum import ablate, hidden_states, neurons, nmf
-from ecco_captum.effect_record import FactorEffect
-from ecco_captum.factor_effect import _random
-from ecco_captum.factors_record import Factors
-from ecco_captum.models import LanguageModel
+from ecco_captum.factors.effect import _random
+from ecco_captum.factors.effect_record import FactorEffect
+from ecco_captum.factors.record import Factors
+from ecco_captum.models.language_model import LanguageModel
 
 TEXTS = [[5, 9, 6, 7, 30, 8, 9, 31, 12, 5], [8, 9, 7, 7, 5, 6, 40, 41]]
 

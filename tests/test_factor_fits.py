@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_factors import activations, planted, random, rebuilt
 
-from ecco_captum import Factors, factor_fits, nmf
-from ecco_captum.activations_record import Activations
-from ecco_captum.activations_store import Store, growing, opened
-from ecco_captum.factor_fits import fit_in_parts
-from ecco_captum.factor_matrix import Matrix
+from ecco_captum import Factors, nmf
+from ecco_captum.activations.record import Activations
+from ecco_captum.activations.store import Store, growing
+from ecco_captum.factors import fits as factor_fits
+from ecco_captum.factors.fits import Matrix, fit_in_parts
 
 
 def stored(acts: Activations, path: Path) -> Activations:
@@ -23,13 +23,13 @@ def stored(acts: Activations, path: Path) -> Activations:
         store = Store(path, {**told, "layers": list(range(layers)), "features": features})
         store.append(np.asarray(acts.values), acts.tokens, acts.sequences, [1])
         store.complete()
-    return opened(path)
+    return Activations.open(path)
 
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factor_fits, "_ROWS", 64)
-    monkeypatch.setattr("ecco_captum.activations_record._PART_BYTES", 2**13)
+    monkeypatch.setattr("ecco_captum.activations.record._PART_BYTES", 2**13)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -14,10 +14,10 @@ from method_samples import subject
 from sklearn.decomposition import NMF
 
 from ecco_captum import neurons
-from ecco_captum.activations_record import Activations
-from ecco_captum.factors import nmf
-from ecco_captum.factors_record import Factors
-from ecco_captum.tokens import Tokens
+from ecco_captum.activations.record import Activations
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.factors.nmf import nmf
+from ecco_captum.factors.record import Factors
 
 
 def activations(values: Any, first: int = 0) -> Activations:
@@ -71,7 +71,7 @@ def test_it_is_scikit_learns_factorisation() -> None:
 def test_errors_and_contributions_written_out(seed: int, negatives: Any) -> None:
     given_values = random(seed, signed=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ecco_captum.factors._LARGE_LOSS", 1.0)
+        patch.setattr("ecco_captum.factors.nmf._LARGE_LOSS", 1.0)
         found = nmf(given_values, 3, negatives=negatives, max_iter=5000)
     values = given_values.values.astype(np.float64)
     above, below = np.maximum(values, 0), np.maximum(-values, 0)

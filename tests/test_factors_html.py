@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from view_samples import HOSTILE, Outline, sanitised
 
-from ecco_captum.factors_data import STRONGEST, strongest_tokens
-from ecco_captum.factors_html import factors_view
-from ecco_captum.html import page
-from ecco_captum.legible import format_number, format_share, visible
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.text import format_number, format_share, visible
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.display.page import page
+from ecco_captum.factors.html import STRONGEST, factors_view, strongest_tokens
 
 VIEWS = every_factors_view()
 SHORT = Tokens(np.arange(5), ("a", " b", "\n", "", " c"), 5)

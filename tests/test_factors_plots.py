@@ -20,10 +20,10 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 from view_samples import HOSTILE
 
-from ecco_captum.factors_plots import factors_figure
-from ecco_captum.legible import format_share, visible
-from ecco_captum.paper_figure import paper_style
-from ecco_captum.shades import COLORS
+from ecco_captum.core.text import format_share, visible
+from ecco_captum.display.colours import COLORS
+from ecco_captum.display.figure import paper_style
+from ecco_captum.factors.plot import factors_figure
 
 TEXTS = random_text().texts
 SHARES = facts()["explained"]
@@ -135,7 +135,7 @@ def test_any_text_can_be_drawn(texts: list[str]) -> None:
 
 
 def test_without_matplotlib_it_says_what_to_install() -> None:
-    code = "import sys; sys.modules['matplotlib'] = None; import ecco_captum.factors_plots"
+    code = "import sys; sys.modules['matplotlib'] = None; import ecco_captum.factors.plot"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: figures need matplotlib: pip install 'ecco-captum[plot]'" in done.stderr
 

@@ -14,9 +14,10 @@ from test_factor_fits import stored
 from test_factors import activations
 from view_samples import Outline, sanitised
 
-from ecco_captum import factor_views, neurons, nmf
-from ecco_captum.factors_record import Factors
-from ecco_captum.legible import visible, with_interval
+from ecco_captum import neurons, nmf
+from ecco_captum.core.text import visible, with_interval
+from ecco_captum.factors import html as factor_views
+from ecco_captum.factors.record import Factors
 
 TEXTS = [[5, 9, 6, 7, 30, 8, 9, 31, 12, 5], [8, 9, 7, 7, 5, 6, 40, 41]]
 

@@ -20,9 +20,9 @@ from ecco_captum import (
     load_record,
     saliency,
 )
-from ecco_captum.faithfulness_record import summary
-from ecco_captum.models import LanguageModel
-from ecco_captum.replay import replaced_output
+from ecco_captum.attribution.faithfulness.record import summary
+from ecco_captum.models.interventions import replaced_output
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 QUICK = {"randomisation": False, "progress": False}

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from view_samples import Outline, classified, countries, removal, sanitised
 
-from ecco_captum.faithfulness_html import faithfulness_strip, faithfulness_view
-from ecco_captum.html import page
-from ecco_captum.saliency_html import saliency_view
+from ecco_captum.attribution.faithfulness.html import faithfulness_strip, faithfulness_view
+from ecco_captum.attribution.html import saliency_view
+from ecco_captum.display.page import page
 
 NUMBER = r"−?\d+\.\d+"
 

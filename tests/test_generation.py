@@ -14,7 +14,7 @@ from tiny_tokenizers import word_piece
 from transformers import BertForTokenClassification, GenerationConfig
 
 from ecco_captum import force_decode, generate
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 PROMPT = "The keys to the cabinet"
@@ -67,7 +67,7 @@ def test_scores_are_the_same_when_few_are_held_at_once(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = force_decode(lm, PROMPT, " are on the table")
-    monkeypatch.setattr("ecco_captum.teacher_forcing._SCORED_AT_ONCE", 2 * lm.vocabulary_size)
+    monkeypatch.setattr("ecco_captum.generation.generate._SCORED_AT_ONCE", 2 * lm.vocabulary_size)
     pieces = force_decode(lm, PROMPT, " are on the table")
     assert len(whole.logits) > 4
     np.testing.assert_allclose(pieces.logits, whole.logits, rtol=1e-5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from view_samples import HOSTILE
 
-from ecco_captum.generation_html import generation_view
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.html import generation_view
 
 
 def view(texts: list[str], prompt: int) -> str:

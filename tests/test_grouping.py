@@ -9,9 +9,9 @@ import pytest
 from method_samples import fresh_subject, subject
 
 from ecco_captum import Attribution, force_decode, generate, saliency
-from ecco_captum.grouping import message_spans, word_spans
-from ecco_captum.models import LanguageModel
-from ecco_captum.tokens import Tokens
+from ecco_captum.attribution.token_groups import message_spans, word_spans
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
 TEMPLATE = (

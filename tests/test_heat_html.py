@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from view_samples import HOSTILE, Outline, sanitised
 
-from ecco_captum.heat_data import (
+from ecco_captum.display.colours import LEVELS, ramp_css
+from ecco_captum.display.heat_table import (
     BLOCK,
     Cell,
     Field,
@@ -25,14 +26,16 @@ from ecco_captum.heat_data import (
     checked_ranks,
     checked_texts,
     cut,
+    heat_blocks,
+    heat_table,
+    heat_view,
     linear_levels,
     quoted,
     rank_levels,
+    scale,
     written_rank,
 )
-from ecco_captum.heat_html import heat_blocks, heat_table, heat_view, scale
-from ecco_captum.html import page
-from ecco_captum.shades import LEVELS, ramp_css
+from ecco_captum.display.page import page
 
 HOSTILE_VIEWS = hostile_views()
 SHADE = re.compile(r"background:rgba\(([\d,]+),(\d\.\d\d)\)")

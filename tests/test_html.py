@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from view_samples import HOSTILE, Outline
 
-from ecco_captum.html import asset, embed_json, escape, frame, legend, page, table, token
+from ecco_captum.display.page import asset, embed_json, escape, frame, legend, page, table, token
 
 ANY_TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(HOSTILE)
 PLAIN_TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=30)
@@ -64,8 +64,15 @@ def test_a_page_may_load_nothing() -> None:
 
 
 def test_assets_name_no_other_place() -> None:
-    names = ("page.css", "frame.css", "saliency.css", "numbers.js", "tokens.js", "detail.js")
-    for name in (*names, "saliency.js", "boot.js"):
+    names = (
+        "display/page.css",
+        "display/frame.css",
+        "display/token_text.css",
+        "display/numbers.js",
+        "display/tokens.js",
+        "display/detail.js",
+    )
+    for name in (*names, "attribution/saliency.js", "display/boot.js"):
         text = asset(name)
         assert not re.search(r"https?:|url\(|@import|\bfetch\b|XMLHttpRequest|import\(", text), name
         assert "</" not in text, name  # it could end the element that holds it

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecco_captum.legible import (
+from ecco_captum.core.text import (
     format_number,
     format_rank,
     format_share,

@@ -15,7 +15,7 @@ from model_state import state_of
 from torch import Tensor
 
 from ecco_captum import Generation, force_decode, layer_predictions, rankings
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 Tail = Callable[[Any, Tensor], Tensor]
 
@@ -100,9 +100,9 @@ def test_the_last_row_is_the_models_own(name: str) -> None:
 def test_cut_into_pieces_the_numbers_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lm, text = subject(name)
     whole = rankings(lm, text)
-    monkeypatch.setattr("ecco_captum.teacher_forcing._SCORED_AT_ONCE", lm.vocabulary_size)
-    monkeypatch.setattr("ecco_captum.unembedding._LOGITS_AT_ONCE", 2 * lm.vocabulary_size)
-    monkeypatch.setattr("ecco_captum.readouts._AT_ONCE", 1)
+    monkeypatch.setattr("ecco_captum.generation.generate._SCORED_AT_ONCE", lm.vocabulary_size)
+    monkeypatch.setattr("ecco_captum.lens.unembedding._LOGITS_AT_ONCE", 2 * lm.vocabulary_size)
+    monkeypatch.setattr("ecco_captum.lens.unembedding._AT_ONCE", 1)
     pieces = rankings(lm, text)
     np.testing.assert_array_equal(pieces.ranks, whole.ranks)
     np.testing.assert_allclose(pieces.logits, whole.logits, atol=1e-5)

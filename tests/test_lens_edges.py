@@ -14,17 +14,11 @@ from method_samples import subject
 from model_state import state_of
 
 import ecco_captum
-from ecco_captum import (
-    Rankings,
-    force_decode,
-    layer_predictions,
-    rankings,
-    rankings_watch,
-    unembedding,
-)
-from ecco_captum.models import LanguageModel
-from ecco_captum.replay import replay_tail
-from ecco_captum.translators import Translators
+from ecco_captum import Rankings, force_decode, layer_predictions, rankings, rankings_watch
+from ecco_captum.lens import unembedding
+from ecco_captum.lens.translators import Translators
+from ecco_captum.models.interventions import replay_tail
+from ecco_captum.models.language_model import LanguageModel
 
 
 def test_where_a_tail_needs_the_whole_text_it_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +97,7 @@ def test_an_interrupted_control_leaves_the_model_as_it_was(
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecco_captum.unembedding.passage_logits", interrupt)
+    monkeypatch.setattr("ecco_captum.lens.unembedding.passage_logits", interrupt)
     with pytest.raises(KeyboardInterrupt):
         rankings(lm, text)
     assert state_of(lm.model) == before
@@ -140,8 +134,8 @@ def test_no_number_is_ranked_first(monkeypatch: pytest.MonkeyPatch) -> None:
     width = lm.anatomy.stack.width
     nan = torch.full((width, width), float("nan"))
     overflowing = Translators({1: (nan, torch.zeros(width))})
-    for module in ("lens", "watching"):
-        patched = f"ecco_captum.{module}.read_translators"
+    for module in ("rankings", "watch"):
+        patched = f"ecco_captum.lens.{module}.read_translators"
         monkeypatch.setattr(patched, lambda *_: overflowing)
     message = "lm: the logits that layer 1 of 'tiny gpt2' would give are NaN"
     with pytest.raises(ValueError, match=message):

@@ -10,14 +10,14 @@ from figure_samples import LAYERS, MADE, MARGINS, agreement, predictions, rankin
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ecco_captum.lens_plots import (
+from ecco_captum.display.colours import MINIMUM_CONTRAST, contrast
+from ecco_captum.lens.plot import (
     agreement_figure,
     pairs_figure,
     predictions_figure,
     rankings_figure,
     watch_figure,
 )
-from ecco_captum.shades import MINIMUM_CONTRAST, contrast
 
 ACCENT = "#6d3fc4"
 N = len(LAYERS)

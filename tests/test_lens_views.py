@@ -11,7 +11,7 @@ from method_samples import subject
 from view_samples import Outline, sanitised
 
 from ecco_captum import layer_predictions, minimal_pairs, rankings, rankings_watch
-from ecco_captum.legible import format_rank, visible
+from ecco_captum.core.text import format_rank, visible
 
 
 def records() -> dict[str, Any]:

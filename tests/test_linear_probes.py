@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecco_captum.control_tasks import control_labels
-from ecco_captum.linear_probes import BATCH, Probes, fit_probes
+from ecco_captum.probing.linear_probes import BATCH, Probes, fit_probes
+from ecco_captum.probing.training import control_labels
 
 WORDS, FEATURES, LABELS, TRIALS, TASKS = 230, 12, 5, 3, 2
 RATES = (0.1, 1e-3)

@@ -13,8 +13,8 @@ from model_state import state_of
 from naive_methods import GRADIENT_OPTIONS, NaiveTarget, naive_baseline, naive_rows
 
 from ecco_captum import Attribution, saliency
-from ecco_captum.catalogue import ALIASES, METHODS
-from ecco_captum.methods import RefusedError
+from ecco_captum.attribution.methods.base import RefusedError
+from ecco_captum.attribution.methods.catalogue import ALIASES, METHODS
 
 RELU = {"seq2seq:t5", "causal:opt"}
 HOOKED = ["guided_backprop", "deconvolution"]

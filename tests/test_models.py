@@ -13,8 +13,8 @@ from model_state import state_of
 from tiny_tokenizers import byte_level
 
 import ecco_captum
-from ecco_captum.models import LanguageModel
-from ecco_captum.modes import quiet
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.modes import quiet
 
 MakeLM = Callable[..., LanguageModel]
 

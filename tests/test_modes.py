@@ -11,7 +11,7 @@ from method_samples import subject
 from model_state import state_of
 
 from ecco_captum import ablate, hidden_states, neurons, rankings, saliency
-from ecco_captum.modes import alone
+from ecco_captum.models.modes import alone
 
 
 def test_threads_do_not_see_each_others_hooks() -> None:

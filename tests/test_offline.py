@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import ecco_captum
-from ecco_captum import offline
-from ecco_captum.models import LanguageModel
+from ecco_captum.models import bundled as offline
+from ecco_captum.models.language_model import LanguageModel
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from rule_samples import embeddings, logits_from, sample
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from ecco_captum.operations import rules_applied
-from ecco_captum.rules import Attention, Bilinear, Norm, RuleError, Rules, Unary
+from ecco_captum.attribution.methods.operations import rules_applied
+from ecco_captum.attribution.methods.rules import Attention, Bilinear, Norm, RuleError, Rules, Unary
 
 
 class Marking(Rules):

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from ecco_captum.lens_plots import pairs_figure
-from ecco_captum.paper_figure import paper_style
+from ecco_captum.display.figure import paper_style
+from ecco_captum.lens.plot import pairs_figure
 
 every_figure = pytest.mark.parametrize("name", MADE)
 
@@ -67,7 +67,7 @@ def test_files_are_the_same_every_time_whatever_the_settings(name: str) -> None:
 def test_a_fresh_process_draws_the_same_without_pyplot(tmp_path: Path) -> None:
     code = (
         "import sys, hashlib, numpy as np\n"
-        "from ecco_captum.lens_plots import pairs_figure\n"
+        "from ecco_captum.lens.plot import pairs_figure\n"
         "figure = pairs_figure(['embedding', 'block 0'], np.array([[1, 2], [3, 5], [-2.0, 4]]))\n"
         "[figure.savefig(f'a.{kind}') for kind in ('svg', 'pdf', 'png')]\n"
         "print('matplotlib.pyplot' in sys.modules, figure.canvas.manager,\n"
@@ -81,7 +81,7 @@ def test_a_fresh_process_draws_the_same_without_pyplot(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_it_says_what_to_install() -> None:
-    code = "import sys; sys.modules['matplotlib'] = None; import ecco_captum.lens_plots"
+    code = "import sys; sys.modules['matplotlib'] = None; import ecco_captum.lens.plot"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: figures need matplotlib: pip install 'ecco-captum[plot]'" in done.stderr
 

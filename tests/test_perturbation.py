@@ -21,7 +21,7 @@ from naive_methods import NaiveTarget, naive_baseline, seed_everything
 from torch import Tensor
 
 from ecco_captum import force_decode, saliency
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 METHODS: dict[str, dict[str, Any]] = {
     "feature_ablation": {},
@@ -187,10 +187,12 @@ def test_kept_beginnings_change_nothing_and_read_less(
 ) -> None:
     lm, _ = subject(name)
     found = lm, force_decode(lm, list(range(5, 25)), [30, 31, 32])
-    monkeypatch.setattr("ecco_captum.presence._FORGETFUL", WeakSet())
+    monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet())
     with counted(lm.model) as kept:
         one = saliency(*found, method=method, **METHODS[method])
-    monkeypatch.setattr("ecco_captum.presence._FORGETFUL", WeakSet([lm.model]))
+    monkeypatch.setattr(
+        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+    )
     with counted(lm.model) as anew:
         other = saliency(*found, method=method, **METHODS[method])
     close(one.scores, other.scores)
@@ -205,9 +207,11 @@ def test_models_that_cannot_keep_a_beginning_read_it_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, generation = subject(name)
-    monkeypatch.setattr("ecco_captum.presence._FORGETFUL", WeakSet())
+    monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet())
     one = saliency(lm, generation, method="feature_ablation")
-    monkeypatch.setattr("ecco_captum.presence._FORGETFUL", WeakSet([lm.model]))
+    monkeypatch.setattr(
+        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+    )
     other = saliency(lm, generation, method="feature_ablation")
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
 
@@ -218,7 +222,9 @@ def test_all_targets_come_from_one_forward_a_text(
     name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, generation = subject(name)
-    monkeypatch.setattr("ecco_captum.presence._FORGETFUL", WeakSet([lm.model]))
+    monkeypatch.setattr(
+        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+    )
     last = len(generation.output_ids) - 1
     counts = []
     for outputs in (None, [last]):
@@ -232,7 +238,9 @@ def test_all_targets_come_from_one_forward_a_text(
 
 def test_ablation_reads_one_text_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, generation = subject("causal:gpt2")
-    monkeypatch.setattr("ecco_captum.presence._FORGETFUL", WeakSet([lm.model]))
+    monkeypatch.setattr(
+        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+    )
     saliency(lm, generation)  # sees whether targets can share a forward
     with counted(lm.model) as forwards:
         saliency(lm, generation, method="feature_ablation")

@@ -12,9 +12,9 @@ import torch
 from method_samples import subject
 from test_probing import corpus_of, quick
 
-from ecco_captum import ProbeReport, hidden_states, neurons, probe, probing
-from ecco_captum.probe_draws import LabelledWords, drawn
-from ecco_captum.probe_training import Training, codelength
+from ecco_captum import ProbeReport, hidden_states, neurons, probe
+from ecco_captum.probing import probe as probing
+from ecco_captum.probing.training import LabelledWords, Training, codelength, drawn
 
 TYPES = 40
 

@@ -10,8 +10,8 @@ import pytest
 from figure_samples import texts_of
 from heat_samples import probed
 
-from ecco_captum.probe_html import probe_view
-from ecco_captum.probe_plots import probe_figure
+from ecco_captum.probing.html import probe_view
+from ecco_captum.probing.plot import probe_figure
 
 POINTS = re.compile(r'<polyline points="([^"]+)"')
 BANDS = re.compile(r'<polygon class="ecco-band" points="([^"]+)"')

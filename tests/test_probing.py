@@ -11,9 +11,10 @@ import pytest
 from method_samples import subject
 from test_treebank import written
 
-from ecco_captum import ProbeReport, TaggedCorpus, probe, probe_sources, read_conllu
-from ecco_captum.probe_draws import LabelledWords, by_type, drawn, level, majority
-from ecco_captum.probe_html import probe_view
+from ecco_captum import ProbeReport, TaggedCorpus, probe, read_conllu
+from ecco_captum.probing import sources as probe_sources
+from ecco_captum.probing.html import probe_view
+from ecco_captum.probing.training import LabelledWords, by_type, drawn, level, majority
 
 NOUNS, VERBS = ("dog", "cat", "key", "table"), ("saw", "are", "sat", "left")
 

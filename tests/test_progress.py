@@ -11,7 +11,7 @@ from model_state import state_of
 from tqdm.notebook import tqdm_notebook
 
 from ecco_captum import faithfulness, generate, hidden_states, saliency
-from ecco_captum.progress import _Full, progress_bar
+from ecco_captum.core.progress import _Full, progress_bar
 
 
 def test_a_function_is_told_the_part_that_is_done() -> None:

@@ -10,10 +10,10 @@ import pytest
 from heat_samples import agreement, rankings, readings
 from view_samples import Outline, sanitised
 
-from ecco_captum.heat_data import rank_levels
-from ecco_captum.legible import format_number, format_share
-from ecco_captum.rankings_html import rankings_view
-from ecco_captum.shades import LEVELS
+from ecco_captum.core.text import format_number, format_share
+from ecco_captum.display.colours import LEVELS
+from ecco_captum.display.heat_table import rank_levels
+from ecco_captum.lens.html import rankings_view
 
 
 def cells(view: str) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 
-from ecco_captum.readouts import Final, read_out
+from ecco_captum.lens.unembedding import Final, read_out
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(2, 60))
@@ -21,7 +21,7 @@ def test_every_number(at_once: int, seed: int, places: int, layers: int, size: i
     logits = np.concatenate([final, rng.normal(scale=9, size=((layers - 1) * places, size))])
     targets = rng.integers(size, size=len(logits))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ecco_captum.readouts._AT_ONCE", at_once)
+        patch.setattr("ecco_captum.lens.unembedding._AT_ONCE", at_once)
         found = read_out(
             torch.tensor(logits, dtype=torch.float32),
             torch.tensor(targets),

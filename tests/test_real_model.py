@@ -12,7 +12,7 @@ from naive_saliency import naive_saliency
 
 from ecco_captum import force_decode, generate, saliency
 from ecco_captum.cli import DEMO_PROMPT
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 pytestmark = pytest.mark.model
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import ecco_captum
-from ecco_captum.attribution import Attribution
-from ecco_captum.generation import Generation
-from ecco_captum.tokens import Tokens
+from ecco_captum.attribution.record import Attribution
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.record import Generation
 
 
 @pytest.fixture

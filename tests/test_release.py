@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from oldest_versions import bounds, oldest
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from ecco_captum import __version__
@@ -64,9 +65,10 @@ def test_the_version_stands_in_one_place(name: str) -> None:
 
 def test_every_lower_bound_can_be_tried_and_is_kept_by_development() -> None:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", text, flags=re.MULTILINE))
+    found = re.findall(r"^([\w.-]+)==(\S+)$", text, flags=re.MULTILINE)
+    pins = {canonicalize_name(name): version for name, version in found}
     for name, bound in bounds().items():
-        assert Version(bound) <= Version(pins[name]), name
+        assert Version(bound) <= Version(pins[canonicalize_name(name)]), name
     assert "numpy==" + bounds()["numpy"] in oldest()
     swapped = oldest(torch="9.9.9")
     assert "torch==9.9.9" in swapped

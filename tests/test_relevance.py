@@ -13,8 +13,8 @@ from model_state import state_of
 from rule_samples import EAGER_ONLY, FAMILIES, embeddings, logits_from, relative_error, sample
 from torch import Tensor, nn
 
-from ecco_captum.relevance import attn_lrp_rules
-from ecco_captum.rules import RuleError
+from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
+from ecco_captum.attribution.methods.rules import RuleError
 
 
 def relevances(kind: str, name: str, attention: str, dtype: torch.dtype) -> list[Tensor]:

@@ -15,8 +15,8 @@ from model_state import state_of
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from ecco_captum.anatomy import find_anatomy
-from ecco_captum.replay import (
+from ecco_captum.models.anatomy.find import find_anatomy
+from ecco_captum.models.interventions import (
     intercepted,
     recorded_inputs,
     recorded_outputs,

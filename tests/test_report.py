@@ -12,8 +12,8 @@ from method_samples import subject
 
 import ecco_captum
 from ecco_captum import Report, report
-from ecco_captum.models import LanguageModel
-from ecco_captum.report_html import report_view
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.report.html import report_view
 
 TEXT = "The keys to the cabinet are on the table"
 KEYS = ["saliency", "similarity", "rankings", "watch", "factors", "probes"]

@@ -22,8 +22,8 @@ from rule_samples import (
 )
 from torch import Tensor, nn
 
-from ecco_captum.rescale import ReferenceTape
-from ecco_captum.rules import RuleError
+from ecco_captum.attribution.methods.deep_lift import ReferenceTape
+from ecco_captum.attribution.methods.rules import RuleError
 
 CASES = [
     (kind, name, attention)

@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from view_samples import HOSTILE
 
 from ecco_captum import generate, saliency
-from ecco_captum.models import LanguageModel
-from ecco_captum.saliency_plots import saliency_figure
+from ecco_captum.attribution.plot import saliency_figure
+from ecco_captum.models.language_model import LanguageModel
 
 SHARES = np.array([[0.11, -0.89, 0.0], [0.42, 0.23, 0.35]])
 

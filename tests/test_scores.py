@@ -13,7 +13,7 @@ from naive_methods import NaiveTarget
 from torch import Tensor
 
 from ecco_captum import saliency
-from ecco_captum.scores import Scoring, scoring
+from ecco_captum.generation.scores import Scoring, scoring
 
 SCORES = ["logit", "logprob", "prob", "entropy"]
 

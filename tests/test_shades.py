@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ecco_captum.shades import COLORS, LEVELS, contrast, ink, ramp_css, shade, shade_class
+from ecco_captum.display.colours import COLORS, LEVELS, contrast, ink, ramp_css, shade, shade_class
 
 HUES = ("accent", "cool")
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.

@@ -26,9 +26,10 @@ from similarity_samples import (
 )
 from sklearn.cross_decomposition import CCA
 
-from ecco_captum import cca, cka, moments, pwcca, svcca
-from ecco_captum.canonical_record import CanonicalCorrelations
-from ecco_captum.records import load_record
+from ecco_captum import cca, cka, pwcca, svcca
+from ecco_captum.core.record import load_record
+from ecco_captum.similarity import sums as moments
+from ecco_captum.similarity.record import CanonicalCorrelations
 
 SEEDS = st.integers(0, 10**6)
 

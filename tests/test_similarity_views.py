@@ -14,10 +14,10 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from view_samples import HOSTILE, Outline
 
-from ecco_captum.legible import format_fixed
-from ecco_captum.similarity_html import similarity_view
-from ecco_captum.similarity_plots import similarity_figure
-from ecco_captum.similarity_record import Similarity
+from ecco_captum.core.text import format_fixed
+from ecco_captum.similarity.html import similarity_view
+from ecco_captum.similarity.plot import similarity_figure
+from ecco_captum.similarity.record import Similarity
 
 CELL = re.compile(r"<td([^>]*)>([^<]*)</td>")
 

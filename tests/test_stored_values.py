@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecco_captum import activations_store
-from ecco_captum.activations_record import Activations
-from ecco_captum.activations_store import Store, growing, opened
-from ecco_captum.records import load_record
-from ecco_captum.stored_values import StoredValues, opened_group
-from ecco_captum.tokens import Tokens
+from ecco_captum.activations import store as activations_store
+from ecco_captum.activations.record import Activations
+from ecco_captum.activations.store import Store, growing
+from ecco_captum.core.record import load_record
+from ecco_captum.core.stored_array import StoredValues, opened_group
+from ecco_captum.core.tokens import Tokens
 
 VALUES = np.random.default_rng(0).normal(size=(3, 50, 7)).astype(np.float32)
 
@@ -44,7 +44,7 @@ def written(path: Path, runs: tuple[int, ...] = (20, 1, 29)) -> Activations:
             store.append(values, tokens, np.array([0]), [2**64 - 1 - start])
             start += size
         store.complete()
-    return opened(path)
+    return Activations.open(path)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_what_a_run_that_was_cut_off_left_is_written_over(tmp_path: Path) -> Non
         more = Tokens(np.arange(20, 24), ("b",) * 4, 4)
         store.append(VALUES[:, 20:24], more, np.array([0]), [3])
         store.complete()
-    acts = opened(path)
+    acts = Activations.open(path)
     np.testing.assert_array_equal(np.asarray(acts.values), VALUES[:, :24])
     np.testing.assert_array_equal(acts.values[:, -5:], VALUES[:, 19:24])
     assert acts.tokens.ids.tolist() == list(range(24))

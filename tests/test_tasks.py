@@ -15,8 +15,8 @@ from model_state import state_of
 
 import ecco_captum
 from ecco_captum import force_decode, generate, saliency
-from ecco_captum.models import LanguageModel
-from ecco_captum.tasks import classes_of, task_of
+from ecco_captum.generation.tasks import classes_of, task_of
+from ecco_captum.models.language_model import LanguageModel
 
 TEXT = "the [MASK] to the [MASK] are"
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizers import byte_level, sentence_piece, word_piece
 
-from ecco_captum.tokens import Tokens, display_texts
+from ecco_captum.core.tokens import Tokens, display_texts
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=30))

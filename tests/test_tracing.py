@@ -14,9 +14,16 @@ from model_state import state_of
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ecco_captum.lineage import Lineage, combine, factors, written
-from ecco_captum.structures import all_tensors
-from ecco_captum.tracing import LinearMap, Trace, trace
+from ecco_captum.models.anatomy.tracing import (
+    Lineage,
+    LinearMap,
+    Trace,
+    combine,
+    factors,
+    trace,
+    written,
+)
+from ecco_captum.models.interventions import all_tensors
 
 BATCH, LENGTH, WIDTH = 3, 5, 8
 

@@ -13,7 +13,7 @@ from method_samples import subject
 from torch import Tensor
 
 from ecco_captum import layer_predictions, rankings, rankings_watch
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 
 def state_for(lm: LanguageModel, scale: float = 0.1) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecco_captum.treebank import TaggedCorpus, read_conllu
+from ecco_captum.probing.treebank import TaggedCorpus, read_conllu
 
 # A Spanish token of two words that do not spell it, an English one that does, an empty node.
 TEXT = """\

@@ -9,9 +9,7 @@ import pytest
 from heat_samples import LAYERS, OUTPUTS, paired, predicted, watched
 from view_samples import Outline, sanitised
 
-from ecco_captum.pairs_html import pairs_view
-from ecco_captum.predictions_html import predictions_view
-from ecco_captum.watch_html import watch_view
+from ecco_captum.lens.html import pairs_view, predictions_view, watch_view
 
 
 def rows(view: str) -> list[tuple[str, list[tuple[str, str]]]]:

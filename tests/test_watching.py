@@ -26,8 +26,8 @@ from ecco_captum import (
     rankings,
     rankings_watch,
 )
-from ecco_captum.models import LanguageModel
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.models.language_model import LanguageModel
 
 NAMES = ("ranks", "logits", "probs")
 

@@ -14,8 +14,7 @@ import traitlets
 from view_samples import countries, masked
 
 from ecco_captum import widgets
-from ecco_captum.saliency_data import first_output, pack_scores
-from ecco_captum.saliency_html import saliency_script, saliency_view
+from ecco_captum.attribution.html import first_output, pack_scores, saliency_script, saliency_view
 
 
 def test_scores_are_sent_as_the_bytes_of_the_triangle() -> None:
@@ -127,7 +126,7 @@ def test_the_assets_are_installed_beside_the_code() -> None:
 
 def test_widgets_need_no_model_library() -> None:
     code = (
-        "import sys, ecco_captum.widgets, ecco_captum.saliency_html;"
+        "import sys, ecco_captum.widgets, ecco_captum.attribution.html;"
         "print([m for m in ('torch', 'transformers', 'captum', 'pandas') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ecco_captum import order_test
-from ecco_captum.models import LanguageModel
+from ecco_captum.models.language_model import LanguageModel
 
 TEXT = "The keys to the cabinet"
 

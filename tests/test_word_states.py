@@ -10,9 +10,9 @@ from method_samples import subject
 from test_treebank import written
 
 from ecco_captum import hidden_states
-from ecco_captum.models import LanguageModel
-from ecco_captum.treebank import read_conllu
-from ecco_captum.word_states import pooled, word_places
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.probing.treebank import read_conllu
+from ecco_captum.probing.word_states import pooled, word_places
 
 
 @pytest.mark.model

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 import pytest
 import torch
 
-from ecco_captum.workers import spread
+from ecco_captum.core.threads import spread
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
 
 PROMPT = ("The", " countries", " are", ":", "\n", "1", ".", " Austria", "\n", "2", ".")
 OUTPUT = (" Belgium", "\n", "3", ".", " Bulgaria", "\n", "4", ".", " Croatia")

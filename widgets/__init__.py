@@ -12,10 +12,15 @@ if __name__ != "ecco_captum.widgets":
         "elsewhere, or run the tests with pytest rather than python -m pytest."
     )
 
-import importlib
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-from ecco_captum.records import Record
+from ecco_captum.attribution.record import Attribution
+from ecco_captum.core.record import Record
+from ecco_captum.factors.record import Factors
+from ecco_captum.lens.record import Rankings, WatchedRankings
+from ecco_captum.probing.record import ProbeReport
+from ecco_captum.similarity.record import Similarity
 from ecco_captum.widgets.explorer import Explorer
 from ecco_captum.widgets.strip import TokenStrip
 
@@ -24,17 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Explorer", "TokenStrip", "explore", "studio"]
 
-# Where each record's explorer lives. Imported when first asked for: charts cost a second.
-_HOMES = {
-    "Attribution": "saliency.SaliencyExplorer",
-    "Factors": "factors.FactorsExplorer",
-    "ProbeReport": "probing.ProbeExplorer",
-    "Rankings": "rankings.RankingsExplorer",
-    "Similarity": "similarity.SimilarityExplorer",
-    "WatchedRankings": "rankings.WatchExplorer",
-}
 
-
+@singledispatch
 def explore(record: Record, **functions: Any) -> Explorer:
     r"""
     Opens the explorer that fits a record.
@@ -58,13 +54,51 @@ def explore(record: Record, **functions: Any) -> Explorer:
         >>> explorer.selected  # layer and token of the chosen cell
         [30, 0]
     """
-    for name in (cls.__name__ for cls in type(record).__mro__):
-        if name in _HOMES:
-            module, _, explorer = _HOMES[name].partition(".")
-            home = importlib.import_module(f"ecco_captum.widgets.{module}")
-            opened: Explorer = getattr(home, explorer)(record, **functions)
-            return opened
-    raise TypeError(f"record: got a {type(record).__name__}, accepts one of {', '.join(_HOMES)}")
+    accepted = ", ".join(kind.__name__ for kind in explore.registry if kind is not object)
+    raise TypeError(f"record: got a {type(record).__name__}, accepts one of {accepted}")
+
+
+# Each explorer is imported when its kind of record is first opened: charts cost a second.
+@explore.register
+def _(record: Attribution, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.saliency import SaliencyExplorer
+
+    return SaliencyExplorer(record, **functions)
+
+
+@explore.register
+def _(record: Factors, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.factors import FactorsExplorer
+
+    return FactorsExplorer(record, **functions)
+
+
+@explore.register
+def _(record: ProbeReport, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.probing import ProbeExplorer
+
+    return ProbeExplorer(record, **functions)
+
+
+@explore.register
+def _(record: Rankings, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.rankings import RankingsExplorer
+
+    return RankingsExplorer(record, **functions)
+
+
+@explore.register
+def _(record: Similarity, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.similarity import SimilarityExplorer
+
+    return SimilarityExplorer(record, **functions)
+
+
+@explore.register
+def _(record: WatchedRankings, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.rankings import WatchExplorer
+
+    return WatchExplorer(record, **functions)
 
 
 def studio(lm: Any) -> Studio:
@@ -82,7 +116,7 @@ def studio(lm: Any) -> Studio:
         >>> from ecco_captum.widgets import studio
         >>> page = studio(lm)  # as a cell's last line it is shown
     """
-    from ecco_captum.recompute import analyses
+    from ecco_captum.widgets.callbacks import analyses
     from ecco_captum.widgets.studio_page import Studio
 
     return Studio(analyses(lm))

@@ -13,8 +13,8 @@ import bqplot as bq
 import ipywidgets
 import numpy as np
 
-from ecco_captum.html import escape
-from ecco_captum.legible import format_share
+from ecco_captum.core.text import format_share
+from ecco_captum.display.page import escape
 
 _HUES = ("accent", "cool", "mark", "soft")
 _STYLES = ("solid", "dashed", "dotted", "dash_dotted")

@@ -7,8 +7,8 @@ from typing import Any
 
 import ipywidgets
 
-from ecco_captum.records import Record
-from ecco_captum.shades import theme_css
+from ecco_captum.core.record import Record
+from ecco_captum.display.colours import theme_css
 
 SHEET = (Path(__file__).parent / "explorer.css").read_text(encoding="utf-8")
 

@@ -8,15 +8,14 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from ecco_captum.html import escape
-from ecco_captum.probe_html import TITLE
-from ecco_captum.probe_tables import confusion_view
+from ecco_captum.display.page import escape
+from ecco_captum.probing.html import TITLE, confusion_view
 from ecco_captum.widgets.charts import Lines
 from ecco_captum.widgets.explorer import Explorer, choice, row, sides
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
-    from ecco_captum.probe_record import ProbeReport
+    from ecco_captum.probing.record import ProbeReport
 
 _PARTS = {"accuracy": "accuracy", "control": "control_accuracy", "selectivity": "selectivity"}
 

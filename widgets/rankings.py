@@ -9,16 +9,14 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from ecco_captum.legible import visible
+from ecco_captum.core.text import visible
 from ecco_captum.widgets.charts import Bars, Lines
 from ecco_captum.widgets.explorer import Explorer, choice, row, sides
 from ecco_captum.widgets.running import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
-    from ecco_captum.predictions_record import LayerPredictions
-    from ecco_captum.rankings_record import Rankings
-    from ecco_captum.watched_record import WatchedRankings
+    from ecco_captum.lens.record import LayerPredictions, Rankings, WatchedRankings
 
 _SHOWN = 10  # of a layer's best tokens
 _VALUES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets
 
-from ecco_captum.html import escape
+from ecco_captum.display.page import escape
 
 _PAUSE = 0.05  # seconds between two moves of the bar
 

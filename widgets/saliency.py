@@ -14,7 +14,7 @@ from ecco_captum.widgets.running import Runner
 from ecco_captum.widgets.strip import TokenStrip
 
 if TYPE_CHECKING:
-    from ecco_captum.attribution_record import Attribution
+    from ecco_captum.attribution.record import Attribution
 
 _SCORES = ("logit", "logprob", "prob", "entropy")
 _AGGREGATES = (

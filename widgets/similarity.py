@@ -15,7 +15,7 @@ from ecco_captum.widgets.running import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
-    from ecco_captum.similarity_record import Similarity
+    from ecco_captum.similarity.record import Similarity
 
 _MEASURES = (("CKA", "cka"), ("CCA", "cca"), ("SVCCA", "svcca"), ("PWCCA", "pwcca"))
 

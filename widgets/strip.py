@@ -10,17 +10,20 @@ import anywidget
 import numpy as np
 import traitlets
 
-from ecco_captum.html import frame, without_scripts
-from ecco_captum.saliency_data import (
-    Task,
+from ecco_captum.attribution.html import (
+    TITLE,
     checked_outputs,
     checked_scores,
     known_lengths,
     pack_scores,
     saliency_data,
+    saliency_script,
+    saliency_view,
 )
-from ecco_captum.saliency_html import TITLE, saliency_css, saliency_script, saliency_view
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.display.page import frame, without_scripts
+from ecco_captum.display.token_text import token_text_css
+from ecco_captum.generation.record import Task
 
 MOST_SCORES = 2**24
 """How many scores are sent at once, 64 MiB of them."""
@@ -70,7 +73,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     """
 
     _esm = esm("strip.js")
-    _css = saliency_css(signed=True) + (_HERE / "strip.css").read_text(encoding="utf-8")
+    _css = token_text_css(signed=True) + (_HERE / "strip.css").read_text(encoding="utf-8")
 
     _script = traitlets.Unicode().tag(sync=True)
     _frame = traitlets.Unicode().tag(sync=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets
 
-from ecco_captum.html import escape
-from ecco_captum.shades import theme_css
+from ecco_captum.display.colours import theme_css
+from ecco_captum.display.page import escape
 from ecco_captum.widgets.explorer import SHEET, row
 from ecco_captum.widgets.running import Runner
 

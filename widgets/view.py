@@ -8,17 +8,17 @@ from typing import Any, Literal
 import anywidget
 import traitlets
 
-from ecco_captum.html import asset
+from ecco_captum.display.page import asset
 from ecco_captum.widgets.strip import esm
 
 _OPEN = "export function open(section, data, events) {%s}\n"
 _SCRIPTS = {
     "heat": (
-        ("heat.js",),
+        ("display/heat.js",),
         'return new HeatMap(section.querySelector(".ecco-heat-map"), data, events);',
     ),
     "factors": (
-        ("numbers.js", "tokens.js", "factors.js"),
+        ("display/numbers.js", "display/tokens.js", "factors/factors.js"),
         "data.scores = decodeScores(data.scores);"
         'return mountFactors(section.querySelector(".ecco-swap"), data, events);',
     ),

@@ -10,9 +10,9 @@ import pytest
 from page_reading import OPTION, SELECTED, document
 from view_samples import countries, sanitised
 
-from ecco_captum.comparison_html import comparison_view
-from ecco_captum.legible import format_number, visible
-from ecco_captum.shades import LEVELS
+from ecco_captum.attribution.comparison_html import comparison_view
+from ecco_captum.core.text import format_number, visible
+from ecco_captum.display.colours import LEVELS
 
 SOME = [2, 4, 8]
 TOKENS, LEFT = countries()

@@ -12,7 +12,7 @@ from page_checks import CONTRASTS, axe_finds
 from page_reading import OPTION, SELECTED, TOKEN, document, shades, until
 from view_samples import HOSTILE, countries, sanitised
 
-from ecco_captum.saliency_html import saliency_view
+from ecco_captum.attribution.html import saliency_view
 
 VIEWS = every_factors_view()
 TOLD = ".ecco-factors-told"

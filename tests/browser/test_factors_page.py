@@ -10,9 +10,9 @@ import pytest
 from factors_samples import every_factors_view, factors, facts, levels_of, random_text, smooth
 from page_reading import OPTION, SELECTED, TOKEN, document, shades, until
 
-from ecco_captum.factors_html import factors_view
-from ecco_captum.legible import format_number, format_share, visible
-from ecco_captum.shades import LEVELS, shade
+from ecco_captum.core.text import format_number, format_share, visible
+from ecco_captum.display.colours import LEVELS, shade
+from ecco_captum.factors.html import factors_view
 
 VIEWS = every_factors_view()
 WEIGHTS = smooth()

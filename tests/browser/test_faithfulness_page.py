@@ -11,8 +11,8 @@ import pytest
 from page_reading import document
 from view_samples import countries, removal, sanitised
 
-from ecco_captum.faithfulness_html import faithfulness_strip, faithfulness_view
-from ecco_captum.saliency_html import saliency_view
+from ecco_captum.attribution.faithfulness.html import faithfulness_strip, faithfulness_view
+from ecco_captum.attribution.html import saliency_view
 
 TEXTS = """svg => { const box = (n) => n.getBoundingClientRect().toJSON();
   return [box(svg), [...svg.querySelectorAll('text')].map(box)]; }"""

@@ -12,11 +12,10 @@ from page_checks import CONTRASTS, axe_finds
 from page_reading import document
 from view_samples import countries, sanitised
 
-from ecco_captum.legible import format_rank
-from ecco_captum.pairs_html import pairs_view
-from ecco_captum.rankings_html import rankings_view
-from ecco_captum.saliency_html import saliency_view
-from ecco_captum.shades import LEVELS, shade
+from ecco_captum.attribution.html import saliency_view
+from ecco_captum.core.text import format_rank
+from ecco_captum.display.colours import LEVELS, shade
+from ecco_captum.lens.html import pairs_view, rankings_view
 
 CELL = ".ecco-heat td:not(.ecco-beside)"
 VIEWS = every_view()

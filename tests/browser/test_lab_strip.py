@@ -10,7 +10,7 @@ from lab import Lab, Notebook
 
 STRIP = """
 import numpy as np, ecco_captum as ec
-from ecco_captum.tokens import Tokens
+from ecco_captum.core.tokens import Tokens
 from ecco_captum.widgets import TokenStrip
 
 def strip(prompt, outputs):

@@ -10,10 +10,10 @@ from page_checks import CONTRASTS, axe_finds
 from page_reading import OPTION, SELECTED, document, expected_shades, shades
 from view_samples import classified, countries, masked, removal
 
-from ecco_captum.comparison_html import comparison_view
-from ecco_captum.faithfulness_html import faithfulness_strip, faithfulness_view
-from ecco_captum.legible import format_share, visible
-from ecco_captum.saliency_html import first_output, saliency_view
+from ecco_captum.attribution.comparison_html import comparison_view
+from ecco_captum.attribution.faithfulness.html import faithfulness_strip, faithfulness_view
+from ecco_captum.attribution.html import first_output, saliency_view
+from ecco_captum.core.text import format_share, visible
 
 TOKENS, SCORES = countries()
 SIGNED = countries(signed=True)[1]

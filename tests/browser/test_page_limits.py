@@ -10,9 +10,9 @@ import pytest
 from page_reading import OPTION, document, expected_shades, shades, until
 from view_samples import long_text
 
-from ecco_captum.html import asset
-from ecco_captum.legible import format_number, format_share
-from ecco_captum.saliency_html import saliency_view
+from ecco_captum.attribution.html import saliency_view
+from ecco_captum.core.text import format_number, format_share
+from ecco_captum.display.page import asset
 
 TIMES = """() => { window.times = []; addEventListener('pointerover', (event) => {
   performance.mark('hover', { startTime: event.timeStamp });
@@ -38,7 +38,7 @@ def test_long_texts_are_hovered_smoothly(open_page: Callable, prompt: int, outpu
 
 
 def test_python_and_the_page_write_numbers_alike(open_page: Callable) -> None:
-    source = asset("numbers.js")
+    source = asset("display/numbers.js")
     rng = np.random.default_rng(3)
     values = (rng.choice([-1, 1], 3000) * 10 ** rng.uniform(-12, 14, 3000)).tolist()
     shares = (rng.choice([-1, 1], 3000) * 10 ** rng.uniform(-7, 0, 3000)).tolist()

@@ -9,8 +9,8 @@ import pytest
 from page_reading import OPTION, SELECTED, TOKEN, document, expected_shades, shades
 from view_samples import countries, hostile, long_text, sample, sanitised
 
-from ecco_captum.legible import format_number, format_share, visible
-from ecco_captum.saliency_html import first_output, saliency_view
+from ecco_captum.attribution.html import first_output, saliency_view
+from ecco_captum.core.text import format_number, format_share, visible
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -9,8 +9,8 @@ import numpy as np
 from page_reading import OPTION, SELECTED, TOKEN, document, expected_shades, shades
 from view_samples import classified, countries, masked
 
-from ecco_captum.legible import format_share, visible
-from ecco_captum.saliency_html import saliency_view
+from ecco_captum.attribution.html import saliency_view
+from ecco_captum.core.text import format_share, visible
 
 SOME = [2, 4, 8]
 

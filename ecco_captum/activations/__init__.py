@@ -1,0 +1,1 @@
+"""Hidden states and neurons: reading, storing, ablating."""

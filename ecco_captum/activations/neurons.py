@@ -1,0 +1,257 @@
+r"""Neurons and hidden states of texts, in memory or on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from ecco_captum.activations.layer_reading import Reading, read_layers
+from ecco_captum.activations.record import Activations, StackName
+from ecco_captum.activations.store import Store, growing
+from ecco_captum.core.checks import check_whole, chosen_numbers
+from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.corpus.texts import ReadText, each_text, number_of_texts
+from ecco_captum.models.anatomy.parts import Stack
+from ecco_captum.models.language_model import LanguageModel
+
+_DTYPES = ("float32", "float16", "float64")
+_WINDOW_BYTES = 2**28
+# Of the largest value; another order of summation stays far below, other weights do not.
+_SAME = {"float16": 5e-3, "float32": 1e-3, "float64": 1e-3}
+
+
+def neurons(
+    lm: LanguageModel,
+    texts: Any,
+    *,
+    layers: Any = None,
+    stack: StackName = "decoder",
+    dtype: str = "float32",
+    batch_tokens: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress = None,
+) -> Activations:
+    r"""Returns the activations of feed-forward neurons at each token (Alammar 2021, section 4).
+
+    A block's neurons are what its down-projection is given: after the non-linearity and, in gated
+    layers, after the gate. They are read with Captum's ``LayerActivation``, all layers in one
+    forward. Texts of the same length share a forward, so that there is no padding anywhere.
+
+    Args:
+        lm (LanguageModel): the model.
+        texts (str, list of messages, ids, Generation, or a list or iterator of these): what it
+            reads. Of a Generation, prompt and outputs.
+        layers (slice, int, list of int, optional): blocks, from 0; negative ones count from the
+            end. Default: all that have neurons.
+        stack (str, optional): of an encoder–decoder, ``"decoder"`` (a Generation's outputs, read
+            behind its source) or ``"encoder"``. Default: ``"decoder"``
+        dtype (str, optional): of the values: float32, float16 or float64. Default: ``"float32"``
+        batch_tokens (int, optional): the most tokens of one forward; a longer text is read alone.
+            Default: 512 on the CPU, 8192 elsewhere
+        store (str or PathLike, optional): a folder to write the values into (Zarr v3), for corpora:
+            memory stays bounded whatever the number of texts. A run that was cut off, even killed,
+            goes on where it was when it is called again with the same texts; with more texts behind
+            them, those are added. Default: in memory
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
+
+    Returns:
+        Activations: values (layers, tokens, neurons), on the CPU; of a ``store``, read from there
+        when they are asked for.
+
+    Raises:
+        AnatomyError: if the model's neurons are out of reach.
+        TypeError: if ``texts`` is none of these.
+        ValueError: if an argument is wrong, the layers have neurons of different numbers, float16
+            cannot hold them, or the store holds something else.
+
+    Examples::
+
+        >>> neurons(lm, text).shape
+        (30, 20, 1536)
+        >>> neurons(lm, texts, layers=3, store="acts.zarr").shape  # on disk
+        (1, 29, 1536)
+    """
+    found = _stack(lm, stack)
+    with_neurons = [k for k, block in enumerate(found.blocks) if block.neurons]
+    if layers is None:
+        lm.anatomy.require("neurons")
+        rows = with_neurons
+    else:
+        rows = chosen_numbers("layers", layers, len(found.blocks))
+    for row in rows:
+        if row not in with_neurons:
+            why = found.blocks[row].lacks or "it has none"
+            raise ValueError(f"layers: block {row} of {lm.name!r} gives no neurons: {why}")
+    sites = [found.blocks[row].neurons for row in rows]
+    how = _checked(lm, dtype, batch_tokens)
+    reading = Reading(lm, "neurons", stack, found, rows, sites, *how)
+    return _read(reading, texts, store, progress)
+
+
+def hidden_states(
+    lm: LanguageModel,
+    texts: Any,
+    *,
+    layers: Any = None,
+    stack: StackName = "decoder",
+    dtype: str = "float32",
+    batch_tokens: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress = None,
+) -> Activations:
+    r"""Returns the residual stream at each token.
+
+    Args:
+        lm (LanguageModel): the model.
+        texts (str, list of messages, ids, Generation, or a list or iterator of these): as in
+            :func:`neurons`.
+        layers (slice, int, list of int, optional): rows of the stream: 0 for the embedding, k for
+            what block k - 1 returned, before any final norm. Default: all.
+        stack (str, optional): as in :func:`neurons`. Default: ``"decoder"``
+        dtype (str, optional): as in :func:`neurons`. Default: ``"float32"``
+        batch_tokens (int, optional): as in :func:`neurons`.
+        store (str or PathLike, optional): as in :func:`neurons`. Default: in memory
+        progress (bool, optional): as in :func:`neurons`.
+
+    Returns:
+        Activations: values (layers, tokens, width), on the CPU; of a ``store``, read from there
+        when they are asked for.
+
+    Raises:
+        AnatomyError: if the model's blocks were not found.
+        TypeError: if ``texts`` is none of these.
+        ValueError: if an argument is wrong, float16 cannot hold the values, or the store holds
+            something else.
+
+    Examples::
+
+        >>> found = hidden_states(lm, ["One text.", "Another one."], layers=[0, 30])
+        >>> found.shape, found.sequences
+        ((2, 6, 576), array([0, 3]))
+    """
+    found = _stack(lm, stack)
+    lm.anatomy.require("blocks")
+    rows = chosen_numbers("layers", layers, 1 + len(found.blocks))
+    if rows[0] == 0 and found.entry is None:
+        raise ValueError(f"layers: what enters the first block of {lm.name!r} was not found")
+    entry = found.entry if rows[0] == 0 else None
+    sites = [(found.blocks[row - 1],) for row in rows if row > 0]
+    how = _checked(lm, dtype, batch_tokens)
+    reading = Reading(lm, "hidden", stack, found, rows, sites, *how, entry)
+    return _read(reading, texts, store, progress)
+
+
+def _stack(lm: LanguageModel, name: str) -> Stack:
+    if not isinstance(lm, LanguageModel):
+        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
+    if name not in get_args(StackName):
+        raise ValueError(f"stack: got {name!r}, accepts 'decoder', 'encoder'")
+    if name == "decoder":
+        return lm.anatomy.stack
+    if lm.anatomy.encoder is None:
+        raise ValueError(f"stack: {lm.name!r} has no encoder beside its blocks, accepts 'decoder'")
+    return lm.anatomy.encoder
+
+
+def _checked(lm: LanguageModel, dtype: str, batch_tokens: int | None) -> tuple[str, int]:
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype: got {dtype!r}, accepts {', '.join(map(repr, _DTYPES))}")
+    if batch_tokens is None:
+        # Few enough that what a batch leaves behind stays near; other devices want more to do.
+        batch_tokens = 512 if lm.device.type == "cpu" else 8192
+    check_whole("batch_tokens", batch_tokens)
+    return dtype, batch_tokens
+
+
+def _read(reading: Reading, given: Any, store: Any, progress: Progress) -> Activations:
+    total = number_of_texts(given)
+    progress = False if total == 1 and not callable(progress) else progress
+    each = each_text(reading.lm, given, reading.name)
+    with progress_bar(progress, total=total, desc="Reading", unit=" texts") as bar:
+        if store is not None:
+            return _stored(reading, each, Path(store), bar)
+        texts = list(each)
+        return _record(reading, texts, read_layers(reading, texts, bar.update))
+
+
+def _record(reading: Reading, texts: list[ReadText], values: np.ndarray) -> Activations:
+    tokens, sequences = _tokens(texts)
+    return Activations(
+        values=values,
+        layers=np.array(reading.rows, dtype=np.int64),
+        tokens=tokens,
+        sequences=sequences,
+        kind=reading.kind,
+        stack=reading.name,
+        model=reading.lm.name,
+    )
+
+
+def _tokens(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
+    """The tokens of all texts, and where each text starts."""
+    ids = np.array([one for text in texts for one in text.ids], dtype=np.int64)
+    shown = tuple(one for text in texts for one in text.texts)
+    prompt = texts[0].prompt if len(texts) == 1 else len(ids)
+    starts = np.cumsum([0, *(len(text.ids) for text in texts)], dtype=np.int64)[:-1]
+    return Tokens(ids, shown, prompt), starts
+
+
+def _stored(reading: Reading, each: Iterator[ReadText], path: Path, bar: Any) -> Activations:
+    """Reads window after window of texts, each of which is on disk before the next is begun."""
+    with growing(path):
+        first = next(each)
+        sample = read_layers(reading, [first], lambda done: None)
+        width = sample.shape[-1]
+        store = Store(path, {**reading.description, "features": width})
+        _check_beginning(store, sample)
+        each = chain([first], each)
+        for number, digest in enumerate(store.digests()):
+            text = next(each, None)
+            if text is None or text.digest != digest:
+                raise ValueError(
+                    f"texts: number {number}, from 0, is not the one that {str(path)!r} holds; "
+                    "accepts the texts that it was begun with, and more behind them"
+                )
+            bar.update()
+        row_bytes = len(reading.rows) * width * sample.itemsize
+        most = max(reading.batch_tokens, _WINDOW_BYTES // row_bytes)
+        memory = np.empty((len(reading.rows), most, width), sample.dtype)
+        for window in _windows(each, most):
+            values = read_layers(reading, window, bar.update, out=memory)
+            store.append(values, *_tokens(window), [text.digest for text in window])
+        store.complete()
+    return Activations.open(path)
+
+
+def _check_beginning(store: Store, sample: np.ndarray) -> None:
+    """The model must give what is there already: names say little of weights."""
+    if not store.texts:
+        return
+    held = store.first(sample.shape[1])
+    error, scale = np.abs(held - sample).max(), np.abs(sample).max()
+    if not error <= _SAME[sample.dtype.name] * scale:
+        raise ValueError(
+            f"store: what {str(store.path)!r} holds of the first text is not what this model gives "
+            f"(they differ by up to {error:.3g}); accepts the model, or a new folder"
+        )
+
+
+def _windows(each: Iterator[ReadText], size: int) -> Iterator[list[ReadText]]:
+    """Texts in their order, together of up to so many tokens; a longer text is alone."""
+    held: list[ReadText] = []
+    count = 0
+    for text in each:
+        if held and count + len(text.ids) > size:
+            yield held
+            held, count = [], 0
+        held.append(text)
+        count += len(text.ids)
+    if held:
+        yield held

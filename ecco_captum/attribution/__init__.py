@@ -1,0 +1,1 @@
+"""Which input tokens each output token came from."""

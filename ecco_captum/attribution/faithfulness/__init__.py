@@ -1,0 +1,1 @@
+"""Does removing the tokens that an attribution calls important change the score?"""

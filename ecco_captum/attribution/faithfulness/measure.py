@@ -1,0 +1,321 @@
+r"""Does removing the salient tokens move the score? A test of what saliency claims."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from ecco_captum.attribution.comparison import compared
+from ecco_captum.attribution.faithfulness.record import Faithfulness, summary
+from ecco_captum.attribution.faithfulness.removal import WAYS, Removal, removal_name
+from ecco_captum.attribution.methods.catalogue import METHODS
+from ecco_captum.attribution.record import Attribution, Named
+from ecco_captum.attribution.saliency import saliency
+from ecco_captum.core.checks import check_whole
+from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.generation.scores import Scoring, as_score, embedded
+from ecco_captum.generation.segments import Passage, passages, whole_passage
+from ecco_captum.generation.tasks import check_text, task_of
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.modes import quiet
+
+# Outputs that are compared; a run over all would cost more than the rest of the test.
+_OUTPUTS = 4
+
+
+def is_repeatable(attribution: Attribution) -> bool:
+    """Whether the record says all that its method was given, and the method takes no draws."""
+    method = METHODS.get(attribution.method)
+    named = not attribution.aggregate or attribution.aggregate in get_args(Named)
+    given = "given" in attribution.settings.values()
+    return (
+        method is not None
+        and named
+        and not given
+        and "n_samples" not in (method.defaults or {})
+        and (method.differentiates or method.name.startswith("attention"))
+    )
+
+
+def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int) -> float | None:
+    r"""Returns the mean rank correlation with the same method on a model of shuffled weights.
+
+    Every weight of a copy of the model is moved within its tensor (Adebayo et al. 2018, with
+    shuffled weights in place of newly drawn ones, so that each tensor keeps its distribution).
+
+    Args:
+        lm (LanguageModel): the model.
+        attribution (Attribution): made by a method that can be repeated.
+        seed (int): for the shuffling, and for which four outputs are compared.
+
+    Returns:
+        float or None: the mean of Spearman's correlations of the magnitudes; None where there are
+        too few positions for any.
+    """
+    with torch.inference_mode(False):
+        model = copy.deepcopy(lm.model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                order = torch.randperm(parameter.numel(), generator=generator)
+                shuffled = parameter.flatten()[order.to(parameter.device)]
+                parameter.copy_(shuffled.view_as(parameter))
+    shuffled_lm = LanguageModel(model, lm.tokenizer, lm.name, lm.anatomy)
+    foils = list(attribution.foils) or None
+    rng = np.random.default_rng(seed)
+    rows = sorted(rng.permutation(len(attribution.scores))[:_OUTPUTS].tolist())
+    some = replace(
+        attribution,
+        scores=attribution.scores[rows],
+        outputs=np.asarray(attribution.outputs)[rows],
+        deltas=None,
+        differences=None,
+    )
+    again = saliency(
+        shuffled_lm,
+        attribution.generation,
+        method=attribution.method,
+        score=attribution.score,
+        versus=foils,
+        aggregate=attribution.aggregate or None,  # type: ignore[arg-type]
+        outputs=np.asarray(some.outputs).tolist(),
+        progress=False,
+        **attribution.settings,
+    )
+    correlations = compared(some, again).rank_correlation
+    defined = correlations[~np.isnan(correlations)]
+    return float(defined.mean()) if len(defined) else None
+
+
+CONDITIONS = ("attribution", "random", "last k", "first k")
+
+
+def faithfulness(
+    lm: LanguageModel,
+    attribution: Attribution,
+    *,
+    fractions: Sequence[float] = (0.1, 0.2, 0.5),
+    removal: Any = None,
+    together: int = 100,
+    exclude_ends: bool = True,
+    soft: bool = False,
+    randomisation: bool | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress = None,
+) -> Faithfulness:
+    r"""Removes the most salient sources, and measures how far the explained score falls.
+
+    For each fraction, the top k sources by attribution are removed (comprehensiveness: the drop of
+    the score; more is better) or all others are (sufficiency: the drop that is left; less is
+    better; DeYoung et al. 2020, ERASER, section 4). Their means over the fractions are the areas
+    over the perturbation curves (AOPC). The same is done with random sources, and with the last
+    and the first k, since position alone can be a strong explanation. Soft variants (Zhao &
+    Aletras 2023) keep each number of an embedding with a probability that follows the attribution
+    instead of removing whole tokens. Signed attributions are ranked by value, so that what spoke
+    for the score goes first.
+
+    Beside it, the model-randomisation check (Adebayo et al. 2018): the same method on a copy of the
+    model whose weights were shuffled must give another ranking.
+
+    Args:
+        lm (LanguageModel): the model that was explained.
+        attribution (Attribution): of single tokens, from :func:`saliency`.
+        fractions (Sequence of float, optional): the parts of the sources that are removed.
+        removal (str, int or Tensor, optional): ``"delete"``, ``"neighbour"`` (the embedding of the
+            nearest token left), or what stands in place of a removed token: ``"mask"``, ``"mean"``,
+            ``"zero"``, ``"pad"``, a token id, or embeddings. Default: the tokenizer's mask token,
+            else the mean embedding.
+        together (int, optional): how many consecutive outputs are tested by one removal, that of
+            the sources before the first of them, ranked by their mean share. With 1 each output is
+            tested by its own sources, earlier outputs among them, at a cost of as many times more
+            texts.
+        exclude_ends (bool, optional): whether the first and the last source are never removed. They
+            matter to any output, whatever they say, and would hide the rest.
+        soft (bool, optional): whether to measure the soft variants as well; they need a removal
+            that stands in place of a token.
+        randomisation (bool, optional): whether to make the check, on four outputs; it needs the
+            memory of a second model. Default: for all but methods that draw or perturb, and Captum
+            objects, whose runs are long or cannot be repeated.
+        resamples (int, optional): of the bootstrap over outputs.
+        seed (int, optional): for random sources, soft removal, shuffling and the bootstrap.
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
+
+    Returns:
+        Faithfulness: drops of each output, under each condition, for each fraction.
+
+    Raises:
+        TypeError: if ``attribution`` is no Attribution.
+        ValueError: if tokens were grouped, an argument has no such value, or there are too few
+            sources to remove any.
+
+    Examples::
+
+        >>> test = faithfulness(lm, saliency(lm, generation), randomisation=False)
+        >>> sorted(test.aopc)
+        ['attribution', 'first k', 'last k', 'random']
+    """
+    _check(lm, attribution, fractions, together, resamples, seed)
+    way = removal_name(lm, removal)
+    if soft and isinstance(way, str) and way in WAYS:
+        raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
+    rng = np.random.default_rng(seed)
+    count = len(np.asarray(attribution.outputs))
+    bar = progress_bar(progress, total=count, desc="Testing", unit="token")
+    parts, texts = [], 0
+    with torch.inference_mode(False), quiet(lm.model), bar:
+        for passage, remover in _removals(lm, attribution, way, together):
+            sources = _sources(attribution, passage, exclude_ends)
+            if len(sources):
+                weights = attribution.shares[list(passage.rows)].mean(axis=0)[sources]
+                drops = _drops(remover, passage, sources, weights, fractions, rng)
+                if soft:
+                    drops |= _soft_drops(remover, passage, sources, weights, rng)
+                parts.append((list(passage.rows), drops))
+                texts += remover.texts
+            bar.update(len(passage.rows))
+    if not parts:
+        raise ValueError(
+            "attribution: before no output are there sources enough to remove any; use a longer "
+            "prompt, or exclude_ends=False"
+        )
+    correlation = None
+    if is_repeatable(attribution) if randomisation is None else randomisation:
+        correlation = shuffled_correlation(lm, attribution, seed)
+    rows = np.array([row for at, _ in parts for row in at])
+    order = np.argsort(rows)
+    stacked = {
+        name: np.concatenate([drops[name] for _, drops in parts], axis=-1)[..., order]
+        for name in parts[0][1]
+    }
+    comprehensiveness, sufficiency = stacked["comprehensiveness"], stacked["sufficiency"]
+    return Faithfulness(
+        attribution=attribution,
+        conditions=CONDITIONS,
+        fractions=np.array(fractions, dtype=np.float64),
+        comprehensiveness=comprehensiveness,
+        sufficiency=sufficiency,
+        soft_comprehensiveness=stacked.get("soft_comprehensiveness"),
+        soft_sufficiency=stacked.get("soft_sufficiency"),
+        comprehensiveness_summary=summary(comprehensiveness, resamples, rng),
+        sufficiency_summary=summary(sufficiency, resamples, rng),
+        outputs=np.asarray(attribution.outputs)[rows[order]],
+        margins=_margins(comprehensiveness, resamples, rng),
+        rank_correlation=correlation,
+        removal=_removal_label(way),
+        together=together,
+        texts=texts,
+        settings={"exclude_ends": exclude_ends, "resamples": resamples, "seed": seed},
+    )
+
+
+def _removals(
+    lm: LanguageModel, attribution: Attribution, way: Any, together: int
+) -> Iterator[tuple[Passage, Removal]]:
+    """The outputs that share a removal, and what takes their sources away."""
+    explained = Scoring(as_score(attribution.score), attribution.foils, attribution.versus)
+    outputs = np.asarray(attribution.outputs).tolist()
+    whole = whole_passage(lm, attribution.generation, outputs)
+    embeddings = embedded(lm, whole)
+    for passage in passages(lm, task_of(lm), whole, most=together):
+        yield passage, Removal(lm, passage, explained, embeddings[:, : passage.positions], way)
+
+
+def _sources(attribution: Attribution, passage: Passage, exclude_ends: bool) -> np.ndarray:
+    """Positions that may be removed: those that all outputs of the run could depend on."""
+    generation = attribution.generation
+    sources = np.arange(attribution.known[list(passage.rows)].min())
+    if generation.places is not None:  # a mask that is filled is where the score is read
+        sources = np.setdiff1d(sources, generation.places)
+    return sources[1:-1] if exclude_ends else sources
+
+
+def _drops(
+    remover: Removal,
+    passage: Passage,
+    sources: np.ndarray,
+    weights: np.ndarray,
+    fractions: Sequence[float],
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Drops of a run's targets: (conditions, fractions, targets), soft ones (2, targets)."""
+    orders = (
+        sources[np.argsort(-weights, kind="stable")],
+        rng.permutation(sources),
+        sources[::-1],
+        sources,
+    )
+    present = [torch.ones(passage.positions)]
+    for order in orders:
+        for fraction in fractions:
+            top = order[: max(1, round(fraction * len(order)))]
+            rest = np.setdiff1d(sources, top)
+            for removed in (top, rest):
+                mask = torch.ones(passage.positions)
+                mask[torch.from_numpy(removed.copy())] = 0
+                present.append(mask)
+    scores = remover.scores(torch.stack(present)).double().numpy()
+    drops = (scores[:1] - scores[1:]).reshape(len(orders), len(fractions), 2, -1)
+    return {"comprehensiveness": drops[:, :, 0], "sufficiency": drops[:, :, 1]}
+
+
+def _soft_drops(
+    remover: Removal,
+    passage: Passage,
+    sources: np.ndarray,
+    weights: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Soft drops of a run's targets, (2, targets): by the attribution, and in random order."""
+    importance = np.abs(weights) / max(np.abs(weights).max(), np.finfo(np.float64).tiny)
+    keep = torch.ones(5, passage.positions)  # the first keeps all
+    at = torch.from_numpy(sources.copy())
+    for row, values in enumerate((importance, rng.permutation(importance)), start=1):
+        keep[row, at] = torch.from_numpy(1 - values).float()
+        keep[2 + row, at] = torch.from_numpy(values).float()
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    scores = remover.soft_scores(keep, generator).double().numpy()
+    drops = scores[:1] - scores[1:]
+    return {"soft_comprehensiveness": drops[:2], "soft_sufficiency": drops[2:]}
+
+
+def _margins(drops: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(baselines, 3): by how much the attribution's AOPC beats each baseline's."""
+    areas = drops.mean(axis=1)
+    return summary((areas[:1] - areas[1:])[:, None], resamples, rng)[:, 0]
+
+
+def _removal_label(way: Any) -> str:
+    if isinstance(way, int | np.integer):
+        return f"token {way}"
+    return way if isinstance(way, str) else "given"
+
+
+def _check(
+    lm: LanguageModel,
+    attribution: Attribution,
+    fractions: Sequence[float],
+    together: int,
+    resamples: int,
+    seed: int,
+) -> None:
+    if not isinstance(attribution, Attribution):
+        raise TypeError(
+            f"attribution: got a {type(attribution).__name__}, accepts what saliency() returns"
+        )
+    if attribution.spans is not None:
+        raise ValueError("attribution: its tokens are grouped, accepts one of single tokens")
+    check_text(lm, attribution.generation)
+    several = isinstance(fractions, Sequence | np.ndarray) and len(fractions) > 0
+    if not several or not all(0 < fraction < 1 for fraction in fractions):
+        raise ValueError(f"fractions: got {fractions!r}, accepts numbers between 0 and 1")
+    check_whole("together", together)
+    check_whole("resamples", resamples)
+    check_whole("seed", seed, least=0)

@@ -1,0 +1,139 @@
+r"""The scores of texts from which tokens are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecco_captum.attribution.baselines import baseline_embeddings
+from ecco_captum.attribution.methods.base import Case
+from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
+from ecco_captum.generation.scores import Scoring, target_scores
+from ecco_captum.generation.segments import Passage
+from ecco_captum.models.language_model import LanguageModel
+
+WAYS = ("delete", "neighbour")
+
+_NOTHING = (
+    "removal: nothing of the text would be left; use exclude_ends=True, a smaller fraction, or a "
+    "removal that puts an embedding in place"
+)
+
+
+def removal_name(lm: LanguageModel, removal: Any) -> Any:
+    """What is done where the user did not say: the tokenizer's mask if it has one."""
+    if removal is not None:
+        return removal
+    return "mask" if lm.tokenizer.mask_token_id is not None else "mean"
+
+
+class Removal:
+    r"""Scores a passage's targets where some of its tokens are removed.
+
+    Args:
+        lm (LanguageModel): the model.
+        passage (Passage): the text and its targets.
+        scoring (Scoring): from logits to scores.
+        embeddings (Tensor): (1, positions, embedding), the text's.
+        way (str, int or Tensor): ``"delete"``; ``"neighbour"`` (the embedding of the nearest token
+            that is left, the one before at equal distance); or a baseline.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        passage: Passage,
+        scoring: Scoring,
+        embeddings: Tensor,
+        way: Any,
+    ) -> None:
+        self.texts = 0
+        self._way = way if isinstance(way, str) and way in WAYS else "replace"
+        baseline = embeddings
+        if self._way == "replace":
+            baseline = baseline_embeddings(lm, passage, embeddings, way, 0)
+            if len(baseline) > 1:
+                raise ValueError(
+                    f"removal: got {way!r}, which is {len(baseline)} texts, accepts one"
+                )
+        self._case = Case(lm, passage, scoring, embeddings, baseline, progress=self._count)
+        fill: Callable[[Tensor], Tensor] | None = None
+        if self._way == "neighbour":
+            fill = self._with_neighbours
+        self._presence = MaskedScorer(self._case, fill)
+
+    def scores(self, present: Tensor) -> Tensor:
+        r"""Returns the scores of texts without the tokens that are absent.
+
+        Args:
+            present (Tensor): (texts, positions), 1 where a token is present.
+
+        Returns:
+            Tensor: (texts, targets), float32 on the CPU.
+        """
+        if self._way != "delete":
+            return self._presence.scores(present)
+        return torch.cat([self._without(row.bool()) for row in present])
+
+    @torch.no_grad()
+    def soft_scores(self, kept: Tensor, generator: torch.Generator) -> Tensor:
+        r"""Returns the scores where each number of an embedding is kept with a probability.
+
+        Args:
+            kept (Tensor): (texts, positions), the probabilities.
+            generator (Generator): for the draws.
+
+        Returns:
+            Tensor: (texts, targets), float32 on the CPU.
+        """
+        case, width = self._case, self._case.inputs.shape[-1]
+        draws = torch.rand(*kept.shape, width, generator=generator) < kept[..., None]
+        mask = draws.to(case.inputs)
+        found = case.forward(mask * case.inputs + (1 - mask) * case.baseline)
+        return found.float().cpu()
+
+    @torch.no_grad()
+    def _without(self, present: Tensor) -> Tensor:
+        passage, start = self._case.passage, 0
+        inputs = {}
+        for name, ids in passage.inputs.items():
+            fixed = passage.started if name == "decoder_input_ids" else 0
+            end = start + ids.shape[1] - fixed
+            kept = present[start:end].to(ids.device)
+            if not fixed and not kept.any():
+                raise ValueError(_NOTHING)
+            inputs[name] = torch.cat([ids[:, :fixed], ids[:, fixed:][:, kept]], dim=1)
+            start = end
+        shorter = replace(passage, inputs=inputs, places=_moved(passage.places, present))
+        embeddings = self._case.inputs[:, present.to(self._case.inputs.device)]
+        found = target_scores(self._case.lm, shorter, self._case.scoring)(embeddings)
+        self._count(1)
+        return found.float().cpu()
+
+    def _with_neighbours(self, present: Tensor) -> Tensor:
+        nearest = torch.stack([_nearest(row.bool()) for row in present])
+        return self._case.inputs[0, nearest.to(self._case.inputs.device)]
+
+    def _count(self, texts: int) -> None:
+        self.texts += texts
+
+
+def _moved(places: Sequence[int], present: Tensor) -> tuple[int, ...]:
+    """Places counted from the end, where later tokens are gone."""
+    length = len(present)
+    return tuple(-1 - int(present[length + place + 1 :].sum()) for place in places)
+
+
+def _nearest(present: Tensor) -> Tensor:
+    """For each position the nearest one that is present; itself if it is."""
+    positions = torch.arange(len(present))
+    kept = positions[present]
+    if not len(kept):
+        raise ValueError(_NOTHING)
+    # A half more for those behind, so that at equal distance the one before is taken.
+    distance = (positions[:, None] - kept[None]).abs() + 0.5 * (kept[None] > positions[:, None])
+    return kept[distance.argmin(dim=1)]

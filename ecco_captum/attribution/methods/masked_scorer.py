@@ -1,0 +1,175 @@
+r"""The scores of texts from which tokens are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from ecco_captum.attribution.methods.base import Case
+from ecco_captum.generation.scores import logits_needed, rows_of_logits
+from ecco_captum.models.causality import close_logits
+from ecco_captum.models.embedding_site import entering
+from ecco_captum.models.matmul import fast_products
+
+# Logits held at once, in numbers, and the most texts that are read together.
+_LOGITS_AT_ONCE, _MOST_TEXTS = 16 * 2**20, 8
+
+
+# Models for which a text's unperturbed beginning gave other numbers when its keys and values were
+# kept, or could not be kept.
+_FORGETFUL: WeakSet[nn.Module] = WeakSet()
+
+
+# How models fail that have a memory of another kind.
+_CANNOT_KEEP = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+def _is_memory(error: Exception) -> bool:
+    """That memory ran out says nothing about the model."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error)
+
+
+class MaskedScorer:
+    r"""From the presence of tokens to scores, all targets from one forward.
+
+    An absent token's embedding is that of the baseline. Where the model reads from left to right,
+    the text before the first absent token is read once: its keys and values are kept. That this
+    changes nothing is checked on the first text that gains by it.
+
+    Args:
+        case (Case): the text and its targets; ``baseline`` with one text.
+        fill (Callable, optional): from presence, (texts, positions), to embeddings, (texts,
+            positions, embedding). Default: the baseline's where a token is absent.
+    """
+
+    def __init__(self, case: Case, fill: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._case = case
+        self._fill = fill or self._with_baseline
+        self._lm = case.lm
+        self._known = case.known
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
+        self._whole: Tensor | None = None
+        self._checked = False
+
+    @property
+    def together(self) -> int:
+        """How many texts may be read at once."""
+        rows = logits_needed(self._lm, self._case.passage).get("logits_to_keep")
+        rows = rows or self._case.passage.positions
+        return int(max(1, min(_MOST_TEXTS, _LOGITS_AT_ONCE // (rows * self._lm.vocabulary_size))))
+
+    def scores(self, present: Tensor) -> Tensor:
+        r"""Returns the scores of texts without the tokens that are absent.
+
+        Args:
+            present (Tensor): (texts, positions), 1 where a token is present, 0 where it is not.
+
+        Returns:
+            Tensor: (texts, targets), float32 on the CPU.
+        """
+        # Many forwards: their last bits do not matter, their speed does.
+        with fast_products():
+            return torch.cat([self._some(part) for part in present.split(self.together)])
+
+    @torch.no_grad()
+    def _some(self, present: Tensor) -> Tensor:
+        start = self._unperturbed(present)
+        if start and self._keep():
+            found = self._continued(present, start)
+            if found is not None and self._agrees(found, present):
+                self._case.progress(len(present))
+                return found
+        return self._read(present)
+
+    def _agrees(self, found: Tensor, present: Tensor) -> bool:
+        """Compares one text with a plain forward, once."""
+        if not self._checked:
+            self._checked = True
+            if not close_logits(found[:1], self._read(present[:1]), self._lm.model.dtype):
+                _FORGETFUL.add(self._lm.model)
+        return self._lm.model not in _FORGETFUL
+
+    def _read(self, present: Tensor) -> Tensor:
+        return self._case.forward(self._fill(present)).float().cpu()
+
+    def _with_baseline(self, present: Tensor) -> Tensor:
+        mask = present.to(self._case.inputs)[..., None]
+        return mask * self._case.inputs + (1 - mask) * self._case.baseline
+
+    def _unperturbed(self, present: Tensor) -> int:
+        """How many positions at the start all texts have in common with the whole."""
+        if "decoder_input_ids" in self._case.passage.inputs or not self._lm.model.can_generate():
+            return 0
+        common = present.bool().all(dim=0)
+        # At least one position has to be read.
+        return min(int(common.long().cumprod(0).sum()), len(common) - 1)
+
+    def _keep(self) -> bool:
+        """Reads the whole text once, and keeps its keys and values."""
+        if self._lm.model in _FORGETFUL:
+            return False
+        if self._kept is None:
+            passage = self._case.passage
+            through = self._lm.entrances()
+            try:
+                with entering(self._lm.model, through, passage.inputs, self._case.inputs):
+                    output = self._lm.model(
+                        **passage.inputs,
+                        past_key_values=DynamicCache(),
+                        use_cache=True,
+                        **logits_needed(self._lm, passage),
+                    )
+                layers = output.past_key_values.layers
+                self._kept = [(layer.keys, layer.values) for layer in layers]
+                complete = all(keys.shape[2] == passage.positions for keys, _ in self._kept)
+            except _CANNOT_KEEP as error:
+                if _is_memory(error):
+                    raise
+                complete = False  # a model with a memory of another kind
+            if not complete:
+                _FORGETFUL.add(self._lm.model)
+                return False
+            rows = rows_of_logits(self._lm, passage, output.logits)
+            self._whole = self._case.scoring(rows, passage.targets).float().cpu()
+        return True
+
+    def _continued(self, present: Tensor, start: int) -> Tensor | None:
+        """Reads from position ``start`` on, behind the kept beginning."""
+        passage, count = self._case.passage, len(present)
+        kept = [
+            (
+                keys[:, :, :start].expand(count, -1, -1, -1),
+                values[:, :, :start].expand(count, -1, -1, -1),
+            )
+            for keys, values in self._kept or ()
+        ]
+        ids = {"input_ids": passage.inputs["input_ids"][:, start:].expand(count, -1)}
+        embeddings = self._fill(present)[:, start:]
+        # The targets before it are scored where nothing is missing yet.
+        after = self._known > start
+        try:
+            with entering(self._lm.model, self._lm.entrances(), ids, embeddings):
+                output = self._lm.model(
+                    **ids,
+                    past_key_values=DynamicCache(kept),
+                    use_cache=True,
+                    **logits_needed(self._lm, passage),
+                )
+            rows = output.logits[:, torch.tensor(passage.places)[after].tolist()]
+        except _CANNOT_KEEP as error:
+            if _is_memory(error):
+                raise
+            _FORGETFUL.add(self._lm.model)
+            return None
+        assert self._whole is not None
+        scores = self._whole.repeat(count, 1)
+        scores[:, after] = (
+            self._case.scoring(rows, passage.targets[after.to(passage.targets.device)])
+            .float()
+            .cpu()
+        )
+        return scores

@@ -1,0 +1,351 @@
+r"""Attribution: how much each token that was read moved the score of each output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.record import Generation
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from captum.attr import LLMAttributionResult
+    from captum.attr._utils.visualization import VisualizationDataRecord
+    from matplotlib.figure import Figure
+
+    from ecco_captum.attribution.comparison import Comparison
+    from ecco_captum.attribution.faithfulness.record import Faithfulness
+
+# Methods whose numbers are not in the score's unit.
+_WEIGHTS = ("attention", "attention_rollout")
+_GRADIENTS = ("saliency", "smooth_grad", "guided_backprop", "deconvolution")
+
+
+def subtitle_of(attribution: Attribution) -> str:
+    """What a view of it draws: the model, the method, the score, the aggregation."""
+    how = aggregate_phrase(attribution.aggregate)
+    parts = [attribution.generation.model, attribution.label or attribution.method]
+    if attribution.method not in _WEIGHTS:
+        parts.append(attribution.explained)
+    return " · ".join([*parts, how] if how else parts)
+
+
+def unit_of(attribution: Attribution) -> str:
+    """What a score is, and its unit."""
+    if attribution.method in _WEIGHTS:
+        return "attention weight, a mean over heads"
+    name, how = attribution.label or attribution.method, aggregate_phrase(attribution.aggregate)
+    per = " per unit of the embedding" if attribution.method in _GRADIENTS else ""
+    what = f"{how} of {name}" if how else name
+    return f"{what}, in {attribution.score_unit}{per}, unnormalised"
+
+
+def table_of(attribution: Attribution) -> pd.DataFrame:
+    """One row a pair of an output and what it could depend on."""
+    tokens, shares = attribution.tokens, attribution.shares
+    row, position = np.nonzero(np.arange(len(tokens)) < attribution.known[:, None])
+    output = np.asarray(attribution.outputs)[row]
+    texts = np.array(tokens.texts, dtype=object)
+    return data_frame(
+        {
+            "output": output,
+            "output_token": texts[tokens.prompt_length + output],
+            "position": position,
+            "source_token": texts[position],
+            "score": attribution.scores[row, position],
+            "share": shares[row, position],
+        }
+    )
+
+
+_UNITS = {"logit": "logits", "logprob": "nats", "prob": "probability", "entropy": "nats"}
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution(Record):
+    r"""How much each token that was read moved the score of each output.
+
+    Args:
+        generation (Generation): the text that was explained.
+        scores (array): (explained, positions), float32, raw, in the score's unit, unnormalised.
+            Positions are the prompt (or source) and the outputs in order; a row covers what its
+            output could depend on, the rest is 0.
+        method (str): the method's name.
+        outputs (array, optional): (explained,), int64, ascending: which output each row explains.
+            Default: all.
+        label (str): the method's name in titles.
+        score (str): what was explained: "logit", "logprob", "prob" or "entropy".
+        versus (tuple of str): the foils whose mean score was taken away.
+        foils (tuple of int): their ids.
+        aggregate (str): how the attributions to an embedding became one number; empty for methods
+            that attribute to whole tokens.
+        deltas (array, optional): (explained,), float64, for methods whose attributions should add
+            up to ``differences``: by how much their sum misses it (convergence delta).
+        differences (array, optional): (explained,), float64, the text's score less its baseline's.
+        settings (dict): the method's options, its baseline, the seed.
+        spans (array, optional): (groups, 2), int64, start and end of each group of tokens, where
+            tokens were grouped; ``scores`` then has one row and one column a group.
+
+    Examples::
+
+        >>> attribution = saliency(lm, generation)
+        >>> attribution.scores.shape, attribution.by_span([(0, 3), (3, 5)]).scores.shape
+        ((5, 10), (5, 7))
+    """
+
+    generation: Generation
+    scores: np.ndarray
+    method: str
+    outputs: np.ndarray | None = None
+    label: str = ""
+    score: str = "logit"
+    versus: tuple[str, ...] = ()
+    foils: tuple[int, ...] = ()
+    aggregate: str = "l2"
+    deltas: np.ndarray | None = None
+    differences: np.ndarray | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    spans: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.outputs is None:
+            object.__setattr__(self, "outputs", np.arange(len(self.scores), dtype=np.int64))
+        super().__post_init__()
+
+    @property
+    def tokens(self) -> Tokens:
+        """Prompt and outputs in order, or the groups of them."""
+        if self.spans is None:
+            return self.generation.tokens
+        from ecco_captum.attribution.token_groups import grouped_tokens
+
+        return grouped_tokens(self.generation.tokens, self.spans)
+
+    @property
+    def known(self) -> np.ndarray:
+        """(explained,), int64, how many positions each row covers."""
+        start = self.tokens.prompt_length
+        if self.generation.task in ("causal", "seq2seq"):
+            return start + np.asarray(self.outputs)
+        return np.full(len(self.scores), start)
+
+    @property
+    def shares(self) -> np.ndarray:
+        r"""(explained, positions), float64, each row over the sum of its magnitudes.
+
+        Magnitudes of a row add up to 1; a row of zeros (nothing moved the score) has shares of 0.
+        """
+        scores = self.scores.astype(np.float64)
+        sums = np.abs(scores).sum(axis=1, keepdims=True)
+        return np.divide(scores, sums, out=np.zeros_like(scores), where=sums > 0)
+
+    def compare(self, other: Attribution) -> Comparison:
+        r"""Puts another attribution of the same text beside this one: of another method, or model.
+
+        Args:
+            other (Attribution): it explains the same outputs of a text with the same tokens.
+
+        Returns:
+            Comparison: both, and how far they agree.
+
+        Raises:
+            ValueError: if the texts or the outputs differ.
+
+        Examples::
+
+            >>> attribution.compare(saliency(lm, generation, method="saliency")).overlap.shape
+            (5,)
+        """
+        from ecco_captum.attribution.comparison import compared
+
+        return compared(self, other)
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a pair: output, output_token, position, source_token, score, share."""
+        return table_of(self)
+
+    def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
+        r"""Returns the shares, outputs by sources, as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 7.0, two columns
+            title (str, optional): above the picture. Default: none
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.attribution.plot import saliency_figure
+
+        texts, last = self.tokens.texts, int(self.known.max())
+        return saliency_figure(
+            [texts[self.tokens.prompt_length + output] for output in np.asarray(self.outputs)],
+            texts[:last],
+            self.shares[:, :last],
+            self.known,
+            width=width,
+            title=title,
+        )
+
+    def by_word(self) -> Attribution:
+        r"""Returns the same attribution with the pieces of each word taken together.
+
+        A word goes on as long as letters and digits do. Scores of the pieces are added up, over
+        sources and over outputs: the sum of L2 norms, for instance. What the pieces of one output
+        word gave each other is left out.
+
+        Returns:
+            Attribution: with one row and one column a word.
+
+        Examples::
+
+            >>> city = force_decode(lm, "The capital of Kyrgyzstan is", " Bishkek")
+            >>> saliency(lm, city).by_word().tokens.texts
+            ('The', ' capital', ' of', ' Kyrgyzstan', ' is', ' Bishkek')
+        """
+        from ecco_captum.attribution.token_groups import grouped, word_spans
+
+        return grouped(self, word_spans(self.generation.tokens, self.generation.places))
+
+    def by_message(self) -> Attribution:
+        r"""Returns the same attribution with each message of a chat taken together.
+
+        Returns:
+            Attribution: with one column a message of the prompt; outputs stay by themselves.
+
+        Raises:
+            ValueError: if the prompt was no chat whose messages can be told apart.
+        """
+        from ecco_captum.attribution.token_groups import grouped, message_spans
+
+        return grouped(self, message_spans(self.generation))
+
+    def by_span(self, spans: Sequence[tuple[int, int]]) -> Attribution:
+        r"""Returns the same attribution with the tokens of each span taken together.
+
+        Args:
+            spans (Sequence): (start, end) positions, end excluded, that neither overlap nor cross
+                from the prompt into the outputs. Tokens outside of all spans stay by themselves.
+
+        Returns:
+            Attribution: with one row and one column a group, scores added up; this one is left as
+            it is.
+
+        Raises:
+            ValueError: if spans overlap, cross, are empty, or leave the text.
+        """
+        from ecco_captum.attribution.token_groups import grouped
+
+        return grouped(self, spans)
+
+    def to_captum(self) -> LLMAttributionResult:
+        r"""Returns the result as Captum's ``LLMAttributionResult``, with its own plots.
+
+        Its input tokens are the prompt's and those of the outputs before the last explained one.
+        """
+        from ecco_captum.attribution.captum_bridge import llm_attribution_result
+
+        return llm_attribution_result(self)
+
+    def to_visualization_records(self) -> list[VisualizationDataRecord]:
+        r"""Returns one ``VisualizationDataRecord`` an output, for Captum's ``visualize_text``."""
+        from ecco_captum.attribution.captum_bridge import visualization_records
+
+        return visualization_records(self)
+
+    @property
+    def explained(self) -> str:
+        """What was explained, in words."""
+        score = "log-probability" if self.score == "logprob" else self.score
+        names = " or ".join(f"“{name}”" for name in self.versus)
+        return f"{score} against {names}" if names else score
+
+    @property
+    def score_unit(self) -> str:
+        """The unit of what was explained."""
+        return _UNITS[self.score]
+
+    @property
+    def subtitle(self) -> str:
+        """What a view of this record draws: the model, the method, the score, the aggregation."""
+        return subtitle_of(self)
+
+    @property
+    def unit(self) -> str:
+        """What a score is, and its unit."""
+        return unit_of(self)
+
+    @property
+    def note(self) -> str:
+        """What the picture does not claim."""
+        return (
+            "A share says how strongly the method ties an output's score to a token; it does not "
+            "say that the token caused the output. Remove that token to test it: faithfulness()."
+        )
+
+    def _title(self) -> str:
+        return "Where did each token come from?"
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        interactive: bool = True,
+        faithfulness: Faithfulness | None = None,
+    ) -> str:
+        r"""Returns the record as one self-contained page: no network, light and dark.
+
+        Args:
+            path (str or PathLike, optional): where to write the page as well. An existing file is
+                replaced in one step, so an interrupted write leaves the old one.
+            interactive (bool, optional): whether the page's own scripts are in it.
+                Default: ``True``
+            faithfulness (Faithfulness, optional): the test of this attribution, which is then shown
+                under it.
+
+        Returns:
+            str: the page.
+        """
+        below = "" if faithfulness is None else faithfulness.strip()
+        return self._page(self._html(below), path, interactive)
+
+    def _html(self, below: str = "") -> str:
+        from ecco_captum.attribution.html import saliency_view
+
+        return saliency_view(
+            self.tokens,
+            self.scores,
+            outputs=np.asarray(self.outputs).tolist(),
+            task=self.generation.task,
+            places=self.generation.places if self.spans is None else None,
+            title=self._title(),
+            subtitle=self.subtitle,
+            unit=self.unit,
+            note=self.note,
+            below=below,
+        )
+
+    def __repr__(self) -> str:
+        rows, positions = self.scores.shape
+        return f"Attribution({self.method}, {rows} outputs × {positions} positions)"
+
+
+Named = Literal["l2", "sum", "l1", "max_abs"]
+
+
+_PHRASES = {
+    "l2": "L2 norm over the embedding",
+    "l1": "L1 norm over the embedding",
+    "sum": "sum over the embedding",
+    "max_abs": "largest magnitude over the embedding",
+}
+
+
+def aggregate_phrase(name: str) -> str:
+    """An aggregation in words, for titles; empty for methods that attribute to whole tokens."""
+    return _PHRASES.get(name, f"{name} over the embedding" if name else "")

@@ -1,0 +1,1 @@
+"""What everything stands on: records and files, tokens, checks, text, progress. NumPy only."""

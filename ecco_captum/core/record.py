@@ -1,0 +1,318 @@
+r"""Record: the base of every result.
+
+A record is frozen data: numpy arrays on the CPU, read-only, with texts and settings beside them. It
+holds no model and no widget, so it can be kept, compared, pickled and reopened years later. On disk
+a record is one ``.npz`` file: its arrays, and a JSON text that holds everything else. Nothing in it
+is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ecco_captum.core.stored_array import StoredValues
+from ecco_captum.core.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecco_captum.models.language_model import LanguageModel
+
+
+def data_frame(values: Any, columns: list[str] | None = None) -> pd.DataFrame:
+    r"""Returns a table.
+
+    Args:
+        values (Any): what pandas makes a table of: columns by name, rows, or a 2-D array.
+        columns (list of str, optional): their names, where ``values`` does not say them.
+
+    Raises:
+        ImportError: if pandas is not installed; it names the extra that has it.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("tables need pandas: pip install 'ecco-captum[data]'") from error
+    return pandas.DataFrame(values, columns=columns)
+
+
+R = TypeVar("R", bound="Record")
+
+_FORMAT = 1
+_META = "__record__"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    r"""The base of every result.
+
+    Subclasses are frozen dataclasses whose fields are numpy arrays, strings, numbers, None, tuples
+    and dicts of those, or further records. Arrays are made read-only. Activations that were stored
+    in a folder stay there; of them a record holds, and saves, where that is.
+
+    Examples::
+
+        >>> isinstance(attribution, Record), attribution.to_html("report.html")[:15]
+        (True, '<!doctype html>')
+    """
+
+    _kinds: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Record._kinds[cls.__name__] = cls.__module__
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and value.flags.writeable:
+                # A view: the caller's own array stays writeable, the record's does not.
+                frozen = value.copy() if value.base is not None else value.view()
+                frozen.flags.writeable = False
+                object.__setattr__(self, field.name, frozen)
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns the record's numbers as a long table, one row a number.
+
+        Raises:
+            ImportError: if pandas is not installed (``pip install 'ecco-captum[data]'``).
+        """
+        raise TypeError(f"a {type(self).__name__} has no table")
+
+    def to_html(
+        self, path: str | os.PathLike[str] | None = None, *, interactive: bool = True
+    ) -> str:
+        r"""Returns the record as one self-contained page: no network, light and dark.
+
+        Args:
+            path (str or PathLike, optional): where to write the page as well. An existing file is
+                replaced in one step, so an interrupted write leaves the old one.
+            interactive (bool, optional): whether the page's own scripts are in it, which tell of
+                what is under the pointer, from a disk and without network. Without them it is what
+                untrusted notebooks show: tables. Default: ``True``
+
+        Returns:
+            str: the page.
+        """
+        return self._page(self._html(), path, interactive)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        r"""Writes the record to one ``.npz`` file.
+
+        Args:
+            path (str or PathLike): the file; an existing one is replaced in one step.
+
+        Returns:
+            Path: the file written.
+
+        Examples::
+
+            >>> path = attribution.save("capital.npz")
+            >>> load_record(path).scores.shape
+            (5, 10)
+        """
+        path = Path(path)
+        arrays: dict[str, np.ndarray] = {}
+        meta = {"format": _FORMAT, "record": _pack(self, "", arrays)}
+        arrays[_META] = np.array(json.dumps(meta, ensure_ascii=False))
+        with _replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        return path
+
+    @classmethod
+    def load(cls: type[R], path: str | os.PathLike[str]) -> R:
+        r"""Reads a record that :meth:`save` wrote.
+
+        Args:
+            path (str or PathLike): the file.
+
+        Returns:
+            Record: a record of this class.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file holds no record, or one of another class.
+        """
+        record = load_record(path)
+        if not isinstance(record, cls):
+            raise ValueError(
+                f"path: {os.fspath(path)!r} holds a {type(record).__name__}, not a {cls.__name__}; "
+                "load_record() reads any record."
+            )
+        return record
+
+    def explore(self, lm: LanguageModel | None = None) -> Any:
+        r"""Returns an interactive explorer of this record, for a notebook.
+
+        Args:
+            lm (LanguageModel, optional): the model that the record is of. With it, an explorer
+                computes what is chosen: other methods of an attribution and its faithfulness,
+                every layer's best tokens, other factors and what they do. Default: the record's own
+                numbers alone
+
+        Raises:
+            TypeError: if there is no explorer for this kind of record, or ``lm`` is no model.
+            ValueError: if the record is of another model.
+
+        Examples::
+
+            >>> explorer = attribution.explore(lm)  # as a cell's last line it is shown
+        """
+        from ecco_captum.widgets import explore
+
+        if lm is None:
+            return explore(self)
+        from ecco_captum.widgets.callbacks import functions
+
+        return explore(self, **functions(lm, self))
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _html(self) -> str:
+        raise TypeError(f"a {type(self).__name__} has no static view")
+
+    def _page(
+        self, body: str, path: str | os.PathLike[str] | None, interactive: bool = True
+    ) -> str:
+        """The page around a view, written as well if asked."""
+        from ecco_captum.display.page import page, without_scripts
+
+        body = body if interactive else without_scripts(body)
+        text = page(body, title=self._title())
+        if path is not None:
+            _write_atomically(Path(path), text.encode("utf-8"))
+        return text
+
+    def _repr_html_(self) -> str:
+        return self._html()
+
+
+def load_record(path: str | os.PathLike[str]) -> Record:
+    r"""Reads any record that :meth:`Record.save` wrote.
+
+    Args:
+        path (str or PathLike): the file.
+
+    Returns:
+        Record: a record of the class that was saved.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds no record of this package, or one of a newer format.
+
+    Examples::
+
+        >>> load_record(generation.save("text.npz"))
+        Generation(' Paris.\n\nThe', 5 prompt tokens, 5 outputs, smollm2-135m)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: there is no file {str(path)!r}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+            meta = json.loads(str(arrays.pop(_META)[()]))
+    except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"path: {str(path)!r} holds no record of ecco-captum; files written by a record's "
+            f".save() are accepted ({type(error).__name__})"
+        ) from error
+    if meta["format"] > _FORMAT:
+        raise ValueError(
+            f"path: {str(path)!r} has format {meta['format']}, this version reads up to {_FORMAT}; "
+            "a newer ecco-captum wrote it"
+        )
+    return _unpack(meta["record"], arrays)
+
+
+def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Turns a value into JSON; arrays go to ``arrays`` under their path and leave a reference."""
+    if isinstance(value, Record | Tokens):
+        names = [field.name for field in dataclasses.fields(value)]
+        fields = {name: _pack(getattr(value, name), f"{where}/{name}", arrays) for name in names}
+        return {"!record": type(value).__name__, "fields": fields}
+    if isinstance(value, np.ndarray):
+        arrays[where] = value
+        return {"!array": where}
+    if isinstance(value, tuple | list):
+        return [_pack(item, f"{where}/{index}", arrays) for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {str(key): _pack(item, f"{where}/{key}", arrays) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, StoredValues):
+        return {"!stored": {**dataclasses.asdict(value), "dtype": value.dtype.name}}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"a record cannot hold a {type(value).__name__} (at {where or 'its root'})")
+
+
+def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpack(item, arrays) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "!array" in value:
+        return arrays[value["!array"]]
+    if "!stored" in value:
+        held = value["!stored"]
+        return StoredValues(
+            **{**held, "rows": tuple(held["rows"]), "dtype": np.dtype(held["dtype"])}
+        )
+    if "!record" in value:
+        fields = {name: _unpack(item, arrays) for name, item in value["fields"].items()}
+        return _record_class(value["!record"])(**fields)
+    return {key: _unpack(item, arrays) for key, item in value.items()}
+
+
+def _record_class(name: str) -> type[Record] | type[Tokens]:
+    """Only classes that this package exports are built: a file cannot name others."""
+    import ecco_captum
+
+    if name == "Tokens":
+        return Tokens
+    if name in Record._kinds:
+        return getattr(importlib.import_module(Record._kinds[name]), name)
+    found = getattr(ecco_captum, name, None) if name in dir(ecco_captum) else None
+    if not (isinstance(found, type) and issubclass(found, Record)):
+        raise ValueError(f"path: it holds a {name!r}, which this version does not know")
+    return found
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary file beside ``path`` that takes its place if all went well."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(path.absolute().parent)!r}")
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files for the owner alone; a result is a file like any other.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)

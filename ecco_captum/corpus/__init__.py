@@ -1,0 +1,1 @@
+"""Texts from wherever users keep them."""

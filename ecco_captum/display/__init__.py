@@ -1,0 +1,1 @@
+"""What every view is drawn with: pages, heat tables, line charts, colours, figures."""

@@ -1,0 +1,1 @@
+"""Neurons that fire together: matrix factorisation, its stability and its effect."""

@@ -1,0 +1,194 @@
+r"""The experiment that tests what a factor is for: its neurons are taken out, and random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ecco_captum.activations.ablation import Value, ablate
+from ecco_captum.activations.neurons import hidden_states, neurons
+from ecco_captum.activations.record import Activations
+from ecco_captum.core.checks import check_whole
+from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.corpus.texts import ReadText, read_texts
+from ecco_captum.factors.effect_record import FactorEffect, Measure
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.modes import quiet
+
+if TYPE_CHECKING:
+    from ecco_captum.factors.record import Factors
+
+_RESAMPLES = 2000
+
+
+def measured_effect(
+    lm: LanguageModel,
+    factors: Factors,
+    texts: Any,
+    component: int,
+    *,
+    n_neurons: int = 50,
+    value: Value = "zero",
+    share: float = 0.1,
+    draws: int = 10,
+    seed: int = 0,
+    progress: Progress = None,
+) -> FactorEffect:
+    r"""Takes a factor's strongest neurons out of the model, and as many random ones.
+
+    Args:
+        lm (LanguageModel): the model that the factors are of.
+        factors (Factors): what ``nmf`` returned for its neurons.
+        texts (str, list of messages, ids, Generation, or a list of these): where it is tested;
+            other texts than the factors were found in make the better test.
+        component (int): which factor.
+        n_neurons (int, optional): how many neurons. Default: 50
+        value (str, float or Callable, optional): what stands in their place, as in ``ablate``.
+            Default: ``"zero"``
+        share (float, optional): which part of the tokens, those with the largest weights, counts as
+            high; the half with the smallest as low. Default: 0.1
+        draws (int, optional): how many sets of random neurons. Default: 10
+        seed (int, optional): for the draws and the bootstrap. Default: 0
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
+
+    Returns:
+        FactorEffect: changes at each token, and their means with intervals.
+
+    Raises:
+        ValueError: if an argument is wrong, the factors are of other neurons, the texts are too
+            short, or the factor is nowhere in them.
+    """
+    check_whole("n_neurons", n_neurons)
+    check_whole("draws", draws)
+    check_whole("seed", seed, least=0)
+    if isinstance(share, bool) or not isinstance(share, float | int) or not 0 < share <= 0.5:
+        raise ValueError(f"share: got {share!r}, accepts a number above 0, up to 0.5")
+    if isinstance(texts, Iterator):  # they are read several times
+        texts = list(texts)
+    chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(component, n_neurons)]
+    if len(chosen) < n_neurons:
+        raise ValueError(f"n_neurons: got {n_neurons}, the factor is of {len(chosen)}")
+    reading = False if callable(progress) else progress
+    acts = neurons(lm, texts, layers=factors.activations.layers.tolist(), progress=reading)
+    weights = factors.transform(acts)[component]
+    measure: Measure = "loss" if _writes_on(lm) else "state"
+    rng = np.random.default_rng(seed)
+    reads = read_texts(lm, texts, "decoder")
+    with progress_bar(progress, total=2 + draws, desc="Ablating") as bar:
+        base = _states(lm, texts, reads, measure)
+        bar.update()
+        changes = []
+        for taken in (chosen, *_random(factors, chosen, draws, rng)):
+            with ablate(lm, neurons=taken, value=value, reference=factors.activations):
+                changes.append(_change(base, _states(lm, texts, reads, measure), measure))
+            bar.update()
+    own, others = changes[0], np.array(changes[1:])
+    high, low = _parts(weights, ~np.isnan(own), share)
+    return FactorEffect(
+        tokens=acts.tokens,
+        component=int(component),
+        weights=weights,
+        neurons=np.array(chosen, dtype=np.int64),
+        measure=measure,
+        changes=own,
+        random_changes=others,
+        high=high,
+        low=low,
+        on_high=_mean(own[high], rng),
+        on_low=_mean(own[low], rng),
+        random_on_high=_mean(others.mean(axis=0)[high], rng),
+        margin=_mean((own - others.mean(axis=0))[high], rng),
+        model=lm.name,
+        settings={
+            "value": value if isinstance(value, str | int | float) else repr(value),
+            "share": share,
+            "draws": draws,
+            "seed": seed,
+        },
+    )
+
+
+def _writes_on(lm: LanguageModel) -> bool:
+    return (
+        bool(lm.model.can_generate()) and not lm.is_encoder_decoder and lm.anatomy.head is not None
+    )
+
+
+def _random(
+    factors: Factors, chosen: list[tuple[int, int]], draws: int, rng: np.random.Generator
+) -> list[list[tuple[int, int]]]:
+    """Sets of other neurons, as many of each block as were chosen of it."""
+    width = factors.activations.shape[2]
+    taken: dict[int, list[int]] = {}
+    for block, neuron in chosen:
+        taken.setdefault(block, []).append(neuron)
+    others = {block: np.setdiff1d(np.arange(width), ids) for block, ids in taken.items()}
+    for block, ids in taken.items():
+        if len(others[block]) < len(ids):
+            raise ValueError(
+                f"n_neurons: {len(ids)} of the {width} neurons of block {block} would be taken "
+                "out, which leaves too few to draw as many others; accepts fewer"
+            )
+    return [
+        [
+            (block, int(neuron))
+            for block, ids in taken.items()
+            for neuron in rng.choice(others[block], len(ids), replace=False)
+        ]
+        for _ in range(draws)
+    ]
+
+
+def _states(
+    lm: LanguageModel, texts: Any, reads: Sequence[ReadText], measure: Measure
+) -> np.ndarray:
+    """Losses, (tokens,), or last hidden states, (tokens, width)."""
+    if measure == "state":
+        found: Activations = hidden_states(lm, texts, layers=-1, progress=False)
+        return np.asarray(found.values[0], dtype=np.float64)
+    with quiet(lm.model):
+        return np.concatenate([_losses(lm, text.ids) for text in reads])
+
+
+@torch.no_grad()
+def _losses(lm: LanguageModel, ids: list[int]) -> np.ndarray:
+    """(tokens,), nats, of the token that follows each; NaN for the last."""
+    inputs = torch.tensor([ids], device=lm.device)
+    logits = lm.model(input_ids=inputs, use_cache=False).logits[0, -len(ids) : -1].float()
+    targets = inputs[0, 1:].to(logits.device)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return np.append(losses.double().cpu().numpy(), np.nan)
+
+
+def _change(base: np.ndarray, changed: np.ndarray, measure: Measure) -> np.ndarray:
+    if measure == "loss":
+        return np.asarray(changed - base)
+    lengths = np.maximum(np.linalg.norm(base, axis=1), np.finfo(np.float64).tiny)
+    return np.asarray(np.linalg.norm(changed - base, axis=1) / lengths)
+
+
+def _parts(weights: np.ndarray, known: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the factor is high, and where it is low, among the tokens with a change."""
+    count = int(known.sum())
+    if count < 4:
+        raise ValueError(f"texts: they have {count} tokens to compare, accepts 4 or more")
+    order = np.flatnonzero(known)[np.argsort(-weights[known], kind="stable")]
+    top = order[: max(2, round(share * count))]
+    top = top[weights[top] > 0]
+    if not len(top):
+        raise ValueError("texts: the factor is nowhere in them, accepts texts that have it")
+    high, low = np.zeros((2, len(weights)), dtype=bool)
+    high[top], low[order[count // 2 :]] = True, True
+    return high, low & ~high
+
+
+def _mean(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(3,): the mean, and its 95% bootstrap interval over tokens."""
+    count = len(values)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) @ values / count
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return np.array([values.mean(), low, high])

@@ -1,0 +1,309 @@
+r"""Fits of a non-negative matrix by scikit-learn: whole, or part by part beyond memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from sklearn.decomposition import MiniBatchNMF, non_negative_factorization
+from sklearn.exceptions import ConvergenceWarning
+from tqdm.auto import tqdm
+
+from ecco_captum.activations.record import Activations
+
+Negatives = Literal["clip", "split", "abs"]
+"""What becomes of negative values: set to 0, made neurons of their own, or their magnitude."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    r"""(tokens, columns), float32, not negative; columns are the neurons of all layers in turn.
+
+    Args:
+        activations (Activations): what it is made of.
+        negatives (str): what becomes of negative values: "clip", "split" or "abs".
+    """
+
+    activations: Activations
+    negatives: Negatives
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.activations, Activations):
+            raise TypeError(
+                f"activations: got a {type(self.activations).__name__}, accepts what neurons() "
+                "returns"
+            )
+        if self.negatives not in get_args(Negatives):
+            accepted = ", ".join(map(repr, get_args(Negatives)))
+            raise ValueError(f"negatives: got {self.negatives!r}, accepts {accepted}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(tokens, columns)"""
+        layers, tokens, neurons = self.activations.shape
+        return tokens, layers * neurons * (2 if self.negatives == "split" else 1)
+
+    @property
+    def nbytes(self) -> int:
+        """What the whole of it takes."""
+        return self.shape[0] * self.shape[1] * 4
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """(end - first, columns) of some tokens."""
+        return self._rows(np.asarray(self.activations.values[:, first:end]))
+
+    def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """A run of tokens at a time: where it stands, and its rows."""
+        if "whole" in self.__dict__:
+            yield slice(None), self.whole
+            return
+        for where, values in self.activations.parts():
+            yield where, self._rows(values)
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        """All of it at once."""
+        return self._rows(np.asarray(self.activations.values))
+
+    @cached_property
+    def energies(self) -> tuple[float, float]:
+        """Sums of squares: of all activations, and of the negative ones among them."""
+        total = below = 0.0
+        for _, values in self.activations.parts():
+            total += float(np.square(values, dtype=np.float64).sum())
+            below += float(np.square(np.minimum(values, 0), dtype=np.float64).sum())
+        return total, below
+
+    @property
+    def clipped(self) -> float:
+        """Which part of the activations' energy is not in the matrix.
+
+        Raises:
+            ValueError: if the activations are all zero.
+        """
+        total, below = self.energies
+        if not total:
+            raise ValueError("activations: they are all zero, accepts some that are not")
+        return below / total if self.negatives == "clip" else 0.0
+
+    @property
+    def energy(self) -> float:
+        """The sum of squares of the matrix."""
+        total, below = self.energies
+        return total - below if self.negatives == "clip" else total
+
+    def _rows(self, values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("activations: they hold NaN or infinity, accepts finite values")
+        flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+        if self.negatives == "abs":
+            return np.abs(flat)
+        above = np.maximum(flat, 0)
+        if self.negatives == "clip":
+            return above
+        return np.concatenate([above, np.maximum(-flat, 0)], axis=1)
+
+
+Start = Literal["nndsvdar", "random"]
+
+_ROWS = 1024  # of a mini-batch
+_KEPT = 0.7  # how much earlier mini-batches count after a pass, as in scikit-learn's own fit
+_JUDGED = 8  # mini-batches, spread over the text, on which a pass is judged
+_GAIN = 1e-3  # a pass that lowers the error by less than this part of itself is the last
+
+Fit = tuple[np.ndarray, np.ndarray, int]
+"""Weights (tokens, components), components (components, columns), and how many rounds or passes."""
+
+
+def fit_whole(
+    matrix: Matrix, count: int, start: Start, *, seed: int, max_iter: int, tol: float
+) -> Fit:
+    r"""Fits all rows at once by coordinate descent (Cichocki & Phan 2009).
+
+    Args:
+        matrix (Matrix): what is factorised.
+        count (int): how many components.
+        start (str): "nndsvdar" or "random".
+        seed (int): of the start.
+        max_iter (int): the most rounds.
+        tol (float): stops where a round changes less than this, relative to the first.
+
+    Returns:
+        tuple: weights, components, rounds.
+    """
+    options = {"init": start, "random_state": seed, "max_iter": max_iter, "tol": tol}
+    return _descended(matrix.whole, n_components=count, **options)
+
+
+def fit_in_parts(
+    matrix: Matrix, count: int, start: Start, *, seed: int, max_iter: int, memory_budget: int
+) -> Fit:
+    r"""Fits as many rows as memory holds, then all of them by mini-batches (Lefèvre et al. 2011).
+
+    The multiplicative updates of mini-batches are far slower than coordinate descent, and so start
+    from what that finds in random runs of rows. Passes over all rows, in a new order each, go on
+    until one lowers the error on some of them by less than a thousandth of itself.
+
+    Args:
+        matrix (Matrix): what is factorised.
+        count (int): how many components.
+        start (str): "nndsvdar" or "random", of the first fit.
+        seed (int): of the start, the rows and the orders.
+        max_iter (int): the most rounds of the first fit, and the most passes.
+        memory_budget (int): bytes that the rows of the first fit may take.
+
+    Returns:
+        tuple: weights, the best for these components; components; passes.
+    """
+    tokens, columns = matrix.shape
+    firsts = np.arange(0, tokens, _ROWS)
+    rng = np.random.default_rng(seed)
+    fitting = max(memory_budget // (4 * columns * _ROWS), -(-count // _ROWS), 1)
+    chosen = np.sort(rng.permutation(firsts)[:fitting])
+    options = {"n_components": count, "init": start, "random_state": seed, "max_iter": max_iter}
+    rows = _gathered(matrix, chosen)
+    components = _descended(rows, **options)[1].astype(np.float32)
+    judged = firsts[np.linspace(0, len(firsts) - 1, min(_JUDGED, len(firsts))).astype(int)]
+    error, passes = _error(matrix, judged, components), 0
+    # partial_fit forgets anew with each mini-batch; this is as much in a pass as in fit.
+    kept = _KEPT ** (min(_ROWS, tokens) / tokens)
+    model = MiniBatchNMF(count, init="custom", batch_size=_ROWS, forget_factor=kept)
+    average = float(np.sqrt(rows.mean() / count))
+    del rows
+    with tqdm(desc="Factorising", unit=" parts", leave=False, disable=None) as bar:
+        while passes < max_iter:
+            passes += 1
+            for first in rng.permutation(firsts):
+                rows = matrix.rows(first, first + _ROWS)
+                start_at = {"W": np.full((len(rows), count), average, np.float32), "H": components}
+                model.partial_fit(rows, **({} if hasattr(model, "components_") else start_at))
+                bar.update()
+            before, error = error, _error(matrix, judged, model.components_)
+            bar.set_postfix(error=f"{error:.4f}")
+            if error < before:
+                components = model.components_.copy()
+            if before - error < _GAIN * before:
+                break
+    return best_weights(matrix, components), components, passes
+
+
+def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
+    """The rows of some mini-batches, in memory once."""
+    tokens, columns = matrix.shape
+    ends = np.minimum(firsts + _ROWS, tokens)
+    places = np.cumsum([0, *(ends - firsts)])
+    found = np.empty((places[-1], columns), np.float32)
+    for first, end, place in zip(firsts, ends, places[:-1], strict=True):
+        found[place : place + end - first] = matrix.rows(first, end)
+    return found
+
+
+def best_weights(matrix: Matrix, components: np.ndarray) -> np.ndarray:
+    r"""Returns the weights that fit best to components that stay as they are.
+
+    Args:
+        matrix (Matrix): read part by part.
+        components (array): (components, columns).
+
+    Returns:
+        array: (tokens, components).
+    """
+    found = np.empty((matrix.shape[0], len(components)), np.float32)
+    for where, rows in matrix.parts():
+        found[where] = _best(rows, components)
+    return found
+
+
+def _best(rows: np.ndarray, components: np.ndarray) -> np.ndarray:
+    options = {"H": components, "n_components": len(components), "init": None}
+    return _descended(rows, **options, update_H=False, max_iter=400)[0]
+
+
+def _error(matrix: Matrix, firsts: np.ndarray, components: np.ndarray) -> float:
+    """The norm of what is missed of some mini-batches, over theirs."""
+    missed = energy = 0.0
+    for first in firsts:
+        rows = matrix.rows(first, first + _ROWS)
+        missed += float(np.square(rows - _best(rows, components) @ components).sum())
+        energy += float(np.square(rows).sum())
+    return float(np.sqrt(missed / max(energy, np.finfo(np.float32).tiny)))
+
+
+def _descended(rows: np.ndarray, **options: Any) -> Fit:
+    with warnings.catch_warnings():
+        # Whether it converged is seen by the rounds.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        weights, components, rounds = non_negative_factorization(rows, **options)
+    return weights, components, int(rounds)
+
+
+def factorise(matrix: Matrix, count: int, start: Start, settings: dict[str, Any]) -> dict[str, Any]:
+    r"""Fits a matrix and orders the factors by energy.
+
+    Args:
+        matrix (Matrix): what is factorised.
+        count (int): how many factors.
+        start (str): how the fit is initialised.
+        settings (dict): seed, max_iter, tol and memory_budget.
+
+    Returns:
+        dict: the fields of :class:`Factors`; components have unit length.
+    """
+    chosen = {"seed": settings["seed"], "max_iter": settings["max_iter"]}
+    if matrix.nbytes > settings["memory_budget"]:
+        budget = settings["memory_budget"]
+        fitted = fit_in_parts(matrix, count, start, memory_budget=budget, **chosen)
+    else:
+        matrix = Matrix(_in_memory(matrix.activations), matrix.negatives)
+        fitted = fit_whole(matrix, count, start, tol=settings["tol"], **chosen)
+    weights, components, rounds = fitted
+    components = components.astype(np.float64)
+    lengths = np.linalg.norm(components, axis=1)
+    components /= np.maximum(lengths, np.finfo(np.float64).tiny)[:, None]
+    weights = (weights * lengths).T
+    order = np.argsort(-np.square(weights).sum(axis=1), kind="stable")
+    weights, components = weights[order], components[order]
+    error, contributions = _accounted(matrix, weights, components)
+    layers, _, neurons = matrix.activations.shape
+    parts = components.reshape(count, -1, layers, neurons).astype(np.float32)
+    return {
+        "activations": matrix.activations,
+        "weights": weights.astype(np.float32),
+        "components": np.ascontiguousarray(parts[:, 0]),
+        "negative_components": np.ascontiguousarray(parts[:, 1]) if parts.shape[1] > 1 else None,
+        "error": error,
+        "clipped": matrix.clipped,
+        "contributions": contributions,
+        "negatives": matrix.negatives,
+        "settings": {**settings, "rounds": rounds},
+    }
+
+
+def _in_memory(activations: Activations) -> Activations:
+    if isinstance(activations.values, np.ndarray):
+        return activations
+    return dataclasses.replace(activations, values=np.asarray(activations.values))
+
+
+def _accounted(
+    matrix: Matrix, weights: np.ndarray, components: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The relative norm of what is missed, and by how much its square grows without each factor.
+
+    From inner products with the matrix, and of the factors among themselves: the reconstruction,
+    as large as the matrix, is never needed.
+    """
+    own = np.zeros(len(weights))
+    narrow = components.T.astype(np.float32)
+    for where, rows in matrix.parts():
+        own += np.einsum("kt,tk->k", weights[:, where], rows @ narrow)
+    among = (weights @ weights.T) * (components @ components.T)
+    left = max(0.0, matrix.energy - 2 * own.sum() + among.sum())
+    alone = 2 * (own - among.sum(axis=1)) + np.diag(among)
+    return float(np.sqrt(left / matrix.energy)), alone / matrix.energy

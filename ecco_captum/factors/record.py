@@ -1,0 +1,309 @@
+r"""Factors: which neurons fire together, and at which tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecco_captum.activations.record import Activations
+from ecco_captum.core.checks import check_whole
+from ecco_captum.core.record import Record
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.factors.effect_record import FactorEffect
+from ecco_captum.factors.html import sentence_of, subtitle_of, table_of, view_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ecco_captum.factors.fits import Negatives
+    from ecco_captum.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, eq=False)
+class Factors(Record):
+    r"""A non-negative factorisation of neurons over tokens: activations ≈ weightsᵀ · components.
+
+    Factors are ordered by energy, the largest first; each component has unit length, so that its
+    weights carry the scale of the activations.
+
+    Args:
+        activations (Activations): what was factorised.
+        weights (array): (components, tokens), float32, how strongly each factor is there.
+        components (array): (components, layers, neurons), float32, what each neuron has of it.
+        negative_components (array, optional): the same of the neurons' negative parts, where they
+            were split; a factor's direction is ``components - negative_components``.
+        error (float): norm of what the factors miss, over the norm of what they were fitted to.
+        clipped (float): which part of the activations' energy (their sum of squares) was negative
+            and taken away before the fit.
+        contributions (array): (components,), float64, by how much of the fitted energy the error
+            grows where a factor is left out.
+        negatives (str): "clip", "split" or "abs": what was done with negative activations.
+        settings (dict): iterations, seed and tolerance of the fit.
+
+    Examples::
+
+        >>> factors = nmf(neurons(lm, text), 6, negatives="split")
+        >>> factors.transform(neurons(lm, texts)).shape
+        (6, 29)
+    """
+
+    activations: Activations
+    weights: np.ndarray
+    components: np.ndarray
+    negative_components: np.ndarray | None
+    error: float
+    clipped: float
+    contributions: np.ndarray
+    negatives: Negatives = "clip"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that the weights are of."""
+        return self.activations.tokens
+
+    @property
+    def count(self) -> int:
+        """How many factors there are."""
+        return len(self.weights)
+
+    @property
+    def directions(self) -> np.ndarray:
+        """(components, layers, neurons), float32: negative parts counted below zero."""
+        if self.negative_components is None:
+            return self.components
+        return np.asarray(self.components - self.negative_components)
+
+    def direction(self, component: int) -> np.ndarray:
+        r"""Returns one factor's direction, (layers, neurons), float32.
+
+        Args:
+            component (int): which factor, from 0.
+
+        Raises:
+            ValueError: if there is no such factor.
+        """
+        return np.asarray(self.directions[self._number(component)])
+
+    def explained(self) -> np.ndarray:
+        r"""Returns by how much of the fitted energy the error grows without each, (components,).
+
+        Factors that overlap share what they have in common: the sum is not ``1 - error ** 2``.
+        """
+        return self.contributions
+
+    def top_tokens(self, component: int, k: int = 10) -> list[tuple[int, str, float]]:
+        r"""Returns where a factor is strongest.
+
+        Args:
+            component (int): which factor, from 0.
+            k (int, optional): how many tokens. Default: 10
+
+        Returns:
+            list of tuple: position, text and weight, the strongest first.
+
+        Raises:
+            ValueError: if there is no such factor, or ``k`` is no whole number from 1.
+        """
+        weights = self.weights[self._number(component)]
+        check_whole("k", k)
+        best = np.argsort(-weights, kind="stable")[:k]
+        return [(int(i), self.tokens.texts[i], float(weights[i])) for i in best]
+
+    def top_neurons(self, component: int, k: int = 10) -> list[tuple[int, int, float]]:
+        r"""Returns the neurons that have most of a factor.
+
+        Args:
+            component (int): which factor, from 0.
+            k (int, optional): how many neurons. Default: 10
+
+        Returns:
+            list of tuple: block, neuron and its part of the component (negative where the factor
+            goes with the neuron's negative values), the largest magnitude first.
+
+        Raises:
+            ValueError: if there is no such factor, or ``k`` is no whole number from 1.
+        """
+        direction = self.direction(component)
+        check_whole("k", k)
+        best = np.argsort(-np.abs(direction), axis=None, kind="stable")[:k]
+        rows, neurons = np.unravel_index(best, direction.shape)
+        return [
+            (int(self.activations.layers[row]), int(neuron), float(direction[row, neuron]))
+            for row, neuron in zip(rows, neurons, strict=True)
+        ]
+
+    def match(self, other: Factors) -> tuple[np.ndarray, np.ndarray]:
+        r"""Pairs factors with those of another factorisation of the same neurons.
+
+        The pairing makes the sum of cosines between directions largest (Hungarian algorithm, Kuhn
+        1955).
+
+        Args:
+            other (Factors): it need not be of the same text.
+
+        Returns:
+            tuple of array: for each factor the number of its partner, (components,), -1 where the
+            other has fewer, and the cosine with it, NaN there.
+
+        Raises:
+            TypeError: if it is no Factors.
+            ValueError: if its neurons are others.
+        """
+        from ecco_captum.factors.stability import match
+
+        return match(self, other)
+
+    def transform(self, activations: Activations) -> np.ndarray:
+        r"""Returns how strongly these factors are there in other activations.
+
+        Args:
+            activations (Activations): of the same layers of the same model, for any text.
+
+        Returns:
+            array: (components, tokens), float32, the weights that fit best.
+
+        Raises:
+            TypeError: if ``activations`` is none.
+            ValueError: if they are of other layers or neurons, or not finite.
+        """
+        from ecco_captum.factors.stability import transform
+
+        return transform(self, activations)
+
+    def stability(self, seeds: int = 5) -> np.ndarray:
+        r"""Returns whether each factor is there again when the fit starts elsewhere.
+
+        The fits have as many rounds as this one had at most, and count as they are after these.
+
+        Args:
+            seeds (int, optional): how many fits from random starts. Default: 5
+
+        Returns:
+            array: (components,), the mean cosine with its partner in these fits; 1 is the same.
+
+        Raises:
+            ValueError: if ``seeds`` is no whole number from 1.
+        """
+        from ecco_captum.factors.stability import stability
+
+        check_whole("seeds", seeds)
+        return stability(self, seeds)
+
+    def effect(self, lm: LanguageModel, texts: Any, component: int, **options: Any) -> FactorEffect:
+        r"""Tests what a factor is for: its strongest neurons are taken out, and random ones.
+
+        Args:
+            lm (LanguageModel): the model that the factors are of.
+            texts (str, ids, Generation, or a list of these): where it is tested; other texts than
+                the factors were found in make the better test.
+            component (int): which factor.
+            **options (Any): ``n_neurons`` (50), ``value`` ("zero"), ``share`` of the tokens that
+                counts as high (0.1), ``draws`` of random neurons (10), ``seed``, ``progress``.
+
+        Returns:
+            FactorEffect: the change of the loss (of the last hidden state, in a model that does not
+            write on) where the factor is high, where it is low, and with as many random neurons.
+
+        Raises:
+            ValueError: if an argument is wrong, or the factors do not fit the model or the texts.
+        """
+        from ecco_captum.factors.effect import measured_effect
+
+        return measured_effect(lm, self, texts, component, **options)
+
+    def excerpt(self, texts: list[int]) -> Factors:
+        r"""Returns the factors at some of the texts alone; components and errors stay.
+
+        Args:
+            texts (list of int): numbers of texts, from 0.
+
+        Raises:
+            ValueError: if there are no such texts.
+        """
+        activations = self.activations.of_texts(texts)
+        weights = self.weights[:, self.activations.positions(texts)]
+        return dataclasses.replace(self, activations=activations, weights=weights)
+
+    @property
+    def sentence(self) -> str:
+        """How much of the activations the factors account for, and what was clipped before."""
+        return sentence_of(self)
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        return subtitle_of(self)
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        interactive: bool = True,
+        effects: Sequence[FactorEffect] = (),
+        stability: np.ndarray | None = None,
+    ) -> str:
+        r"""Returns the factors beside the text as one self-contained page.
+
+        Of several texts with more than 10,000 tokens, those are drawn where factors are strongest;
+        :meth:`excerpt` chooses others.
+
+        Args:
+            path (str or PathLike, optional): where to write the page as well.
+            interactive (bool, optional): whether the page's own scripts are in it.
+                Default: ``True``
+            effects (Sequence of FactorEffect, optional): to stand under the picture.
+            stability (array, optional): (components,), what :meth:`stability` returned.
+        """
+        return self._page(self.view(effects, stability), path, interactive)
+
+    def view(
+        self, effects: Sequence[FactorEffect] = (), stability: np.ndarray | None = None
+    ) -> str:
+        """The factors beside the text, as an HTML fragment with what :meth:`to_html` takes."""
+        return view_of(self, effects, stability)
+
+    def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
+        r"""Returns each factor's weights over the tokens as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 7.0, two columns
+            title (str, optional): above the picture. Default: none
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.factors.plot import factors_figure
+
+        texts, shares = self.tokens.texts, self.contributions.clip(0, 1)
+        return factors_figure(texts, self.weights, explained=shares, width=width, title=title)
+
+    def _title(self) -> str:
+        from ecco_captum.factors.html import TITLE
+
+        return TITLE
+
+    def _html(self) -> str:
+        return view_of(self)
+
+    def _number(self, component: int) -> int:
+        whole = isinstance(component, int | np.integer) and not isinstance(component, bool)
+        if not whole or not 0 <= component < self.count:
+            raise ValueError(f"component: got {component!r}, accepts 0 to {self.count - 1}")
+        return int(component)
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a factor and token: factor, position, token, weight."""
+        return table_of(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"Factors({self.count} of {self.activations!r}, error {self.error:.3f}, "
+            f"{self.clipped:.1%} clipped)"
+        )

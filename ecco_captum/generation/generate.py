@@ -1,0 +1,354 @@
+r"""Generation: what the model wrote (or was made to write), token by token, with its scores."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.core.tokens import Tokens, display_texts
+from ecco_captum.generation.prediction import predict
+from ecco_captum.generation.record import Generation, Task
+from ecco_captum.generation.scores import logits_needed, rows_of_logits
+from ecco_captum.generation.segments import Passage, Text, Written, passages, whole_passage
+from ecco_captum.generation.tasks import task_of
+from ecco_captum.models.encoding import Prompt, encode_continuation, encode_prompt, message_starts
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.modes import quiet
+
+if TYPE_CHECKING:
+    pass
+
+_SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff")
+
+
+def new_tokens(asked: int | None, options: dict[str, Any]) -> int:
+    """How many tokens may be written: as asked, else as the user's own settings say, else 32."""
+    given = options.get("generation_config")
+    if given is not None and not isinstance(given, transformers.GenerationConfig):
+        raise TypeError(
+            f"generation_config: got a {type(given).__name__}, accepts a transformers "
+            "GenerationConfig"
+        )
+    most = asked if asked is not None else getattr(given, "max_new_tokens", None)
+    if most is None:
+        return 32
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ValueError(f"max_new_tokens: got {most!r}, accepts a whole number from 1")
+    return most
+
+
+def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str, Any]) -> Any:
+    """The checkpoint's generation settings, with the user's options, as one copy of its own."""
+    options = dict(options)
+    given = options.pop("generation_config", None)
+    config = copy.deepcopy(given or lm.model.generation_config)
+    unknown = sorted(name for name in options if not hasattr(config, name))
+    if unknown:
+        raise ValueError(
+            f"options: {', '.join(unknown)} unknown; accepted: max_new_tokens, seed, progress and "
+            "every option of transformers.GenerationConfig"
+        )
+    if options.get("num_return_sequences", config.num_return_sequences) not in (None, 1):
+        raise ValueError("options: num_return_sequences accepts 1; a Generation is one sequence")
+    # A checkpoint's own default does not decide whether a draw is made; the user's settings do.
+    options.setdefault("do_sample", bool(given is not None and given.do_sample))
+    if not options["do_sample"]:
+        # Left in place, the checkpoint's sampling defaults make transformers warn on each run.
+        for name in _SAMPLING_ONLY:
+            options.setdefault(name, None)
+    options.update(max_new_tokens=max_new_tokens, max_length=None, return_dict_in_generate=False)
+    if config.pad_token_id is None:
+        options.setdefault("pad_token_id", _padding(lm, config))
+    config.update(**options)
+    return config
+
+
+def _padding(lm: LanguageModel, config: Any) -> int | None:
+    """One sequence is never padded, but transformers asks for the token."""
+    end = config.eos_token_id
+    end = end[0] if isinstance(end, list | tuple) else end
+    return lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else end
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as they can be kept in a file."""
+    kept = (str, int, float, bool, type(None))
+    return {name: v if isinstance(v, kept) else str(v) for name, v in options.items()}
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    if seed is None:
+        yield
+        return
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed: got {seed!r}, accepts a whole number from 0 below 2^63")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def progress_criteria(total: int, progress: Progress) -> tuple[Any, Any]:
+    """A criterion that never stops anything: it moves the bar, for every kind of decoding."""
+    bar = progress_bar(progress, total=total, desc="Generating", unit="token")
+
+    def advance(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        bar.update()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    return transformers.StoppingCriteriaList([advance]), bar
+
+
+# Logits held at once when outputs are scored, in numbers: 64 M are 256 MB in float32.
+_SCORED_AT_ONCE = 64 * 2**20
+
+NAN = (
+    "lm: the logits of {name!r} are NaN; are its weights? (A checkpoint made for bfloat16 often "
+    "overflows in float16.)"
+)
+
+
+@torch.no_grad()
+def teacher_forced(lm: LanguageModel, text: Text) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Returns logit, log-probability and rank of each output.
+
+    Args:
+        lm (LanguageModel): the model.
+        text (Text): prompt and outputs, at least one.
+
+    Returns:
+        tuple of array: each (outputs,).
+
+    Raises:
+        ValueError: if logits are NaN.
+    """
+    whole = whole_passage(lm, text, range(len(text.output_ids)))
+    count = len(whole.targets)
+    columns = np.zeros(count, "f4"), np.zeros(count, "f4"), np.zeros(count, "i8")
+    with quiet(lm.model):
+        for passage in scored_passages(lm, text, whole):
+            logits = passage_logits(lm, passage)
+            own = logits.gather(1, passage.targets.to(logits.device)[:, None])
+            found = (
+                own[:, 0],
+                (own - logits.logsumexp(1, keepdim=True))[:, 0],
+                1 + (logits > own).sum(1),
+            )
+            for column, values in zip(columns, found, strict=True):
+                column[list(passage.rows)] = values.cpu().numpy()
+    return columns
+
+
+def scored_passages(lm: LanguageModel, text: Text, whole: Passage) -> Iterator[Passage]:
+    """A whole passage cut so that no forward gives more logits than are held at once."""
+    return passages(lm, text.task, whole, most=max(1, _SCORED_AT_ONCE // lm.vocabulary_size))
+
+
+def passage_logits(lm: LanguageModel, passage: Passage) -> Tensor:
+    r"""Runs the model over a passage.
+
+    Args:
+        lm (LanguageModel): the model, in evaluation mode.
+        passage (Passage): what it reads.
+
+    Returns:
+        Tensor: (targets, vocabulary), float32, the logits that score each target.
+
+    Raises:
+        ValueError: if logits are NaN.
+    """
+    output = lm.model(**passage.inputs, use_cache=False, **logits_needed(lm, passage))
+    logits = rows_of_logits(lm, passage, output.logits)[0].float()
+    if torch.isnan(logits).any():
+        raise ValueError(NAN.format(name=lm.name))
+    return logits
+
+
+def generate(
+    lm: LanguageModel,
+    prompt: Prompt,
+    *,
+    max_new_tokens: int | None = None,
+    seed: int | None = None,
+    progress: Progress = None,
+    **options: Any,
+) -> Generation:
+    r"""Lets the model write, with its own ``generate``; or fill masks, or name a class.
+
+    A masked language model fills each mask of the text with its best token, and a classifier names
+    the text's best class; both take no options.
+
+    Args:
+        lm (LanguageModel): the model.
+        prompt (str, list of messages, or ids): a text, a chat, or token ids.
+        max_new_tokens (int, optional): how many tokens it may write at most; it may stop earlier.
+            Default: what ``generation_config`` says, else 32.
+        seed (int, optional): seed for sampling; torch's own random state is left as it was.
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
+        **options (Any): any option of transformers' ``GenerationConfig`` (do_sample, temperature,
+            top_p, num_beams, repetition_penalty, …), or a whole one as ``generation_config``.
+            Without ``do_sample=True`` there it is greedy (or a beam search), whatever the
+            checkpoint's own defaults say.
+
+    Returns:
+        Generation: the output's ids are what the model chose; they are never decoded and encoded
+        again.
+
+    Raises:
+        TypeError: if the model has no head that is known here, or takes no options.
+        ValueError: if the prompt is empty or too long, an option is wrong, or logits are NaN.
+
+    Examples::
+
+        >>> generate(lm, "The capital of France is", max_new_tokens=5).text
+        ' Paris.\n\nThe'
+    """
+    task = task_of(lm)
+    if task in ("masked", "classification"):
+        if options or max_new_tokens is not None or seed is not None:
+            raise TypeError(
+                f"options: {lm.name!r} does not write on, accepts none; it "
+                + ("fills the text's masks" if task == "masked" else "names the text's class")
+            )
+        return _predicted(lm, task, prompt, None)
+    max_new_tokens = new_tokens(max_new_tokens, options)
+    prompt_ids = encode_prompt(lm, prompt)
+    _check_fits(lm, prompt_ids, max_new_tokens, "max_new_tokens")
+    config = generation_config(lm, max_new_tokens, options)
+    inputs = torch.tensor([prompt_ids], device=lm.device)
+    criteria, bar = progress_criteria(max_new_tokens, progress)
+    with quiet(lm.model), torch.no_grad(), seeded(seed, lm.device), bar:
+        try:
+            sequence = lm.model.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                generation_config=config,
+                stopping_criteria=criteria,
+                **({"tokenizer": lm.tokenizer} if config.stop_strings else {}),
+            )[0]
+        except RuntimeError as error:
+            if "probability tensor" in str(error):
+                raise ValueError(NAN.format(name=lm.name)) from error
+            raise
+    start = 1 if lm.is_encoder_decoder else len(prompt_ids)
+    start_ids = sequence[:start].tolist() if lm.is_encoder_decoder else []
+    settings = {"max_new_tokens": max_new_tokens, "seed": seed, **plain_options(options)}
+    settings |= _chat(lm, prompt, prompt_ids)
+    return _record(lm, prompt_ids, start_ids, sequence[start:].tolist(), settings)
+
+
+def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> Generation:
+    r"""Scores a given continuation as if the model had chosen it.
+
+    Args:
+        lm (LanguageModel): the model.
+        prompt (str, list of messages, or ids): what goes before.
+        continuation (str or ids): what follows, its leading space included (``" Paris"``); text is
+            cut into tokens as it would stand behind the prompt. One token for each mask, or a class
+            (its name or number), where the model fills masks or classifies.
+
+    Returns:
+        Generation: its outputs are the continuation's tokens.
+
+    Raises:
+        TypeError: if the model has no head that is known here.
+        ValueError: if the prompt or the continuation is empty, or both are too long.
+
+    Examples::
+
+        >>> force_decode(lm, "The capital of France is", " Rome").ranks
+        array([45])
+    """
+    task = task_of(lm)
+    if task in ("masked", "classification"):
+        return _predicted(lm, task, prompt, continuation)
+    prompt_ids = encode_prompt(lm, prompt)
+    output_ids = encode_continuation(lm, prompt, continuation)
+    _check_fits(lm, prompt_ids, len(output_ids), "continuation")
+    start_ids = [decoder_start(lm)] if lm.is_encoder_decoder else []
+    settings = {"forced": True, **_chat(lm, prompt, prompt_ids)}
+    return _record(lm, prompt_ids, start_ids, output_ids, settings)
+
+
+def _chat(lm: LanguageModel, prompt: Prompt, prompt_ids: list[int]) -> dict[str, Any]:
+    """Where a chat's messages start, so that they can be told apart later."""
+    starts = message_starts(lm, prompt, prompt_ids)
+    return {"messages": starts} if starts else {}
+
+
+def _predicted(lm: LanguageModel, task: Task, prompt: Prompt, wanted: Any) -> Generation:
+    prompt_ids = encode_prompt(lm, prompt)
+    found = predict(lm, task, prompt_ids, wanted)
+    ids = np.array(prompt_ids + found["output_ids"], dtype=np.int64)
+    texts = display_texts(lm.tokenizer, prompt_ids) + tuple(found["texts"])
+    return Generation(
+        prompt_ids=ids[: len(prompt_ids)],
+        output_ids=ids[len(prompt_ids) :],
+        tokens=Tokens(ids, texts, len(prompt_ids)),
+        logits=found["logits"],
+        logprobs=found["logprobs"],
+        ranks=found["ranks"],
+        start_ids=ids[:0],
+        model=lm.name,
+        settings={"forced": wanted is not None},
+        task=task,
+        places=found["places"] if task == "masked" else None,
+    )
+
+
+def _record(
+    lm: LanguageModel,
+    prompt_ids: list[int],
+    start_ids: list[int],
+    output_ids: list[int],
+    settings: dict[str, Any],
+) -> Generation:
+    ids = np.array(prompt_ids + output_ids, dtype=np.int64)
+    prompt, outputs = ids[: len(prompt_ids)], ids[len(prompt_ids) :]
+    started, task = np.array(start_ids, dtype=np.int64), task_of(lm)
+    logits, logprobs, ranks = teacher_forced(lm, Written(prompt, outputs, started, task))
+    if lm.is_encoder_decoder:
+        # Source and output are two texts: neither is decoded behind the other.
+        texts = display_texts(lm.tokenizer, prompt_ids) + display_texts(lm.tokenizer, output_ids)
+    else:
+        texts = display_texts(lm.tokenizer, prompt_ids + output_ids)
+    return Generation(
+        prompt_ids=prompt,
+        output_ids=outputs,
+        tokens=Tokens(ids, texts, len(prompt_ids)),
+        logits=logits,
+        logprobs=logprobs,
+        ranks=ranks,
+        start_ids=started,
+        model=lm.name,
+        settings=settings,
+        task=task,
+    )
+
+
+def decoder_start(lm: LanguageModel) -> int:
+    """The id that an encoder–decoder's decoder starts with."""
+    for config in (lm.model.generation_config, lm.model.config):
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is not None:
+            return int(start)
+    raise ValueError(f"lm: the config of {lm.name!r} names no decoder_start_token_id")
+
+
+def _check_fits(lm: LanguageModel, prompt_ids: list[int], new: int, argument: str) -> None:
+    """An encoder–decoder's output has positions of its own; others go on behind the prompt."""
+    taken = 0 if lm.is_encoder_decoder else len(prompt_ids)
+    if lm.context_length is not None and taken + new > lm.context_length:
+        raise ValueError(
+            f"{argument}: {taken} prompt tokens and {new} outputs need {taken + new} positions, "
+            f"the context of {lm.name!r} holds {lm.context_length}"
+        )

@@ -1,0 +1,270 @@
+r"""From embeddings to the scores of a passage's targets, through the model as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+from weakref import WeakSet
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecco_captum.generation.segments import Passage
+from ecco_captum.generation.tasks import classes_of, task_of
+from ecco_captum.models.embedding_site import embed, entering
+from ecco_captum.models.encoding import encode_token
+from ecco_captum.models.interventions import replaced_input
+from ecco_captum.models.language_model import LanguageModel, keep_last
+
+Score = Literal["logit", "logprob", "prob", "entropy"]
+
+_UNITS = {"logit": "logits", "logprob": "nats", "prob": "probability", "entropy": "nats"}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    r"""How a target's row of logits becomes the number that is explained.
+
+    Args:
+        score (str): ``"logit"``, ``"logprob"`` (natural logarithm of the probability), ``"prob"``,
+            or ``"entropy"`` of the whole distribution, in nats.
+        foils (tuple of int): token ids (or classes) whose mean score is taken away.
+        names (tuple of str): the foils' texts.
+    """
+
+    score: Score = "logit"
+    foils: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        return _UNITS[self.score]
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        r"""Returns the scores of targets.
+
+        Args:
+            logits (Tensor): (batch, targets, vocabulary), a row for each target.
+            targets (Tensor): (targets,), which token or class each is.
+
+        Returns:
+            Tensor: (batch, targets).
+        """
+        if self.score == "entropy":
+            logprobs = logits.float().log_softmax(dim=-1)
+            # A token that is ruled out has a probability of 0 and adds nothing.
+            return -(logprobs.exp() * logprobs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
+        if self.score != "logit":
+            wide = torch.promote_types(logits.dtype, torch.float32)
+            logits = logits.to(wide).log_softmax(dim=-1)
+        if self.score == "prob":
+            logits = logits.exp()
+        own = targets.to(logits.device)[None, :, None].expand(len(logits), -1, 1)
+        scores = logits.gather(2, own)[..., 0]
+        if self.foils:
+            scores = scores - logits[..., list(self.foils)].mean(dim=-1)
+        return scores
+
+
+def scoring(lm: LanguageModel, score: str, versus: Any) -> Scoring:
+    r"""Reads the arguments ``score`` and ``versus``.
+
+    Args:
+        lm (LanguageModel): whose tokens (or classes) ``versus`` names.
+        score (str): "logit", "logprob", "prob" or "entropy".
+        versus (str, int, list of them, or None): what the target is contrasted with: the text of
+            one token as it follows (its leading space included), an id, a class; or several, whose
+            mean score is taken.
+
+    Returns:
+        Scoring: a function from logits to scores.
+
+    Raises:
+        ValueError: if the score is unknown, or a text is not exactly one token.
+    """
+    name = as_score(score)
+    if versus is None:
+        return Scoring(name)
+    if score == "entropy":
+        raise ValueError("versus: an entropy has no target to contrast; accepts None with it")
+    several = versus if isinstance(versus, list | tuple) else [versus]
+    if not several:
+        raise ValueError("versus: got an empty list, accepts at least one token")
+    foils = tuple(_foil(lm, one) for one in several)
+    return Scoring(name, foils, tuple(_name(lm, foil) for foil in foils))
+
+
+def as_score(name: str) -> Score:
+    r"""Returns the score of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for score in get_args(Score):
+        if score == name:
+            return score
+    names = ", ".join(map(repr, get_args(Score)))
+    raise ValueError(f"score: got {name!r}, accepts {names}")
+
+
+def _foil(lm: LanguageModel, given: Any) -> int:
+    classifies = task_of(lm) == "classification"
+    if classifies:
+        return class_index(lm, given, "versus")
+    return encode_token(lm, given, "versus")
+
+
+def class_index(lm: LanguageModel, name: Any, argument: str) -> int:
+    r"""Returns which class a name, or a number, is.
+
+    Raises:
+        ValueError: if the classifier has no such class.
+    """
+    names = classes_of(lm)
+    if name in names:
+        return names.index(name)
+    whole = isinstance(name, int | np.integer) and not isinstance(name, bool)
+    if whole and 0 <= name < len(names):
+        return int(name)
+    raise ValueError(f"{argument}: got {name!r}, accepts a class: {', '.join(map(repr, names))}")
+
+
+def _name(lm: LanguageModel, foil: int) -> str:
+    if task_of(lm) == "classification":
+        return classes_of(lm)[foil]
+    return str(lm.tokenizer.decode([foil]))
+
+
+# Models whose targets' scores each come from their own row of the head's input alone, as was seen
+# once, and models where that is not so.
+_SEPARATE: WeakSet[nn.Module] = WeakSet()
+_ENTANGLED: WeakSet[nn.Module] = WeakSet()
+
+
+def embedded(lm: LanguageModel, passage: Passage) -> Tensor:
+    r"""Returns what the model's embedding modules give for a passage: it runs only that far.
+
+    Args:
+        lm (LanguageModel): the model.
+        passage (Passage): what it reads.
+
+    Returns:
+        Tensor: (1, positions, embedding), without a graph; for an encoder–decoder the source's
+        positions, then the decoder's without those that it starts with.
+    """
+    through = lm.entrances(passage.started)
+    return embed(lm.model, through, passage.inputs, use_cache=False)
+
+
+def target_scores(
+    lm: LanguageModel, passage: Passage, scoring: Scoring | None = None
+) -> Callable[[Tensor], Tensor]:
+    r"""Returns the function from embeddings to the scores of a passage's targets.
+
+    Args:
+        lm (LanguageModel): the model.
+        passage (Passage): what it reads, and the targets.
+        scoring (Scoring, optional): from logits to scores. Default: the logit.
+
+    Returns:
+        Callable: takes (batch, positions, embedding), returns (batch, targets).
+    """
+    score = scoring or Scoring()
+
+    def scores(embeddings: Tensor) -> Tensor:
+        alone = len(embeddings) == 1 and passage.places
+        if torch.is_grad_enabled() and alone and lm.model not in _ENTANGLED:
+            found = _scores_with_row_gradients(lm, passage, score, embeddings)
+            if found is not None:
+                return found
+            _ENTANGLED.add(lm.model)
+        return _scores(lm, passage, score, embeddings)
+
+    return scores
+
+
+def rows_of_logits(lm: LanguageModel, passage: Passage, logits: Tensor) -> Tensor:
+    r"""Returns the rows that score a passage's targets.
+
+    Args:
+        lm (LanguageModel): the model.
+        passage (Passage): the targets.
+        logits (Tensor): (batch, positions, vocabulary), or a classifier's (batch, classes).
+
+    Returns:
+        Tensor: (batch, targets, vocabulary).
+    """
+    if not passage.places:
+        return logits[:, None].expand(-1, len(passage.targets), -1)
+    return logits[:, list(passage.places)]
+
+
+def logits_needed(lm: LanguageModel, passage: Passage) -> dict[str, int]:
+    """The argument that makes the model compute no more logits than a passage needs."""
+    return keep_last(lm, -min(passage.places)) if passage.places else {}
+
+
+def _scores(lm: LanguageModel, passage: Passage, scoring: Scoring, embeddings: Tensor) -> Tensor:
+    inputs = {name: ids.expand(len(embeddings), -1) for name, ids in passage.inputs.items()}
+    with entering(lm.model, lm.entrances(passage.started), inputs, embeddings):
+        output = lm.model(**inputs, use_cache=False, **logits_needed(lm, passage))
+    return scoring(rows_of_logits(lm, passage, output.logits), passage.targets)
+
+
+def _scores_with_row_gradients(
+    lm: LanguageModel, passage: Passage, scoring: Scoring, embeddings: Tensor
+) -> Tensor | None:
+    """The same scores, with the head's gradient taken once for all targets.
+
+    A target's score depends on one row of the head's input, so one plain backward through the head
+    gives every target's row. A batched backward would fill targets × targets × vocabulary numbers,
+    nearly all of them zero. Returns None where the model turns out to be made otherwise.
+    """
+    head = lm.anatomy.head
+    if head is None:
+        return None
+    seen: list[Tensor] = []
+
+    def cut(hidden: Tensor) -> Tensor:
+        seen.extend((hidden, hidden.detach().requires_grad_()))
+        return seen[1]
+
+    module = lm.model.get_submodule(head.module)
+    with replaced_input(module, cut, call=head.call, root=lm.model):
+        scores = _scores(lm, passage, scoring, embeddings)
+    if not seen or not scores.requires_grad:
+        return None
+    hidden, leaf = seen
+    places = list(passage.places)
+    if lm.model not in _SEPARATE and not _separate(scores[0], leaf, embeddings, places):
+        return None
+    # One target alone shows nothing about how several would mix.
+    if len(places) > 1:
+        _SEPARATE.add(lm.model)
+    (gradient,) = torch.autograd.grad(scores.sum(), leaf)
+    rows = gradient.flatten(0, -2)[places]
+    own = hidden.flatten(0, -2)[places]
+    # The second term is zero; its gradient is what was found for each row.
+    change = ((own - own.detach()) * rows).sum(dim=1)
+    return scores.detach() + change.to(scores.device)
+
+
+def _separate(scores: Tensor, leaf: Tensor, embeddings: Tensor, places: list[int]) -> bool:
+    """Whether each score depends on its own row of the head's input, and on nothing beside it."""
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(
+        scores.sum(), (leaf, embeddings), allow_unused=True, retain_graph=True
+    )
+    total, beside = found
+    if total is None or beside is not None:
+        return False
+    # Weighted differently, the targets would show where one reached into another's row.
+    weights = torch.linspace(1, 2, len(scores), dtype=scores.dtype, device=scores.device)
+    (weighted,) = torch.autograd.grad((scores * weights).sum(), leaf, retain_graph=True)
+    total, weighted = total.flatten(0, -2), weighted.flatten(0, -2)
+    rows, expected = total[places], weighted[places]
+    error = (rows * weights.to(rows.device)[:, None] - expected).abs()
+    tolerance = 16 * torch.finfo(rows.dtype).eps * rows.abs().amax(dim=1, keepdim=True)
+    others = total.index_fill(0, torch.tensor(places, device=total.device) % len(total), 0)
+    return bool((error <= tolerance).all()) and not bool(others.any())

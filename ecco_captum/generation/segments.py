@@ -1,0 +1,220 @@
+r"""A text cut into passages: each reads only what its targets need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecco_captum.generation.record import Task
+from ecco_captum.models.causality import shares_forwards
+from ecco_captum.models.language_model import LanguageModel
+
+# Larger chunks save forwards but leave the processor's cache and waste work above the triangle;
+# 16 was the best of 8, 12, 16, 24 and 32 on a 135M model.
+_MOST_TARGETS = 16
+
+
+@dataclass(frozen=True)
+class Passage:
+    r"""What a model reads, and the outputs that are explained by it.
+
+    Args:
+        inputs (Mapping): the model's ids, each (1, positions): ``input_ids``, and for an
+            encoder–decoder ``decoder_input_ids``.
+        targets (Tensor): (targets,), token ids, or classes.
+        places (tuple of int): the position whose logits score each target, counted from the end
+            (-1 is the last), since some models put positions of their own before the text's.
+            Empty for a classifier, which has one row of logits.
+        rows (tuple of int): which rows of the result the targets are.
+        started (int): how many tokens the decoder starts with.
+    """
+
+    inputs: Mapping[str, Tensor]
+    targets: Tensor
+    places: tuple[int, ...]
+    rows: tuple[int, ...]
+    started: int = 0
+
+    @property
+    def positions(self) -> int:
+        """How many tokens are read, and may be attributed to."""
+        return sum(ids.shape[1] for ids in self.inputs.values()) - self.started
+
+    @property
+    def written(self) -> str:
+        """The argument whose text the targets follow."""
+        return "decoder_input_ids" if "decoder_input_ids" in self.inputs else "input_ids"
+
+
+class Text(Protocol):
+    r"""What a passage is made of: a :class:`~ecco_captum.generation.generate.Generation`."""
+
+    @property
+    def prompt_ids(self) -> np.ndarray: ...
+    @property
+    def output_ids(self) -> np.ndarray: ...
+    @property
+    def start_ids(self) -> np.ndarray: ...
+    @property
+    def places(self) -> np.ndarray | None: ...
+    @property
+    def task(self) -> Task: ...
+
+
+@dataclass(frozen=True)
+class Written:
+    r"""A text that a model wrote, or was made to write: the least that a :class:`Text` holds."""
+
+    prompt_ids: np.ndarray
+    output_ids: np.ndarray
+    start_ids: np.ndarray
+    task: Task
+    places: np.ndarray | None = None
+
+
+def whole_passage(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Passage:
+    r"""Returns a whole text as one passage.
+
+    Args:
+        lm (LanguageModel): the model that reads it.
+        text (Text): its ids, and what its outputs are.
+        chosen (Sequence of int): which outputs are the targets, ascending.
+
+    Returns:
+        Passage: it reads what is before the last target.
+    """
+    if text.task == "classification":
+        return Passage(
+            inputs={"input_ids": torch.tensor(text.prompt_ids[None], device=lm.device)},
+            targets=torch.tensor(text.output_ids[list(chosen)], device=lm.device),
+            places=(),
+            rows=tuple(range(len(chosen))),
+        )
+    if text.places is not None:
+        return token_passage(lm, text, [int(text.places[t]) for t in chosen])
+    return token_passage(lm, text, [len(text.prompt_ids) + t for t in chosen])
+
+
+def token_passage(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Passage:
+    r"""Returns a text as one passage whose targets are tokens of it.
+
+    Args:
+        lm (LanguageModel): the model that reads it; no classifier.
+        text (Text): its ids, and what its outputs are.
+        positions (Sequence of int): ascending, of the targets among prompt and outputs in order; in
+            a text with masks, whose target is what fills them, among the text.
+
+    Returns:
+        Passage: it reads what is before the last target, or the whole of a text with masks.
+    """
+    prompt, outputs = text.prompt_ids, text.output_ids
+    ids = np.concatenate([prompt, outputs])
+    if text.task == "masked":
+        filled = prompt.copy()
+        if text.places is not None:
+            filled[text.places] = outputs
+        return reading(lm, text, positions, filled[list(positions)].tolist())
+    before = 1 + (len(prompt) - len(text.start_ids) if text.task == "seq2seq" else 0)
+    places = [position - before for position in positions]
+    return reading(lm, text, places, ids[list(positions)].tolist())
+
+
+def reading(
+    lm: LanguageModel, text: Text, places: Sequence[int], targets: Sequence[int]
+) -> Passage:
+    r"""Returns a passage from the positions at which logits are read.
+
+    Args:
+        lm (LanguageModel): the model that reads the text; no classifier.
+        text (Text): its ids, and what its outputs are.
+        places (Sequence of int): ascending, counted from 0 in what the model reads: prompt and
+            outputs, an encoder–decoder's start and outputs, or the text with its masks.
+        targets (Sequence of int): a token id for each of them.
+
+    Returns:
+        Passage: it reads up to the last place, or the whole of a text with masks.
+    """
+    prompt, outputs = text.prompt_ids, text.output_ids
+    ids = {"input_ids": prompt}
+    if text.task == "seq2seq":
+        ids["decoder_input_ids"] = np.concatenate([text.start_ids, outputs])[: places[-1] + 1]
+    elif text.task == "causal":
+        ids["input_ids"] = np.concatenate([prompt, outputs])[: places[-1] + 1]
+    end = len(ids.get("decoder_input_ids", ids["input_ids"]))
+    return Passage(
+        inputs={name: torch.tensor(one[None], device=lm.device) for name, one in ids.items()},
+        targets=torch.tensor(targets, device=lm.device),
+        places=tuple(place - end for place in places),
+        rows=tuple(range(len(targets))),
+        started=len(text.start_ids) if text.task == "seq2seq" else 0,
+    )
+
+
+def passages(
+    lm: LanguageModel,
+    task: Task,
+    whole: Passage,
+    budget: int | None = None,
+    most: int | None = None,
+) -> Iterator[Passage]:
+    r"""Cuts a text into passages, the last targets first, so that the largest needs come first.
+
+    The cost of all passages follows the triangle under (outputs, positions), not the square, and
+    the gradients of one passage stay within the budget.
+
+    Args:
+        lm (LanguageModel): the model.
+        task (str): what its outputs are.
+        whole (Passage): the whole text.
+        budget (int, optional): bytes for the gradients of one passage; None where no gradients are
+            taken, so that only targets that cannot share a forward are parted.
+        most (int, optional): the most targets of one passage.
+
+    Returns:
+        Iterator of Passage: each target is in one of them.
+    """
+    if task in ("masked", "classification"):
+        together = True
+    else:
+        before = whole.inputs[whole.written].shape[1] + whole.places[0] + 1
+        together = shares_forwards(lm, whole.inputs, before)
+    end = len(whole.targets)
+    while end > 0:
+        passage = _ending(whole, end) if task in ("causal", "seq2seq") else whole
+        count = min(end, most or end) if together else 1
+        if budget is not None:
+            count = min(count, _targets_within(lm, passage.positions, budget))
+        first = end - count
+        yield replace(
+            passage,
+            targets=whole.targets[first:end],
+            places=passage.places[first:end],
+            rows=whole.rows[first:end],
+        )
+        end = first
+
+
+def _ending(whole: Passage, end: int) -> Passage:
+    """The beginning of a text: what is before target ``end - 1``."""
+    cut = -1 - whole.places[end - 1]
+    ids = whole.inputs[whole.written]
+    inputs = {**whole.inputs, whole.written: ids[:, : ids.shape[1] - cut]}
+    return replace(whole, inputs=inputs, places=tuple(place + cut for place in whole.places))
+
+
+def _targets_within(lm: LanguageModel, positions: int, memory_budget: int) -> int:
+    """How many targets' gradients fit; what one needs was fitted to measured peaks."""
+    stack = lm.anatomy.stack
+    widths = [site.width for block in stack.blocks for site in block.neurons]
+    neurons = max(widths, default=4 * stack.width)
+    numbers = positions * (8 * stack.width + 6 * neurons)
+    if lm.model.config._attn_implementation == "eager":
+        heads = getattr(lm.model.config.get_text_config(), "num_attention_heads", 1)
+        numbers += 3 * heads * positions**2
+    bytes_a_target = max(1, numbers * lm.model.dtype.itemsize)
+    return int(max(1, min(_MOST_TARGETS, memory_budget // bytes_a_target)))

@@ -1,0 +1,112 @@
+r"""The arguments that analyses of a generation share, read and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from ecco_captum.generation.record import Generation, Task
+from ecco_captum.models.language_model import LanguageModel
+
+
+def task_of(lm: LanguageModel) -> Task:
+    r"""Tells what a model's outputs are, by its head.
+
+    Args:
+        lm (LanguageModel): the model.
+
+    Returns:
+        str: "causal", "seq2seq", "masked" or "classification".
+
+    Raises:
+        TypeError: if the model has none of these heads.
+        ValueError: if it is a classifier whose config names no padding token.
+    """
+    if not isinstance(lm, LanguageModel):
+        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
+    if lm.model.can_generate():
+        return "seq2seq" if lm.is_encoder_decoder else "causal"
+    names = {kind.__name__ for kind in type(lm.model).__mro__}
+    if not lm.is_encoder_decoder:
+        if names & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()):
+            return "masked"
+        if names & set(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()):
+            if getattr(lm.model.config.get_text_config(), "pad_token_id", None) is None:
+                raise ValueError(
+                    f"lm: the config of {lm.name!r} names no padding token, without which "
+                    "transformers' classifiers read no batches; set model.config.pad_token_id"
+                )
+            return "classification"
+    raise TypeError(
+        f"lm: {lm.name!r} is a {type(lm.model).__name__}, whose outputs are not known here; "
+        "accepted: causal language models, encoder–decoders that write, masked language models, "
+        "and encoders or decoders that classify a text"
+    )
+
+
+def classes_of(lm: LanguageModel) -> tuple[str, ...]:
+    """The names of a classifier's classes, in the order of its logits."""
+    count = int(lm.model.config.num_labels)
+    names = lm.model.config.id2label or {}
+    return tuple(str(names.get(k, f"LABEL_{k}")) for k in range(count))
+
+
+def check_text(lm: LanguageModel, generation: Generation) -> None:
+    r"""Raises an error if a model cannot read a text.
+
+    Raises:
+        TypeError: if it is no model, or no text.
+        ValueError: if the text was made for a model of another kind, vocabulary or context.
+    """
+    if not isinstance(lm, LanguageModel):
+        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
+    if not isinstance(generation, Generation):
+        raise TypeError(
+            f"generation: got a {type(generation).__name__}, accepts what generate() or "
+            "force_decode() returns"
+        )
+    task = task_of(lm)
+    if task != generation.task:
+        raise ValueError(
+            f"generation: it was made with {generation.model!r} ({generation.task}); {lm.name!r} "
+            f"is of another kind ({task})"
+        )
+    read = generation.prompt_ids if task == "classification" else generation.tokens.ids
+    if int(read.max()) >= lm.vocabulary_size:
+        raise ValueError(
+            f"generation: it has token ids that {lm.name!r} does not embed; it was made with "
+            f"{generation.model!r}"
+        )
+    # The last output is read by nobody.
+    length = len(generation.tokens) - 1 if task == "causal" else len(generation.prompt_ids)
+    if lm.context_length is not None and length > lm.context_length:
+        raise ValueError(
+            f"generation: it has {length} tokens to read, the context of {lm.name!r} holds "
+            f"{lm.context_length}; it was made with {generation.model!r}"
+        )
+
+
+def check_gradients(lm: LanguageModel) -> None:
+    r"""Raises an error if no gradient can be taken through a model's weights.
+
+    Raises:
+        ValueError: if it was built under ``torch.inference_mode``.
+    """
+    if any(parameter.is_inference() for parameter in lm.model.parameters()):
+        raise ValueError(
+            f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
+            "through its weights; build it outside"
+        )
+
+
+def plain(value: Any) -> Any:
+    """A setting as a record can keep it."""
+    if isinstance(value, Tensor | np.ndarray):
+        return "given"
+    return value if isinstance(value, str | int | float | bool | type(None)) else repr(value)

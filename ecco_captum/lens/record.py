@@ -1,0 +1,794 @@
+r"""Rankings: which rank each layer would have given each token, and how much that means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.text import format_number, in_quotes
+from ecco_captum.core.tokens import Tokens
+from ecco_captum.generation.record import Generation
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def layer_names(layers: Iterable[int]) -> list[str]:
+    """What rows of the stream are called: "embedding", "block 0", …"""
+    return ["embedding" if layer == 0 else f"block {layer - 1}" for layer in layers]
+
+
+class ByLayer:
+    """What records have in common whose rows are layers."""
+
+    layers: np.ndarray
+
+    @property
+    def layer_names(self) -> list[str]:
+        """(layers,): "embedding", "block 0", …"""
+        return layer_names(self.layers.tolist())
+
+    def _called(self, row: int) -> str:
+        """A layer as a sentence names it; the last row need not be the model's last layer."""
+        name = self.layer_names[row]
+        return f"the {name}" if name == "embedding" else name
+
+
+Value = Literal["rank", "logit", "prob"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rankings(ByLayer, Record):
+    r"""What each layer's hidden states say of each token, read with the model's own tail.
+
+    Rows are layers: 0 the embedding, k the stream after block k - 1; with ``layers`` given, those
+    alone. Columns are the tokens that were written (or filled in), or all tokens.
+
+    Args:
+        generation (Generation): the text.
+        layers (array): (layers,), int64, which row of the stream each row is.
+        positions (array): (columns,), int64, the token that each column is about, among prompt and
+            outputs in order.
+        target_ids (array): (columns,), int64, its id: what decoding chose.
+        ranks (array): (layers, columns), int64, its rank in the vocabulary; 1 is the best.
+        logits (array): (layers, columns), float32, its logit.
+        probs (array): (layers, columns), float32, its probability.
+        top_ids (array): (layers, columns), int64, the layer's own best token.
+        top_probs (array): (layers, columns), float32, that token's probability.
+        cosine (array): (layers, columns), float32, cosine of the layer's probabilities and the
+            model's final ones.
+        divergence (array): (layers, columns), float32, nats, Kullback–Leibler divergence of the
+            layer's distribution from the model's final one, ``sum(final * log(final / layer))``.
+        shuffled_ranks (array, optional): (layers, columns), int64, the token's rank with the same
+            lens where every block's output was shuffled over the tokens.
+        texts (dict): from a token's id, in digits, to its text, for ids above.
+        value (str): what views show: "rank", "logit" or "prob".
+        lens (str): "logit lens", or the name of the translators.
+        settings (dict): the seed of the shuffles.
+
+    Examples::
+
+        >>> found = rankings(lm, generation)
+        >>> found.target_texts[0], found.layer_names[found.decided[0]]
+        (' Paris', 'block 29')
+        >>> found.shuffled_ranks.shape
+        (31, 5)
+    """
+
+    generation: Generation
+    layers: np.ndarray
+    positions: np.ndarray
+    target_ids: np.ndarray
+    ranks: np.ndarray
+    logits: np.ndarray
+    probs: np.ndarray
+    top_ids: np.ndarray
+    top_probs: np.ndarray
+    cosine: np.ndarray
+    divergence: np.ndarray
+    shuffled_ranks: np.ndarray | None
+    texts: dict[str, str]
+    value: Value = "rank"
+    lens: str = "logit lens"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def target_texts(self) -> list[str]:
+        """(columns,): the tokens that the ranks are of."""
+        return [self.generation.tokens.texts[position] for position in self.positions]
+
+    @property
+    def top_texts(self) -> list[list[str]]:
+        """(layers, columns): each layer's own best token."""
+        return [[self.texts[str(one)] for one in row] for row in self.top_ids.tolist()]
+
+    @property
+    def decided(self) -> np.ndarray:
+        """(columns,), int64: the layer from which the token stays first; -1 where the last of
+        the layers ranks another one first."""
+        others = self.ranks[::-1] > 1
+        stays = np.where(others.any(axis=0), others.argmax(axis=0), len(self.ranks))
+        first = self.layers[np.minimum(len(self.ranks) - stays, len(self.ranks) - 1)]
+        return np.where(stays > 0, first, -1)
+
+    @property
+    def sentence(self) -> str:
+        """When the tokens were decided, and how much of that the unembedding alone would say."""
+        decided, last = self.decided, len(self.layers) - 1
+        first, count = decided[decided >= 0], len(self.positions)
+        of = f"of {_tokens(count)} first"
+        if not first.size or not last:
+            said, row = f"{self._called(last)} ranks {self._firsts(self.ranks, last)} {of}", last
+        else:
+            layer = int(np.sort(first)[(len(first) - 1) // 2])
+            row = int(np.flatnonzero(self.layers == layer)[0])
+            since = f"stays first from {self._called(row)} on"
+            said = f"{self._called(last)} ranks {len(first)} {of}; "
+            said += f"the median one of them {since}" if len(first) > 1 else f"it {since}"
+            said += f", which ranks {self._firsts(self.ranks, row)} first" if row < last else ""
+        said = f"{said[0].upper()}{said[1:]}."
+        if self.shuffled_ranks is None:
+            return said
+        prior = f"{self._called(row)} ranks {self._firsts(self.shuffled_ranks, row)} first"
+        if row < last:
+            prior += f" and {self._called(last)} {self._firsts(self.shuffled_ranks, last)}"
+        return (
+            f"{said} With every block's output shuffled over the tokens, {prior}: that much is the "
+            "unembedding's prior."
+        )
+
+    @staticmethod
+    def _firsts(ranks: np.ndarray, row: int) -> int | str:
+        return int((ranks[row] == 1).sum()) or "none"
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a cell: layer, name, position, token, rank, logit, prob, top, top_prob,
+        cosine, divergence and, with the control, shuffled_rank.
+        """
+        rows, columns = np.indices(self.ranks.shape).reshape(2, -1)
+        names, tokens = np.array(self.layer_names), np.array(self.target_texts, dtype=object)
+        table = {
+            "layer": self.layers[rows],
+            "name": names[rows],
+            "position": self.positions[columns],
+            "token": tokens[columns],
+            "rank": self.ranks.ravel(),
+            "logit": self.logits.ravel(),
+            "prob": self.probs.ravel(),
+            "top": [text for row in self.top_texts for text in row],
+            "top_prob": self.top_probs.ravel(),
+            "cosine": self.cosine.ravel(),
+            "divergence": self.divergence.ravel(),
+        }
+        if self.shuffled_ranks is not None:
+            table["shuffled_rank"] = self.shuffled_ranks.ravel()
+        return data_frame(table)
+
+    def plot(self, value: Value | None = None, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the heat map as a figure for a paper.
+
+        Args:
+            value (str, optional): "rank", "logit" or "prob". Default: what the record shows.
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.lens.plot import rankings_figure
+
+        return rankings_figure(
+            self.target_texts,
+            self.layer_names,
+            self.ranks,
+            self.logits,
+            self.probs,
+            self.top_texts,
+            value=value or self.value,
+            width=width,
+            title=title,
+        )
+
+    def plot_agreement(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the test of the lens over layers as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: mean cosine and divergence, and which part of the tokens is ranked first, beside
+            the shuffled model's.
+        """
+        from ecco_captum.lens.plot import agreement_figure
+
+        shuffled = self.shuffled_ranks
+        return agreement_figure(
+            self.layer_names,
+            self.cosine,
+            self.divergence,
+            (self.ranks == 1).mean(axis=1),
+            None if shuffled is None else (shuffled == 1).mean(axis=1),
+            width=width,
+            title=title,
+        )
+
+    @property
+    def _names(self) -> list[str]:
+        start = self.generation.tokens.prompt_length
+        return [
+            f"output {position - start}" if position >= start else f"position {position}"
+            for position in self.positions.tolist()
+        ]
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        named = {"rank": "rank", "logit": "logit", "prob": "probability"}[self.value]
+        return f"{self.generation.model} · {self.lens} · {named} of each token after each block"
+
+    def _title(self) -> str:
+        from ecco_captum.lens.html import RANKINGS_TITLE
+
+        return RANKINGS_TITLE
+
+    def _html(self) -> str:
+        from ecco_captum.lens.html import rankings_view
+
+        return rankings_view(
+            self.target_texts,
+            self.layer_names,
+            self.ranks,
+            self.logits,
+            self.probs,
+            self.top_texts,
+            self.top_probs,
+            value=self.value,
+            names=self._names,
+            cosine=self.cosine,
+            divergence=self.divergence,
+            shuffled_ranks=self.shuffled_ranks,
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def __repr__(self) -> str:
+        layers, columns = self.ranks.shape
+        return f"Rankings({layers} layers, {_tokens(columns)}, {self.generation.model})"
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedRankings(ByLayer, Record):
+    r"""Ranks of watched tokens by each layer's hidden state, read with the model's own tail.
+
+    Args:
+        tokens (Tokens): the text: prompt, and outputs if there were any.
+        watch_ids (array): (watched,), int64.
+        watch_texts (tuple of str): (watched,).
+        layers (array): (layers,), int64, rows of the stream: 0 the embedding, k after block k - 1.
+        positions (array): (positions,), int64, where the model was asked: a causal model and a
+            decoder say what follows the token there, a masked model what stands there.
+        places (tuple of str): (positions,), the token that was read there.
+        ranks (array): (layers, watched), int64, rank in the vocabulary, 1 is the best; with a
+            leading axis of positions where several were asked for.
+        logits (array): the same shape, float32.
+        probs (array): the same shape, float32.
+        top_ids (array): (layers,), int64, the layer's own best token; with the same leading axis.
+        texts (dict): from a token's id, in digits, to its text, for ``top_ids``.
+        model (str): the model's name.
+        lens (str): "logit lens", or the name of the translators.
+        asked (str): "after" the tokens that were read, or "at" them, of a masked model.
+
+    Examples::
+
+        >>> found = rankings_watch(lm, "The keys to the cabinet", [" is", " are"])
+        >>> found.watch_texts[found.winners[-1]], int(found.crossings), found.ranks.shape
+        (' are', 27, (31, 2))
+    """
+
+    tokens: Tokens
+    watch_ids: np.ndarray
+    watch_texts: tuple[str, ...]
+    layers: np.ndarray
+    positions: np.ndarray
+    places: tuple[str, ...]
+    ranks: np.ndarray
+    logits: np.ndarray
+    probs: np.ndarray
+    top_ids: np.ndarray
+    texts: dict[str, str]
+    model: str
+    lens: str = "logit lens"
+    asked: Literal["after", "at"] = "after"
+
+    @property
+    def winners(self) -> np.ndarray:
+        """(layers,) or (positions, layers), int64: which watched token has the largest logit."""
+        return np.asarray(self.logits.argmax(axis=-1))
+
+    @property
+    def _leads(self) -> np.ndarray:
+        """(positions, layers): by how much the last layer's winner is ahead of all others."""
+        logits = self.logits.astype(np.float64).reshape(-1, len(self.layers), len(self.watch_ids))
+        own = np.eye(logits.shape[-1], dtype=bool)[logits[:, -1].argmax(axis=-1)][:, None]
+        others = np.where(own, -np.inf, logits).max(axis=-1)
+        return np.asarray(np.where(own, logits, -np.inf).max(axis=-1) - others)
+
+    @property
+    def _crossing_rows(self) -> np.ndarray:
+        behind = ~(self._leads[:, ::-1] > 0)
+        kept = np.where(behind.any(axis=1), behind.argmax(axis=1), len(self.layers))
+        return np.where(kept > 0, len(self.layers) - kept, -1)
+
+    @property
+    def crossings(self) -> np.ndarray:
+        r"""() or (positions,), int64: the layer from which the token that wins at the last of the
+        layers stays ahead of all others; -1 where two are level there.
+        """
+        rows = self._crossing_rows
+        found = np.where(rows >= 0, self.layers[rows], -1)
+        return found if self.ranks.ndim == 3 else np.asarray(found[0])
+
+    @property
+    def sentence(self) -> str:
+        """Who wins, from where on, and by how much."""
+        words, last = [in_quotes(text) for text in self.watch_texts], self._called(-1)
+        if self.ranks.ndim == 3:
+            counts = np.bincount(self.winners[:, -1], minlength=len(words)).tolist()
+            said = ", ".join(f"{word} at {n}" for word, n in zip(words, counts, strict=True))
+            return f"Ahead at {last}, positions: {said}."
+        ranks, logits = self.ranks[-1], self.logits[-1]
+        order = np.argsort(-logits, kind="stable")
+        first = order[0]
+        if len(words) == 1:
+            return f"{words[0]} is ranked {ranks[0]} by {last}."
+        second, row = order[1], int(self._crossing_rows[0])
+        if row < 0:
+            return (
+                f"{words[first]} and {words[second]} are level at {last}, at rank {ranks[first]}."
+            )
+        count = len(self.layers)
+        ahead = f"at {last}" if count == 1 else f"from {self._called(row)} on"
+        if row == 0 and count > 1:
+            ahead = f"at all {count} layers read"
+        margin = format_number(float(logits[first]) - float(logits[second]))
+        return (
+            f"{words[first]} is ahead {ahead}; {last} ranks it {ranks[first]} and {words[second]} "
+            f"{ranks[second]}, {margin} nats apart."
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a number: position, place, layer, name, token, id, rank, logit, prob."""
+        shape = (len(self.positions), len(self.layers), len(self.watch_ids))
+        place, row, column = np.indices(shape).reshape(3, -1)
+        return data_frame(
+            {
+                "position": self.positions[place],
+                "place": np.array(self.places, dtype=object)[place],
+                "layer": self.layers[row],
+                "name": np.array(self.layer_names)[row],
+                "token": np.array(self.watch_texts, dtype=object)[column],
+                "id": self.watch_ids[column],
+                "rank": self.ranks.ravel(),
+                "logit": self.logits.ravel(),
+                "prob": self.probs.ravel(),
+            }
+        )
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the ranks over layers as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+            ValueError: if several positions were watched.
+        """
+        from ecco_captum.lens.plot import watch_figure
+
+        if len(self.positions) > 1:
+            raise ValueError(
+                f"position: {len(self.positions)} positions were watched, a figure shows one; "
+                "call rankings_watch with it alone"
+            )
+        ranks = self.ranks.reshape(len(self.layers), -1)
+        row = int(self._crossing_rows[0])
+        since = row if row > 0 else None
+        return watch_figure(
+            self.watch_texts, self.layer_names, ranks, since=since, width=width, title=title
+        )
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        asked = f"{len(self.positions)} positions"
+        if self.ranks.ndim == 2:
+            asked = f"{self.asked} position {self.positions[0]}, {in_quotes(self.places[0])}"
+        return f"{self.model} · {self.lens} · rank of each watched token · {asked}"
+
+    def _title(self) -> str:
+        return "Which one does each layer prefer?"
+
+    def _html(self) -> str:
+        from ecco_captum.lens.html import watch_view
+
+        several = self.ranks.ndim == 3
+        texts = np.vectorize(lambda one: self.texts[str(one)], otypes=[object])(self.top_ids)
+        return watch_view(
+            self.watch_texts,
+            self.layer_names,
+            self.ranks,
+            self.logits,
+            self.probs,
+            places=self.places if several else None,
+            asked=self.asked,
+            top_texts=texts.tolist(),
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def __repr__(self) -> str:
+        words = ", ".join(map(repr, self.watch_texts))
+        return f"WatchedRankings({words}; {len(self.layers)} layers, {self.model})"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPredictions(ByLayer, Record):
+    r"""The tokens that each layer's hidden state puts first, read with the model's own tail.
+
+    Args:
+        generation (Generation): the text.
+        layers (array): (layers,), int64, rows of the stream: 0 the embedding, k after block k - 1.
+        position (int): the token that is predicted, among prompt and outputs in order; in a text
+            with masks, among the text.
+        true_id (int): the id of the token that stands there (or fills the mask there).
+        token_ids (array): (layers, k), int64, the layer's best tokens, the best first.
+        probs (array): (layers, k), float32, their probabilities.
+        ranks (array): (layers,), int64, the rank of the true token; 1 is the best.
+        texts_by_id (dict): from a token's id, in digits, to its text.
+        lens (str): "logit lens", or the name of the translators.
+
+    Examples::
+
+        >>> found = layer_predictions(lm, generation, 5, k=3)
+        >>> found.true_text, found.texts[-1], found.probs.shape
+        (' Paris', [' Paris', ' the', ' London'], (31, 3))
+    """
+
+    generation: Generation
+    layers: np.ndarray
+    position: int
+    true_id: int
+    token_ids: np.ndarray
+    probs: np.ndarray
+    ranks: np.ndarray
+    texts_by_id: dict[str, str]
+    lens: str = "logit lens"
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """(layers, k): the texts of the layers' best tokens."""
+        return [[self.texts_by_id[str(one)] for one in row] for row in self.token_ids.tolist()]
+
+    @property
+    def true_text(self) -> str:
+        """The token that stands there."""
+        return self.texts_by_id[str(self.true_id)]
+
+    @property
+    def sentence(self) -> str:
+        """Where the true token came first."""
+        first = np.flatnonzero(self.ranks == 1)
+        true = in_quotes(self.true_text)
+        if not first.size:
+            best, row = int(self.ranks.min()), int(self.ranks.argmin())
+            none = f"None of the layers read ranks {true} first"
+            return f"{none}; its best rank is {best}, at {self._called(row)}."
+        start, behind = int(first[0]), np.flatnonzero(self.ranks > 1)
+        since = int(behind[-1]) + 1 if behind.size else 0
+        if len(self.ranks) == 1:
+            return f"{true} is ranked first by {self._called(0)}."
+        if since <= start:
+            return f"{true} is ranked first from {self._called(start)} on."
+        if since < len(self.ranks):
+            for_good = f"for good from {self._called(since)} on"
+            return f"{true} is ranked first at {self._called(start)}, and {for_good}."
+        last = f"{self._called(-1)} ranks it {self.ranks[-1]}"
+        return f"{true} is ranked first at {self._called(start)}; {last}."
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a token: layer, name, place, token, id, prob, is_true, true_rank."""
+        rows, places = np.indices(self.token_ids.shape).reshape(2, -1)
+        return data_frame(
+            {
+                "layer": self.layers[rows],
+                "name": np.array(self.layer_names)[rows],
+                "place": places + 1,
+                "token": [text for row in self.texts for text in row],
+                "id": self.token_ids.ravel(),
+                "prob": self.probs.ravel(),
+                "is_true": self.token_ids.ravel() == self.true_id,
+                "true_rank": self.ranks[rows],
+            }
+        )
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the table as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.lens.plot import predictions_figure
+
+        return predictions_figure(
+            self.layer_names,
+            self.texts,
+            self.probs,
+            self.token_ids == self.true_id,
+            width=width,
+            title=title,
+        )
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        return (
+            f"{self.generation.model} · {self.lens} · the {self.token_ids.shape[1]} best tokens of "
+            f"each layer at position {self.position}, with their probability"
+        )
+
+    def _title(self) -> str:
+        return "What would each layer have said?"
+
+    def _html(self) -> str:
+        from ecco_captum.lens.html import predictions_view
+
+        return predictions_view(
+            self.layer_names,
+            self.texts,
+            self.probs,
+            self.ranks,
+            self.token_ids == self.true_id,
+            true=self.true_text,
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def __repr__(self) -> str:
+        layers, k = self.token_ids.shape
+        return f"LayerPredictions({layers} layers, {k} tokens each, {self.generation.model})"
+
+
+_Z = 1.959963984540054  # of a two-sided 95% interval
+
+
+@dataclass(frozen=True, eq=False)
+class MinimalPairs(ByLayer, Record):
+    r"""For each text, what each layer says of the filler that fits and of the one that does not.
+
+    Args:
+        prompts (tuple of str): (prompts,), texts with a blank.
+        fillers (tuple): (prompts,), pairs of texts, the one that fits first.
+        filler_ids (array): (prompts, 2), int64.
+        layers (array): (layers,), int64, rows of the stream: 0 the embedding, k after block k - 1.
+        logprobs (array): (prompts, layers, 2), float32, nats.
+        ranks (array): (prompts, layers, 2), int64, in the vocabulary; 1 is the best.
+        model (str): the model's name.
+        lens (str): "logit lens", or the name of the translators.
+
+    Examples::
+
+        >>> pairs = minimal_pairs(lm, ["The keys to the cabinet ___"], ("are", "is"))
+        >>> pairs.margins.shape, pairs.crossings, pairs.ranks[0, -1]
+        ((1, 31), array([27]), array([ 1, 28]))
+    """
+
+    prompts: tuple[str, ...]
+    fillers: tuple[tuple[str, str], ...]
+    filler_ids: np.ndarray
+    layers: np.ndarray
+    logprobs: np.ndarray
+    ranks: np.ndarray
+    model: str
+    lens: str = "logit lens"
+
+    @property
+    def margins(self) -> np.ndarray:
+        """(prompts, layers), float32, nats: log-probability of the first less the second's."""
+        return np.asarray(self.logprobs[..., 0] - self.logprobs[..., 1])
+
+    @property
+    def crossings(self) -> np.ndarray:
+        """(prompts,), int64: the layer from which the first filler stays ahead; -1 for never."""
+        rows = self._crossing_rows
+        return np.where(rows >= 0, self.layers[rows], -1)
+
+    @property
+    def _crossing_rows(self) -> np.ndarray:
+        behind = ~(self.margins[:, ::-1] > 0)
+        kept = np.where(behind.any(axis=1), behind.argmax(axis=1), len(self.layers))
+        return np.where(kept > 0, len(self.layers) - kept, -1)
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        r"""(layers, 3), float64: which part of the prompts prefers the first filler, and its 95%
+        interval (Wilson 1927)."""
+        count = len(self.prompts)
+        part = (self.margins > 0).mean(axis=0)
+        middle = (part + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+        spread = np.sqrt(part * (1 - part) / count + _Z**2 / (4 * count**2))
+        half = _Z / (1 + _Z**2 / count) * spread
+        # Rounding would say -0% of none.
+        return np.stack([part, middle - half, middle + half], axis=1).clip(0, 1)
+
+    @property
+    def sentence(self) -> str:
+        """How many prompts the last layer gets right, by what margin, and from where on."""
+        count, rows = len(self.prompts), self._crossing_rows
+        part, low, high = self.accuracy[-1]
+        right = rows[rows >= 0]
+        texts = f"{len(right)} of {count} text{'' if count == 1 else 's'}"
+        name = self._called(-1)
+        said = f"{name[0].upper()}{name[1:]} prefers the first filler in {texts}"
+        if count > 1:
+            said += f" ({part:.0%}, 95% interval {low:.0%} to {high:.0%})"
+        said += (
+            f", with a median margin of {format_number(float(np.median(self.margins[:, -1])))} nats"
+        )
+        if not right.size:
+            return said + "."
+        middle = self._called(int(np.sort(right)[(len(right) - 1) // 2]))
+        return f"{said}; the median crossing is at {middle}."
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a prompt and layer: prompt, layer, name, margin, logprob_first,
+        logprob_second, rank_first, rank_second."""
+        prompt, row = np.indices(self.margins.shape).reshape(2, -1)
+        first, second = (self.logprobs[..., k].ravel() for k in (0, 1))
+        return data_frame(
+            {
+                "prompt": np.array(self.prompts, dtype=object)[prompt],
+                "layer": self.layers[row],
+                "name": np.array(self.layer_names)[row],
+                "margin": self.margins.ravel(),
+                "logprob_first": first,
+                "logprob_second": second,
+                "rank_first": self.ranks[..., 0].ravel(),
+                "rank_second": self.ranks[..., 1].ravel(),
+            }
+        )
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the margins over layers as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.lens.plot import pairs_figure
+
+        return pairs_figure(self.layer_names, self.margins, width=width, title=title)
+
+    @property
+    def subtitle(self) -> str:
+        """What is drawn."""
+        return (
+            f"{self.model} · {self.lens} · log-probability of the first filler less the second's, "
+            "in nats"
+        )
+
+    def _title(self) -> str:
+        return "Where does each layer start to prefer the first filler?"
+
+    def _html(self) -> str:
+        from ecco_captum.lens.html import pairs_view
+
+        return pairs_view(
+            self.prompts,
+            self.fillers,
+            self.layer_names,
+            self.margins,
+            self._crossing_rows,
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+        )
+
+    def __repr__(self) -> str:
+        return f"MinimalPairs({len(self.prompts)} prompts, {len(self.layers)} layers, {self.model})"
+
+
+@dataclass(frozen=True, eq=False)
+class OrderTest(Record):
+    r"""The lead of one token over others, and what it is with the text in random order.
+
+    Args:
+        watch_texts (tuple of str): (watched,), the tokens that could follow, the winner first.
+        lead (float): nats, the winner's logit less the best of the others'.
+        shuffled (array): (draws,), float64, nats, the same lead after each shuffled text.
+        tokens (int): how many tokens were shuffled.
+        model (str): the model's name.
+        settings (dict): the seed.
+
+    Examples::
+
+        >>> test = order_test(lm, "The keys to the cabinet", [" is", " are"], draws=19)
+        >>> test.tokens, test.shuffled.shape, test.probability >= 1 / 20
+        (3, (19,), True)
+    """
+
+    watch_texts: tuple[str, ...]
+    lead: float
+    shuffled: np.ndarray
+    tokens: int
+    model: str
+    settings: dict[str, Any]
+
+    @property
+    def probability(self) -> float:
+        """The part of all orders, this one included, that give a lead as large as this."""
+        return float((1 + (self.shuffled >= self.lead).sum()) / (1 + len(self.shuffled)))
+
+    @property
+    def sentence(self) -> str:
+        """What the lead is without the order of the text."""
+        draws, as_large = len(self.shuffled), int((self.shuffled >= self.lead).sum())
+        return (
+            f"{in_quotes(self.watch_texts[0])} leads by {format_number(self.lead)} nats; with "
+            f"{self.tokens} tokens in {draws} random orders by "
+            f"{format_number(float(self.shuffled.mean()))} in the mean, and by as much as here in "
+            f"{as_large} of them (p = {format_number(self.probability)})."
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row an order, the text's own first: shuffled, lead."""
+        leads = [self.lead, *self.shuffled.tolist()]
+        return data_frame({"shuffled": np.arange(len(leads)) > 0, "lead": leads})
+
+    def _title(self) -> str:
+        return "Does the order of the text matter?"
+
+    def _html(self) -> str:
+        from ecco_captum.display.colours import theme_css
+        from ecco_captum.display.page import frame, style
+
+        others = ", ".join(map(in_quotes, self.watch_texts[1:]))
+        subtitle = f"{self.model} · {in_quotes(self.watch_texts[0])} beside {others}"
+        return style(theme_css()) + frame(
+            "", title=self._title(), subtitle=subtitle, note=self.sentence
+        )
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def __repr__(self) -> str:
+        return f"OrderTest({self.sentence})"

@@ -1,0 +1,128 @@
+r"""What modules are given or return, read through Captum's LayerActivation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from captum.attr import LayerActivation
+from torch import Tensor, nn
+
+from ecco_captum.models.anatomy.parts import Site
+from ecco_captum.models.interventions import (
+    Around,
+    replaced_input,
+    replaced_output,
+    wrapped_forward,
+)
+from ecco_captum.models.language_model import LanguageModel, keep_last
+
+
+@torch.no_grad()
+def captured(
+    lm: LanguageModel, inputs: Mapping[str, Tensor], sites: Sequence[Site], *, of_input: bool
+) -> list[Tensor]:
+    r"""Runs a model once and returns what passes some of its modules.
+
+    Captum's ``LayerActivation`` reads all modules of a device in one forward. It keeps the last
+    execution of a module, sees positional arguments alone, and nothing of a module whose
+    ``forward`` is called directly; modules of these kinds are read by wrapping their forward.
+
+    Args:
+        lm (LanguageModel): the model, in evaluation mode.
+        inputs (Mapping): what it reads: ``input_ids`` and whatever belongs to it.
+        sites (Sequence of Site): modules, and which of their executions is meant.
+        of_input (bool): whether to read the first tensor that a module is given; otherwise the
+            first that it returns.
+
+    Returns:
+        list of Tensor: one a site, in the module's own shape; copies, on the module's device.
+
+    Raises:
+        RuntimeError: if a site's module did not run.
+    """
+    if not sites:
+        return []
+    executions = Counter(site.module for site in sites)
+    groups: dict[torch.device | None, list[int]] = {}
+    wrapped: list[int] = []
+    for k, site in enumerate(sites):
+        if executions[site.module] == 1 and site.call == 0:
+            device = _device(lm.model.get_submodule(site.module))
+            groups.setdefault(device, []).append(k)
+        else:
+            wrapped.append(k)
+    found: dict[int, Tensor] = {}
+    for group in groups.values():
+        tensors = _through_captum(lm, inputs, [sites[k] for k in group], of_input)
+        read = {k: tensor for k, tensor in zip(group, tensors, strict=True) if tensor is not None}
+        found.update(read)
+        wrapped += [k for k in group if k not in read]
+    if wrapped:
+        others = _through_wrapping(lm, inputs, [sites[k] for k in wrapped], of_input)
+        found.update(zip(wrapped, others, strict=True))
+    return [found[k] for k in range(len(sites))]
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    parameter = next(module.parameters(), None)
+    return None if parameter is None else parameter.device
+
+
+def _through_captum(
+    lm: LanguageModel, inputs: Mapping[str, Tensor], sites: Sequence[Site], of_input: bool
+) -> list[Tensor | None]:
+    """None for a module that Captum cannot read."""
+    modules = [lm.model.get_submodule(site.module) for site in sites]
+    runs = Counter[int]()
+
+    def counting(k: int) -> Around:
+        def around(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            runs[k] += 1
+            return forward(*args, **kwargs)
+
+        return around
+
+    def forward(ids: Tensor) -> Any:
+        # Nobody reads the logits; those of one position are the fewest.
+        return lm.model(**{**inputs, "input_ids": ids}, use_cache=False, **keep_last(lm, 1))[0]
+
+    with ExitStack() as contexts:
+        for k, module in enumerate(modules):
+            contexts.enter_context(wrapped_forward(module, counting(k)))
+        try:
+            read = LayerActivation(forward, modules).attribute(
+                inputs["input_ids"], attribute_to_layer_input=of_input
+            )
+        except (AssertionError, AttributeError, IndexError, KeyError, TypeError):
+            return [None] * len(sites)
+    tensors = [one[0] if isinstance(one, tuple) and one else one for one in read]
+    # Of a module that ran again, this would be the last execution.
+    return [
+        one if isinstance(one, Tensor) and runs[k] == 1 else None for k, one in enumerate(tensors)
+    ]
+
+
+def _through_wrapping(
+    lm: LanguageModel, inputs: Mapping[str, Tensor], sites: Sequence[Site], of_input: bool
+) -> list[Tensor]:
+    found: dict[int, Tensor] = {}
+    replaced = replaced_input if of_input else replaced_output
+    with ExitStack() as contexts:
+        for k, site in enumerate(sites):
+
+            def keep(tensor: Tensor, k: int = k) -> Tensor:
+                # A copy, as some models write into such tensors later.
+                found[k] = tensor.detach().clone()
+                return tensor
+
+            module = lm.model.get_submodule(site.module)
+            contexts.enter_context(replaced(module, keep, call=site.call, root=lm.model))
+        lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
+    missing = [site.module for k, site in enumerate(sites) if k not in found]
+    if missing:
+        raise RuntimeError(f"lm: {missing[0]} of {lm.name!r} did not run on this text")
+    return [found[k] for k in range(len(sites))]

@@ -1,0 +1,142 @@
+r"""Does a position of a model see only what is before it?
+
+Then one forward over a whole text gives the same logits as one forward over each of its prefixes,
+and many outputs can share it. Some models that can generate do look ahead (an encoder used as a
+language model, a sparse attention that ranks all positions): for them each output needs a forward
+of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ecco_captum.models.anatomy.verify import tiny_prompt
+from ecco_captum.models.language_model import LanguageModel, keep_last
+
+_FOUND: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+# The latest text of each model and what was found: an analysis asks again about the text that was
+# generated just before.
+_LATEST: WeakKeyDictionary[PreTrainedModel, tuple[object, bool]] = WeakKeyDictionary()
+
+# Logits held at once, in numbers: 64 M are 256 MB in float32.
+_LOGITS_AT_ONCE = 64 * 2**20
+
+_TEXTS = ("input_ids", "decoder_input_ids")
+
+# How far two orders of summation may drift apart, relative to the logits' spread.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
+
+
+def is_causal(model: PreTrainedModel) -> bool:
+    r"""Tells, by running it, whether a model's logits depend on earlier positions alone.
+
+    Args:
+        model (PreTrainedModel): a model with a language-model head, in evaluation mode.
+
+    Returns:
+        bool: whether logits over a text equal those over its prefixes. Found once per model object.
+    """
+    if model not in _FOUND:
+        found = _equals_its_prefixes(model)
+        if found is None:
+            return True
+        _FOUND[model] = found
+    return _FOUND[model]
+
+
+def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int) -> bool:
+    r"""Tells whether one forward over a text serves all of its outputs.
+
+    That a model is causal does not suffice: rotary embeddings that are stretched beyond a certain
+    length give other logits to the same beginning of a longer text. So the first output's logits
+    over this very text are compared with those over what is before it.
+
+    Args:
+        lm (LanguageModel): the model, in evaluation mode.
+        inputs (Mapping): the model's inputs, ``input_ids`` and for an encoder–decoder
+            ``decoder_input_ids``, (1, positions).
+        before (int): how many positions are before the first output.
+
+    Returns:
+        bool: whether they agree; False where the model is not causal.
+    """
+    if not is_causal(lm.model):
+        return False
+    texts = {name: ids.tolist() for name, ids in inputs.items()}
+    text = (texts, before, lm.model.dtype, lm.model.config._attn_implementation)
+    latest = _LATEST.get(lm.model)
+    if latest is None or latest[0] != text:
+        _LATEST[lm.model] = latest = (text, _agrees_with_its_beginning(lm, inputs, before))
+    return latest[1]
+
+
+@torch.no_grad()
+def _agrees_with_its_beginning(
+    lm: LanguageModel, inputs: Mapping[str, Tensor], before: int
+) -> bool:
+    """Stretch by stretch, each starting where the last one ended, so that few logits are held."""
+    name = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
+    length = inputs[name].shape[1]
+    stretch = max(1, _LOGITS_AT_ONCE // lm.vocabulary_size)
+    for start in range(before, length, stretch):
+        end = min(start + stretch, length)
+        alone = _logits(lm, {**inputs, name: inputs[name][:, :start]}, 0)
+        within = _logits(lm, {**inputs, name: inputs[name][:, :end]}, end - start)
+        if not close_logits(alone, within, lm.model.dtype):
+            return False
+    return True
+
+
+def close_logits(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    r"""Tells whether logits differ by no more than the order of summation can explain.
+
+    Args:
+        one (Tensor): logits, or numbers made of them.
+        other (Tensor): as many.
+        dtype (dtype): what the model computes in.
+    """
+    finite = torch.isfinite(one)
+    if not finite.any():
+        return True  # an error that others report
+    error = float((one[finite] - other[finite]).abs().max())
+    spread = float(one[finite].std(correction=0)) or 1.0
+    return error <= _TOLERANCE.get(dtype, 1e-3) * spread
+
+
+def _logits(lm: LanguageModel, inputs: Mapping[str, Tensor], back: int) -> Tensor:
+    """(vocabulary,), so many positions before the last."""
+    output = lm.model(**inputs, use_cache=False, **keep_last(lm, back + 1))
+    return output.logits[0, -back - 1].float()
+
+
+@torch.no_grad()
+def _equals_its_prefixes(model: PreTrainedModel) -> bool | None:
+    """None where there is nothing to compare: the logits are NaN."""
+    inputs = {name: value[:1] for name, value in tiny_prompt(model).items() if name in _TEXTS}
+    decoded = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
+    # Long enough for a sparse attention to have to choose.
+    inputs[decoded] = inputs[decoded].repeat(1, 4)
+    whole = model(**inputs, use_cache=False).logits.float()
+    if torch.isnan(whole).any():
+        return None
+    # Some models rule tokens out with logits of minus infinity.
+    finite = torch.isfinite(whole)
+    spread = float(whole[finite].std()) or 1.0
+    whole = whole.where(finite, 0.0)
+    length = inputs[decoded].shape[1]
+    for end in range(2, length, 3):
+        prefix = {**inputs, decoded: inputs[decoded][:, :end]}
+        # Counted from the end: some models put positions of their own before the text's.
+        place = end - 1 - length
+        last = model(**prefix, use_cache=False).logits[:, -1].float()
+        last = last.where(finite[:, place], 0.0)
+        error = float((last - whole[:, place]).abs().max())
+        if not error <= _TOLERANCE.get(model.dtype, 1e-3) * spread:
+            return False
+    return True

@@ -1,0 +1,159 @@
+r"""Where gradients and perturbations enter a model: the output of its embedding module.
+
+An encoder–decoder has two entrances, for the source and for what was written so far. Their
+positions are laid side by side, so an analysis always sees one tensor of embeddings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecco_captum.models.anatomy.parts import Anatomy, AnatomyError, Embedding
+from ecco_captum.models.interventions import replaced_output
+
+
+@dataclass(frozen=True)
+class Entrance:
+    r"""One of the places where a text's embeddings enter.
+
+    Args:
+        module (Module): the embedding module.
+        site (Embedding): which of its executions, and how its output is laid out.
+        ids (str): the model's argument that holds the ids, such as ``"input_ids"``.
+        fixed (int): how many positions at the start are never replaced: what a decoder starts with.
+    """
+
+    module: nn.Module
+    site: Embedding
+    ids: str
+    fixed: int = 0
+
+    def length(self, inputs: Mapping[str, Tensor]) -> int:
+        """How many positions of the embeddings enter here."""
+        return inputs[self.ids].shape[1] - self.fixed
+
+    def replacing(self, embeddings: Tensor) -> Callable[[Tensor], Tensor]:
+        """A function that puts embeddings, (batch, positions, width), into the module's output."""
+        start = self.site.offset + self.fixed
+        ends = [start, start + embeddings.shape[1]]
+
+        def replace(current: Tensor) -> Tensor:
+            before, _, after = current.detach().permute(self.site.axes).tensor_split(ends, dim=1)
+            # A new tensor also where nothing is added: some models write into it in place.
+            whole = torch.cat([before, embeddings.to(current), after], dim=1)
+            return whole.permute(*torch.tensor(self.site.axes).argsort().tolist())
+
+        return replace
+
+    def read(self, current: Tensor, length: int) -> Tensor:
+        """The embeddings in the module's output, (batch, positions, width)."""
+        start = self.site.offset + self.fixed
+        return current.detach().permute(self.site.axes)[:, start : start + length]
+
+
+def entrances(model: nn.Module, anatomy: Anatomy, started: int = 0) -> tuple[Entrance, ...]:
+    r"""Returns where a model's embeddings enter, in the order of their positions.
+
+    Args:
+        model (Module): the model.
+        anatomy (Anatomy): where it keeps its parts.
+        started (int, optional): how many tokens a decoder starts with.
+
+    Raises:
+        AnatomyError: if gradients cannot enter the model, with the reason.
+    """
+    anatomy.require("gradient")
+    found = []
+    for stack, (ids, fixed) in zip(anatomy.stacks, _texts(anatomy, started), strict=True):
+        site = stack.embedding
+        if site is None:  # only an anatomy written by hand can have come this far without
+            raise AnatomyError(f"the anatomy given for {anatomy.architecture} names no embedding")
+        found.append(Entrance(model.get_submodule(site.module), site, ids, fixed))
+    return tuple(found)
+
+
+def _texts(anatomy: Anatomy, started: int) -> tuple[tuple[str, int], ...]:
+    if anatomy.encoder is None:
+        return (("input_ids", 0),)
+    return ("input_ids", 0), ("decoder_input_ids", started)
+
+
+@contextlib.contextmanager
+def entering(
+    model: nn.Module,
+    through: tuple[Entrance, ...],
+    inputs: Mapping[str, Tensor],
+    embeddings: Tensor,
+) -> Iterator[None]:
+    r"""While active, the model's forwards read embeddings in place of those of their ids.
+
+    The ids stay what they are, and the embedding module's output is replaced: some models compute
+    other things from the ids, which ``inputs_embeds`` would silently drop.
+
+    Args:
+        model (Module): the model.
+        through (tuple of Entrance): where they enter.
+        inputs (Mapping): the ids that the model will be given.
+        embeddings (Tensor): (batch, positions, width), the positions of all entrances in order.
+    """
+    parts = embeddings.split([entrance.length(inputs) for entrance in through], dim=1)
+    with contextlib.ExitStack() as stack:
+        for entrance, part in zip(through, parts, strict=True):
+            call = entrance.site.call
+            replace = entrance.replacing(part)
+            stack.enter_context(replaced_output(entrance.module, replace, call=call, root=model))
+        yield
+
+
+def embed(
+    model: nn.Module, through: tuple[Entrance, ...], inputs: Mapping[str, Tensor], **options: Any
+) -> Tensor:
+    r"""Returns what the model's embedding modules give for its ids.
+
+    Args:
+        model (Module): the model. It runs only as far as the last of its embeddings.
+        through (tuple of Entrance): where they enter.
+        inputs (Mapping): ids, each (batch, positions).
+        **options (Any): passed to the model.
+
+    Returns:
+        Tensor: (batch, positions, width), without a graph.
+    """
+    found: dict[int, Tensor] = {}
+
+    def reader(place: int) -> Callable[[Tensor], Tensor]:
+        def read(current: Tensor) -> Tensor:
+            entrance = through[place]
+            found[place] = entrance.read(current, entrance.length(inputs))
+            if len(found) == len(through):
+                raise _ReachedError
+            return current
+
+        return read
+
+    with contextlib.ExitStack() as stack:
+        for place, entrance in enumerate(through):
+            call = entrance.site.call
+            stack.enter_context(
+                replaced_output(entrance.module, reader(place), call=call, root=model)
+            )
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(contextlib.suppress(_ReachedError))
+        model(**inputs, **options)
+    widths = {part.shape[-1] for part in found.values()}
+    if len(widths) > 1:
+        raise AnatomyError(
+            f"the embeddings of encoder and decoder have widths {sorted(widths)}; only equal ones "
+            "can be attributed together"
+        )
+    return torch.cat([found[place].to(found[0].device) for place in range(len(through))], dim=1)
+
+
+class _ReachedError(Exception):
+    """Ends a forward that has given what was wanted."""

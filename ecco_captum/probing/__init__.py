@@ -1,0 +1,1 @@
+"""What each layer knows: linear probes with control tasks."""

@@ -1,0 +1,262 @@
+r"""ProbeReport: what each layer's states tell a linear probe, beside its control task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecco_captum.core.record import Record, data_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeReport(Record):
+    r"""Accuracy and selectivity of linear probes on layers.
+
+    Args:
+        representations (tuple of str): (rows,), "hidden" or "neurons".
+        layers (tuple of str): (rows,), such as "embedding" or "block 3".
+        accuracy (array): (rows, trials), the part of test words that are told right.
+        control_accuracy (array): (rows, trials), the same of the control task; NaN without one.
+        rates (array): (rows, trials, tasks), the learning rates that were chosen.
+        confusion (array): (rows, labels, labels), int64, test words of all trials: true labels in
+            rows, told ones in columns.
+        majority (array): (trials,), accuracy of the most frequent label.
+        by_type (array): (trials,), accuracy of each word type's most frequent label.
+        labels (tuple of str): (labels,), their names.
+        label (str): the column that was told.
+        model (str): whose states.
+        words (int): how many there are.
+        dropped (int): words that the model's context cut off.
+        codelength (array, optional): (rows, trials, tasks), bits that all labels take when they are
+            coded by probes, the task's and the control task's (Voita & Titov 2020).
+        settings (dict): source, test_size, epochs, learning_rates, control, split, select, pooling,
+            codelength, seed.
+
+    Examples::
+
+        >>> corpus = read_conllu()
+        >>> report = probe(encoder, corpus, representations=["hidden"], layers=[0, 2], trials=2)
+        >>> report.selectivity.shape, report.labels[:3]
+        ((2, 2), ('ADJ', 'ADP', 'ADV'))
+        >>> bool(report.accuracy.mean() > report.majority.mean())
+        True
+    """
+
+    representations: tuple[str, ...]
+    layers: tuple[str, ...]
+    accuracy: np.ndarray
+    control_accuracy: np.ndarray
+    rates: np.ndarray
+    confusion: np.ndarray
+    majority: np.ndarray
+    by_type: np.ndarray
+    labels: tuple[str, ...]
+    label: str
+    model: str
+    words: int
+    dropped: int = 0
+    codelength: np.ndarray | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def selectivity(self) -> np.ndarray:
+        """(rows, trials), accuracy less that of the control task (Hewitt & Liang 2019)."""
+        return np.asarray(self.accuracy - self.control_accuracy)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(rows, labels), the part of each label's test words that are told right; NaN of none."""
+        there = self.confusion.sum(axis=2)
+        right = np.diagonal(self.confusion, axis1=1, axis2=2)
+        return np.divide(right, there, out=np.full(there.shape, np.nan), where=there > 0)
+
+    @property
+    def compression(self) -> np.ndarray:
+        """(rows, trials), how many times shorter than log2 K bits a label the task's code is."""
+        if self.codelength is None:
+            raise ValueError("codelength: was not measured, accepts probe(…, codelength=True)")
+        uniform = self.words * np.log2(len(self.labels))
+        return np.asarray(uniform / self.codelength[..., 0])
+
+    @property
+    def subtitle(self) -> str:
+        """What is shown."""
+        source = f" of {self.settings['source']}" if self.settings.get("source") else ""
+        trials = self.accuracy.shape[1]
+        return (
+            f"{self.model} · linear probes of {self.label}, {len(self.labels)} labels, over "
+            f"{self.words:,} words{source} · mean of {trials} trial{'' if trials == 1 else 's'}"
+        )
+
+    @property
+    def sentence(self) -> str:
+        """Which layer tells most, and how much of it is learned by heart."""
+        best = int(self.accuracy.mean(axis=1).argmax())
+        right = _percent(self.accuracy[best])
+        said = f"Most is told from {self.named(best)}: {right} of the words"
+        if not np.isnan(self.by_type).any():
+            said += f" (each word's most frequent label: {_percent(self.by_type)})"
+        if np.isnan(self.control_accuracy).any():
+            return f"{said}. Without a control task nobody knows how much is learned by heart."
+        most = int(self.selectivity.mean(axis=1).argmax())
+        points = 100 * self.selectivity[most].mean()
+        return (
+            f"{said}. The most selective is {self.named(most)}, whose probes tell {points:.1f} "
+            "points fewer of the control task's labels."
+        )
+
+    @property
+    def note(self) -> str:
+        """How it was measured."""
+        control = {
+            "type": "The control task gives each word type a random label.",
+            "token": "The control task gives each word a random label of its own.",
+            None: "",
+        }[self.settings.get("control")]
+        chosen = {
+            "validation": "Learning rates were chosen on training words that were held out.",
+            "test": "Learning rates were chosen on the test words, which is optimistic.",
+        }[self.settings.get("select", "validation")]
+        cut = f" {self.dropped:,} words beyond the context were dropped." if self.dropped else ""
+        return f"{control} {chosen}{cut}".strip()
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a layer: representation, layer, and means and deviations over trials.
+
+        Columns: accuracy, accuracy_sd, selectivity, selectivity_sd, control_accuracy; and, where
+        labels were coded, codelength and control_codelength (bits) and compression, the part of a
+        uniform code's bits over them.
+        """
+        coded: dict[str, np.ndarray] = {}
+        if self.codelength is not None:
+            bits = self.codelength.mean(axis=1)
+            coded = {"codelength": bits[:, 0], "compression": self.compression.mean(axis=1)}
+            if bits.shape[1] > 1:
+                coded["control_codelength"] = bits[:, 1]
+        return data_frame(
+            {
+                "representation": list(self.representations),
+                "layer": list(self.layers),
+                "accuracy": self.accuracy.mean(axis=1),
+                "accuracy_sd": self.accuracy.std(axis=1),
+                "selectivity": self.selectivity.mean(axis=1),
+                "selectivity_sd": self.selectivity.std(axis=1),
+                "control_accuracy": self.control_accuracy.mean(axis=1),
+                **coded,
+            }
+        )
+
+    def to_latex(self) -> str:
+        r"""Returns the paper's Table 1: layers in rows, accuracy and selectivity in percent.
+
+        Where labels were coded, a third column has the code's length in kbit.
+        """
+        columns = {
+            "Accuracy": (100 * self.accuracy, 1),
+            "Selectivity": (100 * self.selectivity, 1),
+        }
+        if self.codelength is not None:
+            columns["Codelength (kbit)"] = (self.codelength[..., 0] / 1000, 2)
+        head = " & ".join(["Representation & Layer", *columns])
+        lines = [rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}", rf"{head} \\"]
+        for k, (name, layer) in enumerate(zip(self.representations, self.layers, strict=True)):
+            cells = [_in_latex(values[k], places) for values, places in columns.values()]
+            lines.append(rf"{' & '.join([name, layer, *cells])} \\")
+        return "\n".join([*lines, r"\end{tabular}"])
+
+    def _title(self) -> str:
+        from ecco_captum.probing.html import TITLE
+
+        return TITLE
+
+    def _html(self) -> str:
+        from ecco_captum.probing.html import probe_view
+
+        return probe_view(
+            self.representations,
+            self.layers,
+            self.accuracy,
+            self.control_accuracy,
+            baselines={
+                "most frequent label": self.majority,
+                "most frequent of the word": self.by_type,
+            },
+            codelength=None if self.codelength is None else self.codelength[..., 0],
+            labels=self.labels,
+            confusion=self.confusion,
+            subtitle=self.subtitle,
+            sentence=self.sentence,
+            note=self.note,
+        )
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns accuracy and selectivity over layers as a figure for a paper.
+
+        Args:
+            width (float, optional): inches. Default: 3.35, one column
+            title (str, optional): above the picture. Default: none
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        """
+        from ecco_captum.probing.plot import probe_figure
+
+        tested = not np.isnan(self.control_accuracy).any()
+        known = not np.isnan(self.by_type).any()
+        return probe_figure(
+            self.representations,
+            self.layers,
+            self.accuracy,
+            self.selectivity if tested else None,
+            baseline=float(self.by_type.mean()) if known else None,
+            width=width,
+            title=title,
+        )
+
+    def named(self, row: int) -> str:
+        """A row as a sentence names it, such as "hidden states of block 3"."""
+        name = {"hidden": "hidden states", "neurons": "neurons"}
+        kind = self.representations[row]
+        return f"{name.get(kind, kind)} of {self.layers[row]}"
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def __repr__(self) -> str:
+        return f"ProbeReport({self.subtitle}: {len(self.layers)} layers)"
+
+
+def joined_reports(reports: Sequence[ProbeReport]) -> ProbeReport:
+    r"""One report of several representations of the same words in the same trials."""
+
+    def rows(name: str) -> np.ndarray:
+        return np.concatenate([getattr(one, name) for one in reports])
+
+    coded = all(one.codelength is not None for one in reports)
+    return replace(
+        reports[0],
+        representations=tuple(name for one in reports for name in one.representations),
+        layers=tuple(layer for one in reports for layer in one.layers),
+        accuracy=rows("accuracy"),
+        control_accuracy=rows("control_accuracy"),
+        rates=rows("rates"),
+        confusion=rows("confusion"),
+        codelength=rows("codelength") if coded else None,
+    )
+
+
+def _in_latex(values: np.ndarray, places: int) -> str:
+    if np.isnan(values).any():
+        return "--"
+    return rf"${values.mean():.{places}f} \pm {values.std():.{places}f}$"
+
+
+def _percent(values: np.ndarray) -> str:
+    return f"{100 * values.mean():.1f}%"

@@ -1,0 +1,166 @@
+r"""What is probed: words with labels, and a vector for each of them at each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecco_captum.activations.neurons import hidden_states, neurons
+from ecco_captum.activations.record import Activations
+from ecco_captum.core.checks import chosen_numbers
+from ecco_captum.core.progress import Progress
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.probing.training import LabelledWords
+from ecco_captum.probing.treebank import TaggedCorpus
+from ecco_captum.probing.word_states import Pooling, pooled, word_places
+
+READERS = {"hidden": hidden_states, "neurons": neurons}
+
+States = list[Callable[[], Tensor]]
+"""Functions that give one layer's states: (words, features), float32."""
+
+
+@dataclass(frozen=True)
+class Source:
+    r"""What is probed.
+
+    Args:
+        words (LabelledWords): the words.
+        layers (mapping): from the name of each representation to the names of its layers.
+        read (mapping): from the same to a function that gives their states.
+        model (str): whose states.
+        label (str): what the labels are.
+        corpus (str): where the words are from; "" if nobody said.
+        dropped (int): words that were cut off.
+    """
+
+    words: LabelledWords
+    layers: Mapping[str, list[str]]
+    read: Mapping[str, Callable[[], States]]
+    model: str
+    label: str
+    corpus: str = ""
+    dropped: int = 0
+
+
+def of_model(
+    lm: LanguageModel,
+    corpus: TaggedCorpus,
+    label: str,
+    representations: Sequence[str],
+    layers: Any,
+    n_tokens: int,
+    pooling: Pooling,
+    progress: Progress,
+) -> Source:
+    r"""Words of a treebank, and a model's states of them; for arguments see ``probe``.
+
+    Raises:
+        ValueError: if there is no such column or layer.
+    """
+    columns = corpus.labels(label)
+    places = word_places(lm, corpus, n_tokens)
+    both = list(zip(places.sentences, places.kept, strict=True))
+    words = LabelledWords.of(
+        [corpus.sentences[k].words[word] for k, kept in both for word in kept],
+        [columns[k][word] for k, kept in both for word in kept],
+        np.repeat(places.sentences, [len(kept) for kept in places.kept]),
+    )
+
+    bar = False if callable(progress) else progress
+
+    def read(name: str) -> States:
+        acts = READERS[name](lm, places.ids, layers=layers, progress=bar)
+        states = torch.from_numpy(pooled(acts, places.spans, pooling))
+        return [partial(states.__getitem__, k) for k in range(len(states))]
+
+    named = {}
+    for name in representations:  # layers that are not there are told of before long work is done
+        named[name] = READERS[name](lm, places.ids[0], layers=layers, progress=False).layer_names
+    reading = {name: partial(read, name) for name in representations}
+    return Source(words, named, reading, lm.name, label, corpus.source, places.dropped)
+
+
+def of_states(
+    states: Any,
+    labels: Sequence[Any],
+    words: Sequence[str] | None,
+    sentences: Sequence[int] | None,
+    layers: Any,
+    n_tokens: int,
+) -> Source:
+    r"""Tokens of activations, or rows of arrays, that have labels; for arguments see ``probe``.
+
+    Raises:
+        TypeError: if ``states`` is neither.
+        ValueError: if the numbers of tokens, labels, words and sentences differ.
+    """
+    given = states if isinstance(states, list | tuple) else [states]
+    every = [one if isinstance(one, Activations) else _array(one) for one in given]
+    counts = {one.shape[1] for one in every}
+    if len(counts) != 1:
+        raise ValueError(f"lm: got states of {sorted(counts)} tokens, accepts some of the same")
+    (count,) = counts
+    first = every[0]
+    if isinstance(first, Activations):
+        words = first.tokens.texts if words is None else words
+        if sentences is None:
+            sentences = np.searchsorted(first.sequences, np.arange(count), side="right").tolist()
+    for name, own in (("corpus", labels), ("words", words), ("sentences", sentences)):
+        if own is not None and len(own) != count:
+            raise ValueError(f"{name}: got {len(own)}, accepts one for each of {count} tokens")
+    kept = np.array([k for k, label in enumerate(labels) if label is not None][:n_tokens])
+    if not len(kept):
+        raise ValueError("corpus: got no label, accepts one for each token, or None to leave it")
+    tagged = LabelledWords.of(
+        None if words is None else [words[k] for k in kept],
+        [str(labels[k]) for k in kept],
+        None if sentences is None else np.array([sentences[k] for k in kept]),
+    )
+
+    def states_of(values: Any, rows: list[int]) -> States:
+        return [partial(_row, values, row, kept) for row in rows]
+
+    named, reading = dict[str, list[str]](), {}
+    for one in every:
+        rows = chosen_numbers("layers", layers, one.shape[0])
+        if isinstance(one, Activations):
+            name, names, values = str(one.kind), one.layer_names, one.values
+        else:
+            name, names, values = "states", [f"layer {k}" for k in range(len(one))], one
+        while name in named:
+            name += "'"
+        named[name] = [names[row] for row in rows]
+        reading[name] = partial(states_of, values, rows)
+    model = first.model if isinstance(first, Activations) else "arrays"
+    return Source(tagged, named, reading, model, "labels")
+
+
+def _row(values: Any, row: int, kept: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values[row])[kept].astype(np.float32))
+
+
+def _array(given: Any) -> np.ndarray:
+    """(layers, tokens, features)"""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().numpy()
+    if not isinstance(given, np.ndarray):
+        raise TypeError(
+            f"lm: got a {type(given).__name__}, accepts what load() or wrap() returns, activations "
+            "or arrays (layers, tokens, features)"
+        )
+    array = given[None] if given.ndim == 2 else given
+    if array.ndim != 3 or array.dtype.kind not in "fiu" or 0 in array.shape:
+        raise ValueError(
+            f"lm: got an array of shape {given.shape} and type {given.dtype}, accepts real numbers "
+            "(layers, tokens, features) or (tokens, features)"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("lm: got NaN or infinity among the states, accepts numbers")
+    return array

@@ -1,0 +1,305 @@
+r"""Trains the probes of a layer, keeps the best of each trial and task, and codes labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecco_captum.probing.linear_probes import Probes, fit_probes
+
+Control = Literal["type", "token"]
+
+
+def control_labels(
+    words: Sequence[str], labels: np.ndarray, rng: np.random.Generator, kind: Control = "type"
+) -> np.ndarray:
+    r"""Draws labels at random from the distribution that the labels have.
+
+    Args:
+        words (sequence of str): the words.
+        labels (array): (words,), int64, their labels.
+        rng (Generator): draws; a new control task for each call.
+        kind (str, optional): ``"type"``, one label for each word type, the same wherever it occurs
+            in capitals or not (Hewitt & Liang 2019, section 2); or ``"token"``, one for each word
+            anew, which nothing but memory of the training data can tell. Default: ``"type"``
+
+    Returns:
+        array: (words,), int64.
+    """
+    if kind == "token":
+        return rng.choice(labels, size=len(labels))
+    _, types = np.unique(np.array([word.casefold() for word in words]), return_inverse=True)
+    return np.asarray(rng.choice(labels, size=types.max() + 1)[types])
+
+
+Split = Literal["token", "sentence"]
+Select = Literal["validation", "test"]
+
+_VALIDATED = 0.1  # of the training words, where the learning rate is chosen
+
+
+@dataclass(frozen=True)
+class LabelledWords:
+    r"""Words and their labels.
+
+    Args:
+        forms (list of str, optional): (words,), as they are written, where that is known.
+        labels (array): (words,), int64, numbers of names.
+        names (tuple of str): the labels' names, sorted.
+        sentences (array, optional): (words,), the sentence of each, where that is known.
+    """
+
+    forms: list[str] | None
+    labels: np.ndarray
+    names: tuple[str, ...]
+    sentences: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls, forms: list[str] | None, labels: Sequence[str], sentences: np.ndarray | None
+    ) -> LabelledWords:
+        names, numbers = np.unique(labels, return_inverse=True)
+        return cls(forms, numbers.astype(np.int64), tuple(names.tolist()), sentences)
+
+
+@dataclass(frozen=True)
+class Draw:
+    r"""One trial.
+
+    Args:
+        train (array): words to learn from.
+        validation (array): words to choose the learning rate on.
+        test (array): words to test on.
+        order (array): (words,), all of them, those of a sentence together if it is split so.
+        targets (array): (tasks, words), int64, the labels and those of the control task.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    order: np.ndarray
+    targets: np.ndarray
+
+
+def drawn(
+    words: LabelledWords,
+    test_size: float,
+    split: str,
+    control: Control | None,
+    seed: tuple[int, int],
+) -> Draw:
+    r"""Draws one trial.
+
+    Args:
+        words (LabelledWords): what is split.
+        test_size (float): the part that is tested on.
+        split (str): "token" or "sentence", what stays together.
+        control (str, optional): the kind of control task, if any.
+        seed (tuple of int): of the draws.
+
+    Raises:
+        ValueError: if a side would be empty, or what is asked for is not known of the words.
+    """
+    rng, count = np.random.default_rng(seed), len(words.labels)
+    if split == "sentence" and words.sentences is None:
+        raise ValueError("sentences: got none, accepts the sentence of each, which split needs")
+    if control == "type" and words.forms is None:
+        raise ValueError("words: got none, accepts the word of each, which control='type' needs")
+    # Units that stay together: single words, or sentences.
+    units = np.arange(count) if split == "token" or words.sentences is None else words.sentences
+    units = np.unique(units, return_inverse=True)[1]
+    places = rng.permutation(units.max() + 1)[units]
+    order = np.argsort(places, kind="stable")
+    tested = round(test_size * count)
+    edge = tested + max(1, round(_VALIDATED * (count - tested)))
+    if tested < 1 or edge >= count:
+        raise ValueError(
+            f"test_size: {tested} of {count} words are left to test on and {count - edge} to learn "
+            "from, accepts a split with some of each"
+        )
+    # Where a sentence lies across an edge it goes to the side before.
+    edges = [
+        np.searchsorted(places[order], places[order[at - 1]], "right") for at in (tested, edge)
+    ]
+    test, validation, train = np.split(order, edges)
+    if not (len(validation) and len(train)):
+        raise ValueError("split: there are too few sentences, accepts 'token', or more of them")
+    targets = [words.labels]
+    if control is not None:
+        targets.append(control_labels(words.forms or [], words.labels, rng, control))
+    return Draw(train, validation, test, order, np.array(targets))
+
+
+def level(draws: list[Draw]) -> list[Draw]:
+    """Trials of the same sizes, which train together; a few words more or less in some are left."""
+    sizes = [min(len(getattr(d, part)) for d in draws) for part in ("train", "validation", "test")]
+    train, validation, test = map(slice, sizes)
+    return [
+        replace(d, train=d.train[train], validation=d.validation[validation], test=d.test[test])
+        for d in draws
+    ]
+
+
+def majority(words: LabelledWords, draw: Draw) -> float:
+    """How often the most frequent label of the training words is right."""
+    most = np.bincount(words.labels[draw.train]).argmax()
+    return float((words.labels[draw.test] == most).mean())
+
+
+def by_type(words: LabelledWords, draw: Draw) -> float:
+    """How often the most frequent label of the word's type is; the majority's for unseen ones.
+
+    NaN where words are not known.
+    """
+    if words.forms is None:
+        return float("nan")
+    most = int(np.bincount(words.labels[draw.train]).argmax())
+    seen: dict[str, Counter[int]] = {}
+    for k in draw.train:
+        seen.setdefault(words.forms[k].casefold(), Counter())[int(words.labels[k])] += 1
+    told = [
+        seen[form].most_common(1)[0][0] if form in seen else most
+        for form in (words.forms[k].casefold() for k in draw.test)
+    ]
+    return float((np.array(told) == words.labels[draw.test]).mean())
+
+
+# Parts of the words after which probes are trained anew (Voita & Titov 2020, section 3.1).
+_BLOCKS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Training:
+    r"""How probes are trained.
+
+    Args:
+        labels (int): how many labels there are.
+        rates (tuple of float): learning rates; each trains a probe.
+        epochs (int): how often the training words are seen.
+        select (str): "validation" or "test", the words that the rate is chosen on.
+        seed (int): of first weights and of the order of words.
+        codes (bool): whether the labels are coded as well.
+    """
+
+    labels: int
+    rates: tuple[float, ...]
+    epochs: int
+    select: Select
+    seed: int
+    codes: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """How often ``tell`` is called for a layer."""
+        return self.epochs * (len(_BLOCKS) if self.codes else 1)
+
+
+@dataclass(frozen=True)
+class Told:
+    r"""What the probes of one layer tell.
+
+    Args:
+        accuracy (array): (trials, tasks), of the test words.
+        rates (array): (trials, tasks), the learning rates that were chosen.
+        confusion (array): (labels, labels), int64, of the first task in all trials.
+        codelength (array): (trials, tasks), bits, or NaN where labels are not coded.
+    """
+
+    accuracy: np.ndarray
+    rates: np.ndarray
+    confusion: np.ndarray
+    codelength: np.ndarray
+
+
+def told(x: Tensor, draws: Sequence[Draw], training: Training, tell: Callable[[], object]) -> Told:
+    r"""Trains all probes of a layer, and keeps the best rate's of each trial and task.
+
+    Args:
+        x (Tensor): (words, features), float32.
+        draws (sequence of Draw): one a trial, of the same sizes.
+        training (Training): how.
+        tell (Callable): is called after each epoch.
+    """
+    targets = np.stack([draw.targets for draw in draws])
+    found = _fitted(x, targets, _words(draws, "train"), training, tell)
+
+    def right(part: str) -> tuple[np.ndarray, np.ndarray]:
+        """(rates, trials, n, tasks), the guesses; (rates, trials, tasks), how many are right."""
+        chosen = _words(draws, part)
+        guessed = found.scores(x, chosen).argmax(-1).numpy()
+        return guessed, (guessed == _truth(targets, chosen)).mean(axis=2)
+
+    guessed, tested = right("test")
+    best = (tested if training.select == "test" else right("validation")[1]).argmax(axis=0)
+    trials, tasks = np.indices(best.shape)
+    confusion = np.zeros((training.labels,) * 2, dtype=np.int64)
+    for trial, draw in enumerate(draws):
+        told_as = guessed[best[trial, 0], trial, :, 0]
+        np.add.at(confusion, (draw.targets[0, draw.test], told_as), 1)
+    codes = np.full(best.shape, np.nan)
+    if training.codes:
+        codes = codelength(x, draws, training, tell)
+    return Told(tested[best, trials, tasks], np.array(training.rates)[best], confusion, codes)
+
+
+def codelength(
+    x: Tensor, draws: Sequence[Draw], training: Training, tell: Callable[[], object]
+) -> np.ndarray:
+    r"""Codes all labels, a block after the other, by probes of the blocks before it.
+
+    The online code of Voita & Titov (2020, section 2.2.2): the first block's labels take log2 K
+    bits each, those of a later one -log2 of what a probe gives them that was trained on all blocks
+    before. Of the probes of all rates a block takes the one that gives the shortest code, and
+    log2 (rates) bits to say which.
+
+    Returns:
+        array: (trials, tasks), bits.
+    """
+    targets = np.stack([draw.targets for draw in draws])
+    order = _words(draws, "order")
+    ends = np.unique([max(1, round(part * order.shape[1])) for part in _BLOCKS])
+    bits = np.full(targets.shape[:2], ends[0] * np.log2(training.labels))
+    for start, end in pairwise(ends.tolist()):
+        found = _fitted(x, targets, order[:, :start], training, tell)
+        block = order[:, start:end]
+        wanted = torch.from_numpy(_truth(targets, block)).expand(len(training.rates), -1, -1, -1)
+        logprobs = found.scores(x, block).log_softmax(-1).gather(-1, wanted[..., None])[..., 0]
+        codes = -logprobs.double().sum(dim=2).numpy() / np.log(2)  # (rates, trials, tasks)
+        bits = bits + codes.min(axis=0) + np.log2(len(training.rates))
+    return bits
+
+
+def _words(draws: Sequence[Draw], part: str) -> np.ndarray:
+    """(trials, n), the words of one part."""
+    return np.stack([getattr(draw, part) for draw in draws])
+
+
+def _truth(targets: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """(trials, n, tasks), their labels."""
+    return np.stack([own[:, at].T for own, at in zip(targets, words, strict=True)])
+
+
+def _fitted(
+    x: Tensor,
+    targets: np.ndarray,
+    words: np.ndarray,
+    training: Training,
+    tell: Callable[[], object],
+) -> Probes:
+    return fit_probes(
+        x,
+        targets,
+        words,
+        labels=training.labels,
+        learning_rates=training.rates,
+        epochs=training.epochs,
+        seeds=[training.seed * 1000 + trial for trial in range(len(targets))],
+        tell=tell,
+    )

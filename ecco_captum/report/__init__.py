@@ -1,0 +1,1 @@
+"""Every analysis of one text, each with the verdict of its test."""

@@ -1,0 +1,178 @@
+r"""Every analysis of one text, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ecco_captum.activations.neurons import hidden_states, neurons
+from ecco_captum.attribution.faithfulness.measure import faithfulness
+from ecco_captum.attribution.methods.catalogue import find_method
+from ecco_captum.attribution.saliency import saliency
+from ecco_captum.core.checks import check_whole
+from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.factors.nmf import nmf
+from ecco_captum.generation.generate import generate
+from ecco_captum.generation.record import Generation
+from ecco_captum.lens.rankings import layer_predictions, rankings
+from ecco_captum.lens.watch import rankings_watch
+from ecco_captum.lens.word_order import order_test
+from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.probing.probe import probe
+from ecco_captum.probing.treebank import TaggedCorpus, read_conllu
+from ecco_captum.report.record import Report
+from ecco_captum.similarity.compare import compare
+
+_PERMUTATIONS, _STARTS, _DRAWS = 100, 3, 5
+_RIVALS, _ROUNDS = 3, 2_000
+_PROBED, _WORDS = 8, 2_000  # layers and words: enough for a line, in half a minute
+
+
+def report(
+    lm: LanguageModel,
+    prompt: Any,
+    *,
+    max_new_tokens: int = 24,
+    method: Any = "input_x_gradient",
+    n_components: int = 6,
+    corpus: TaggedCorpus | None = None,
+    label: str = "upos",
+    seed: int = 0,
+    progress: Progress = None,
+) -> Report:
+    r"""Makes every analysis of one text, in the order of Alammar (2021), and the test of each.
+
+    Saliency with :func:`faithfulness`; similarity of the layers' hidden states over the text, with
+    its null; rankings with the control of shuffled blocks; the first output beside its
+    rivals, and its lead with the words before it shuffled; factors of the neurons,
+    with their stability and what their neurons do; probes with control tasks.
+
+    Args:
+        lm (LanguageModel): the model.
+        prompt (str, list of messages, ids, or Generation): what it goes on from; or the text.
+        max_new_tokens (int, optional): how many tokens it writes, if it has to. Default: 24
+        method (str, class or object, optional): as in :func:`saliency`. Default: gradient × input
+        n_components (int, optional): factors of the neurons, at most. Default: 6
+        corpus (TaggedCorpus, optional): what probes learn from; at most 2,000 words of it. Default:
+            the package's own small treebank, see :func:`read_conllu`
+        label (str, optional): the column of it that is told. Default: ``"upos"``
+        seed (int, optional): of all draws. Default: 0
+        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
+            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
+
+    Returns:
+        Report: all of it. What the model or the text does not allow is left out, and its
+        ``refused`` says why.
+
+    Raises:
+        TypeError: if ``lm`` is no model, or ``corpus`` no treebank.
+        ValueError: if the prompt is empty or too long, or an argument is wrong.
+
+    Examples::
+
+        >>> few = TaggedCorpus(read_conllu().sentences[:20])  # the whole of it tells more
+        >>> found = report(lm, "One two", max_new_tokens=2, corpus=few)
+        >>> [finding.key for finding in found.findings]
+        ['similarity', 'rankings', 'watch', 'probes']
+        >>> sorted(found.refused)  # the text is too short
+        ['attribution', 'factors']
+    """
+    if not isinstance(lm, LanguageModel):
+        raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
+    check_whole("n_components", n_components)
+    check_whole("seed", seed, least=0)
+    find_method(method)
+    corpus = read_conllu() if corpus is None else corpus
+    if not isinstance(corpus, TaggedCorpus):
+        raise TypeError(
+            f"corpus: got a {type(corpus).__name__}, accepts what read_conllu() returns"
+        )
+    corpus.labels(label)
+    generation = prompt if isinstance(prompt, Generation) else None
+    if generation is None:
+        options = {"max_new_tokens": max_new_tokens} if lm.model.can_generate() else {}
+        generation = generate(lm, prompt, progress=False, **options)
+    analyses: dict[str, Callable[[], dict[str, Any]]] = {
+        "attribution": lambda: _attributed(lm, generation, method, seed),
+        "similarity": lambda: _compared(lm, generation, seed),
+        "rankings": lambda: {"rankings": rankings(lm, generation)},
+        "watched": lambda: _watched(lm, generation, seed),
+        "factors": lambda: _factorised(lm, generation, n_components, seed),
+        "probes": lambda: _probed(lm, corpus, label, seed),
+    }
+    found, refused = dict[str, Any](), dict[str, str]()
+    with progress_bar(progress, total=len(analyses), desc="Report") as bar:
+        for name, analyse in analyses.items():
+            try:
+                found |= analyse()
+            except (TypeError, ValueError) as error:
+                refused[name] = " ".join(str(error).split())
+            bar.update()
+    settings = {"method": str(method), "n_components": n_components, "seed": seed}
+    return Report(generation, **found, refused=refused, settings=settings)
+
+
+def _attributed(
+    lm: LanguageModel, generation: Generation, method: Any, seed: int
+) -> dict[str, Any]:
+    attribution = saliency(lm, generation, method=method, progress=False)
+    tested = faithfulness(lm, attribution, seed=seed, progress=False)
+    return {"attribution": attribution, "faithfulness": tested}
+
+
+def _compared(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, Any]:
+    states = hidden_states(lm, generation, progress=False)
+    alike = compare(states, measure="cka", n_permutations=_PERMUTATIONS, seed=seed, progress=False)
+    return {"similarity": alike}
+
+
+def _watched(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, Any]:
+    """The first output, beside what came next to standing there."""
+    own, places = int(generation.output_ids[0]), generation.places
+    place = generation.tokens.prompt_length if places is None else int(places[0])
+    last = layer_predictions(lm, generation, place, k=_RIVALS + 1, layers=-1).token_ids[-1]
+    rivals = [token for token in last.tolist() if token != own][:_RIVALS]
+    # A mask is asked where it stands, an encoder–decoder after what its decoder starts with.
+    asked = {"masked": place, "seq2seq": len(generation.start_ids) - 1}
+    position = asked.get(generation.task, place - 1)
+    watched = rankings_watch(lm, generation, [own, *rivals], position=position)
+    ids = generation.prompt_ids.tolist()
+    if generation.task != "causal" or len(ids) < 4:
+        return {"watched": watched}
+    return {"watched": watched, "order": order_test(lm, ids, [own, *rivals], seed=seed)}
+
+
+def _factorised(
+    lm: LanguageModel, generation: Generation, n_components: int, seed: int
+) -> dict[str, Any]:
+    acts = neurons(lm, generation, progress=False)
+    factors = nmf(
+        acts,
+        min(n_components, len(acts.tokens) - 1),
+        negatives="split",
+        seed=seed,
+        max_iter=_ROUNDS,
+    )
+    effects = tuple(
+        factors.effect(lm, generation, component, draws=_DRAWS, seed=seed, progress=False)
+        for component in range(factors.count)
+    )
+    return {"factors": factors, "effects": effects, "stability": factors.stability(_STARTS)}
+
+
+def _probed(lm: LanguageModel, corpus: TaggedCorpus, label: str, seed: int) -> dict[str, Any]:
+    layers = 1 + len(lm.anatomy.blocks)
+    chosen = sorted({round(row) for row in np.linspace(0, layers - 1, min(_PROBED, layers))})
+    probes = probe(
+        lm,
+        corpus,
+        label=label,
+        representations=["hidden"],
+        layers=chosen,
+        n_tokens=_WORDS,
+        seed=seed,
+        progress=False,
+    )
+    return {"probes": probes}

@@ -1,0 +1,1 @@
+"""How alike the layers are: CCA, SVCCA, PWCCA and CKA, with a null."""

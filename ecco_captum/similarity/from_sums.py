@@ -1,0 +1,172 @@
+r"""Measures of similarity: from the sums of two layers and of their pair to a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+from ecco_captum.core.checks import check_whole
+from ecco_captum.similarity.canonical import (
+    Whitened,
+    correlations,
+    projection_weights,
+    published_weights,
+    rewhitened,
+    truncated,
+    variates,
+    whitened,
+)
+from ecco_captum.similarity.kernels import LinearKernel, linear_alignment, linear_kernel
+from ecco_captum.similarity.sums import CrossSums, Frame, Layer, Sums
+
+MeasureName = Literal["cca", "svcca", "pwcca", "cka"]
+
+
+Weigh = Literal["x", "y", "mean"]
+
+
+Definition = Literal["paper", "published"]
+
+
+Kernel = Literal["linear", "rbf"]
+
+
+Both = tuple[float, float]
+"""What x is to y, and what y is to x."""
+
+
+class Measure(Protocol):
+    """What a comparison needs of a measure; ``Any`` is a layer prepared for its pairs."""
+
+    @property
+    def norms(self) -> bool:
+        """Whether a pair's sums need the norms of its tokens, too."""
+
+    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> Any:
+        """Prepares a layer, once, from its sums and those of its pair with itself."""
+
+    def values(self, x: Any, y: Any, cross: CrossSums) -> Both:
+        """Compares a pair."""
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """CCA: the mean canonical correlation."""
+
+    norms: bool = False
+
+    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> Whitened:
+        return whitened(layer, frame, sums)
+
+    def resampled(self, side: Whitened, sums: Sums) -> Whitened:
+        """The same layer with other weights of its tokens."""
+        return rewhitened(side, sums)
+
+    def values(self, x: Whitened, y: Whitened, cross: CrossSums) -> Both:
+        mean = float(correlations(x, y, cross).mean())
+        return mean, mean
+
+
+@dataclass(frozen=True)
+class Singular(Canonical):
+    """SVCCA: the same between leading singular directions."""
+
+    variance: float = 0.99
+    dims: int | None = None
+
+    def __post_init__(self) -> None:
+        given = self.variance
+        if isinstance(given, bool) or not isinstance(given, float | int) or not 0 < given <= 1:
+            raise ValueError(f"variance: got {given!r}, accepts a number above 0, up to 1")
+        if self.dims is not None:
+            check_whole("dims", self.dims)
+
+    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> Whitened:
+        return truncated(layer, frame, sums, variance=self.variance, dims=self.dims)
+
+
+@dataclass(frozen=True)
+class Projected(Canonical):
+    """PWCCA: canonical correlations, weighed by what they account for."""
+
+    weigh: Weigh = "x"
+    definition: Definition = "paper"
+
+    def __post_init__(self) -> None:
+        _check("weigh", self.weigh, Weigh)
+        _check("definition", self.definition, Definition)
+
+    def values(self, x: Whitened, y: Whitened, cross: CrossSums) -> Both:
+        found = variates(x, y, cross)
+        weights = projection_weights if self.definition == "paper" else published_weights
+        by_x = float(found.correlations @ weights(x, found.of_x))
+        by_y = float(found.correlations @ weights(y, found.of_y))
+        mean = (by_x + by_y) / 2
+        return {"x": (by_x, by_y), "y": (by_y, by_x), "mean": (mean, mean)}[self.weigh]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """CKA, whose Gaussian kernels need all pairs of tokens and are computed elsewhere."""
+
+    kernel: Kernel = "linear"
+    debiased: bool = True
+    bandwidth: float | None = None
+    norms: bool = True
+
+    def __post_init__(self) -> None:
+        _check("kernel", self.kernel, Kernel)
+        if not isinstance(self.debiased, bool):
+            raise ValueError(f"debiased: got {self.debiased!r}, accepts True or False")
+        wide = self.bandwidth
+        if wide is not None and (isinstance(wide, bool) or not wide > 0):
+            raise ValueError(f"bandwidth: got {wide!r}, accepts a number above 0")
+
+    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> LinearKernel:
+        assert own is not None  # as norms are asked for
+        return linear_kernel(layer, frame, sums, own, debiased=self.debiased)
+
+    def values(self, x: LinearKernel, y: LinearKernel, cross: CrossSums) -> Both:
+        found = linear_alignment(x, y, cross, debiased=self.debiased)
+        return found, found
+
+
+_MEASURES: dict[str, Any] = {
+    "cca": Canonical,
+    "svcca": Singular,
+    "pwcca": Projected,
+    "cka": Aligned,
+}
+
+
+_OPTIONS = {
+    "cca": (),
+    "svcca": ("variance", "dims"),
+    "pwcca": ("weigh", "definition"),
+    "cka": ("kernel", "debiased", "bandwidth"),
+}
+
+
+def find_measure(name: str, options: dict[str, Any]) -> Any:
+    r"""Returns a measure.
+
+    Args:
+        name (str): "cca", "svcca", "pwcca" or "cka".
+        options (dict): those of the function of that name.
+
+    Raises:
+        TypeError: if it has no such option.
+        ValueError: if there is no such measure, or an option has another kind of value.
+    """
+    _check("measure", name, MeasureName)
+    for option in options:
+        if option not in _OPTIONS[name]:
+            accepted = ", ".join(_OPTIONS[name]) or "none"
+            raise TypeError(f"{option}: measure {name!r} has no such option, accepts {accepted}")
+    return _MEASURES[name](**options)
+
+
+def _check(name: str, given: Any, accepted: Any) -> None:
+    if given not in get_args(accepted):
+        shown = ", ".join(map(repr, get_args(accepted)))
+        raise ValueError(f"{name}: got {given!r}, accepts {shown}")

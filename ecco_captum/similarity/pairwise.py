@@ -1,0 +1,328 @@
+r"""How a pair's similarity varies where other texts are drawn: sums of groups of texts, weighed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ecco_captum.similarity.from_sums import Aligned, Both, Measure
+from ecco_captum.similarity.kernels import LinearKernel, estimate, kernel_alignments, points_of
+from ecco_captum.similarity.sums import (
+    CrossSums,
+    Frame,
+    Layer,
+    Pair,
+    Shuffling,
+    Sums,
+    blocks,
+    gathered,
+    plain_frame,
+)
+
+_IN_MEMORY_BYTES = 2**24, 2**26  # of the sums of pairs at a time, where layers are in memory
+
+
+def evaluated(
+    layers: Sequence[Layer],
+    pairs: Sequence[Pair],
+    measure: Any,
+    *,
+    seed: int = 0,
+    memory_budget: int = 2**30,
+    tell: Callable[[int], object] = lambda done: None,
+) -> dict[Pair, Both]:
+    r"""Returns the similarity of pairs of layers.
+
+    Args:
+        layers (sequence of Layer): of the same tokens.
+        pairs (sequence of Pair): which of them, and in which shuffling of the second one's tokens.
+        measure (Measure): what is measured.
+        seed (int, optional): of the shufflings. Default: 0
+        memory_budget (int, optional): bytes that sums over tokens may take at a time, of layers on
+            disk. Default: 1 GiB
+        tell (Callable, optional): is told how many more pairs are done.
+
+    Returns:
+        dict: of each pair, how similar the second is to the first, and the first to the second.
+
+    Raises:
+        ValueError: if values are not finite, or a layer is constant.
+    """
+    if isinstance(measure, Aligned) and measure.kernel == "rbf":
+        return _with_kernels(layers, pairs, measure, seed, tell)
+    shuffling = Shuffling(seed)
+    sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget)
+    found = {}
+    on_disk = any(layer.on_disk for layer in layers)
+    half = max(layer.tokens * layer.width * layer.values.dtype.itemsize for layer in layers) // 2
+    budget = memory_budget if on_disk else int(np.clip(half, *_IN_MEMORY_BYTES))
+    # Pairs with the same shuffled tokens stand side by side, which are then read once.
+    left = sorted((pair for pair in pairs if pair not in crosses), key=lambda pair: pair[::-1])
+    for group in (list(crosses), *_groups(left, sides, budget)):
+        if group and group[0] not in crosses:
+            frames = [side.frame for side in sides]
+            options = {"norms": measure.norms, "shuffling": shuffling}
+            crosses = gathered(layers, frames, [], group, **options)[1]
+        for i, j, draw in group:
+            found[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
+            tell(1)
+    return found
+
+
+def prepared_pair(x: Layer, y: Layer, measure: Measure) -> tuple[Any, Any, CrossSums]:
+    """Both layers prepared, and the sums of their pair."""
+    sides, crosses = prepared([x, y], [(0, 1, -1)], measure, Shuffling(0), 2**30)
+    if not crosses:
+        frames = [side.frame for side in sides]
+        crosses = gathered([x, y], frames, [], [(0, 1, -1)], norms=measure.norms)[1]
+    return sides[0], sides[1], crosses[0, 1, -1]
+
+
+def prepared(
+    layers: Sequence[Layer],
+    pairs: Sequence[Pair],
+    measure: Measure,
+    shuffling: Shuffling,
+    budget: int,
+) -> tuple[list[Any], dict[Pair, CrossSums]]:
+    """Each layer prepared; of layers on disk, pairs that were summed up in the same pass."""
+    frames = [plain_frame(layer) for layer in layers]
+    every = range(len(layers))
+    selves = [(k, k, -1) for k in every] if measure.norms else []
+    if any(layer.on_disk for layer in layers):
+        room = budget - sum(8 * frame.width**2 for frame in frames)
+        first = next(_groups(pairs, frames, max(room, 0)), [])
+        wanted = list(dict.fromkeys([*selves, *first]))
+        sums, crosses = gathered(
+            layers, frames, every, wanted, norms=measure.norms, shuffling=shuffling
+        )
+    else:
+        sums, crosses = {}, {}
+        for k, (layer, frame) in enumerate(zip(layers, frames, strict=True)):
+            own, pair = gathered(
+                [layer], [frame], [0], [(0, 0, -1)] if selves else [], norms=measure.norms
+            )
+            sums[k] = own[0]
+            crosses |= {(k, k, -1): pair[0, 0, -1]} if selves else {}
+        first = []
+    sides = [
+        measure.side(layer, frames[k], sums[k], crosses.get((k, k, -1)))
+        for k, layer in enumerate(layers)
+    ]
+    # Of layers that had to be read again in other axes, pairs have to be, too.
+    kept = {k for k in every if sides[k].frame is frames[k]}
+    return sides, {pair: crosses[pair] for pair in first if kept.issuperset(pair[:2])}
+
+
+def _groups(pairs: Sequence[Pair], sides: Sequence[Any], budget: int) -> Iterator[list[Pair]]:
+    """Pairs whose sums fit into memory together; at least one at a time."""
+    group: list[Pair] = []
+    size = 0
+    for i, j, draw in pairs:
+        cost = 8 * _width(sides[i]) * _width(sides[j])
+        if group and size + cost > budget:
+            yield group
+            group, size = [], 0
+        group.append((i, j, draw))
+        size += cost
+    if group:
+        yield group
+
+
+def _width(side: Any) -> int:
+    frame: Frame = side if isinstance(side, Frame) else side.frame
+    return frame.width
+
+
+def _with_kernels(
+    layers: Sequence[Layer],
+    pairs: Sequence[Pair],
+    measure: Aligned,
+    seed: int,
+    tell: Callable[[int], object],
+) -> dict[Pair, Both]:
+    for layer in layers:
+        if layer.on_disk:
+            raise ValueError(
+                f"kernel: 'rbf' needs every pair of tokens, and {layer.name} is on disk; accepts "
+                "'linear', or arrays of fewer tokens"
+            )
+    points = [points_of(layer, measure.bandwidth) for layer in layers]
+    draws = 1 + max((draw for *_, draw in pairs), default=-1)
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(layers[0].tokens) for _ in range(draws)]
+    found = kernel_alignments(points, pairs, orders, debiased=measure.debiased)
+    tell(len(pairs))
+    return {pair: (value, value) for pair, value in found.items()}
+
+
+_GROUPS = 20  # of texts, at most
+
+
+def resampled(
+    layers: Sequence[Layer],
+    pairs: Sequence[tuple[int, int]],
+    measure: Any,
+    starts: np.ndarray,
+    draws: int,
+    *,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    r"""Yields what each pair's similarity is where texts are drawn with replacement.
+
+    Texts are put into up to 20 groups of neighbours, whose sums are gathered once and weighed in
+    each draw.
+
+    Args:
+        layers (sequence of Layer): of the same tokens.
+        pairs (sequence of tuple of int): which of them.
+        measure (Measure): what is measured; of kernels, the linear one.
+        starts (array): (texts,), where each text starts.
+        draws (int): how many draws.
+        seed (int): of the draws.
+
+    Yields:
+        array: (draws, 2), what the second is to the first, and the first to the second.
+    """
+    count = min(_GROUPS, len(starts))
+    edges = np.linspace(0, len(starts), count + 1).astype(int)[:-1]
+    bounds = itertools.pairwise([*starts[edges].tolist(), layers[0].tokens])
+    groups = [slice(*bound) for bound in bounds]
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
+    sides, _ = prepared(layers, [], measure, Shuffling(seed), 0)
+    if isinstance(measure, Aligned):
+        frames = [_centred(side, layers[0].tokens) for side in sides]
+    else:
+        _check_draws(max(side.rank for side in sides), groups, weights)
+        frames = [side.frame for side in sides]
+    read = [_Read(layer, frame, groups) for layer, frame in zip(layers, frames, strict=True)]
+    if isinstance(measure, Aligned):
+        shares = weights.astype(np.float64)
+        kernels, own = {}, {}
+        for k in sorted({k for pair in pairs for k in pair}):
+            kernels[k], crosses = (
+                _Kernel.of(read[k], shares),
+                _crosses(read[k], read[k], norms=True),
+            )
+            own[k] = _criteria(kernels[k], kernels[k], crosses, shares, debiased=measure.debiased)
+        for i, j in pairs:
+            crosses = _crosses(read[i], read[j], norms=True)
+            both = _criteria(kernels[i], kernels[j], crosses, shares, debiased=measure.debiased)
+            found = np.minimum(1.0, both / np.sqrt(own[i] * own[j]))
+            yield np.stack([found, found], axis=1)
+        return
+    for i, j in pairs:
+        sums = (_sums(read[i]), _sums(read[j]))
+        crosses = _crosses(read[i], read[j], norms=False)
+        drawn = []
+        for each in weights:
+            x, y = (
+                measure.resampled(sides[k], Sums.weighed(own, each))
+                for k, own in zip((i, j), sums, strict=True)
+            )
+            drawn.append(measure.values(x, y, CrossSums.weighed(crosses, each)))
+        yield np.array(drawn)
+
+
+def _centred(kernel: LinearKernel, tokens: int) -> Frame:
+    """The layer less its mean: what is left out of a kernel depends on where its zero is."""
+    frame = kernel.frame
+    return replace(frame, shift=frame.shift + kernel.total / (tokens * frame.scale))
+
+
+def _check_draws(directions: int, groups: Sequence[slice], weights: np.ndarray) -> None:
+    """Refuses draws in which canonical correlations are 1 whatever the data."""
+    sizes = np.array([group.stop - group.start for group in groups])
+    fewest = int(((weights > 0) @ sizes).min())
+    if fewest - 1 <= directions:
+        raise ValueError(
+            f"bootstrap: a draw holds {fewest} different tokens, and there are up to {directions} "
+            "directions; accepts 0, or more tokens"
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A layer, the coordinates in which it is read, and the groups of its tokens."""
+
+    layer: Layer
+    frame: Frame
+    groups: Sequence[slice]
+
+
+def _sums(x: _Read) -> list[Sums]:
+    """Of each group."""
+    found = [Sums.none(x.frame.width) for _ in x.groups]
+    for group, sums in zip(x.groups, found, strict=True):
+        for where in blocks([x.layer], group):
+            sums.add(x.frame.read(x.layer, where))
+    return found
+
+
+def _crosses(x: _Read, y: _Read, *, norms: bool) -> list[CrossSums]:
+    """Of each group."""
+    found = [CrossSums.none(x.frame.width, y.frame.width) for _ in x.groups]
+    for group, cross in zip(x.groups, found, strict=True):
+        for where in blocks([x.layer, y.layer], group):
+            cross.add(x.frame.read(x.layer, where), y.frame.read(y.layer, where), norms=norms)
+    return found
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    r"""A layer's linear kernel over the groups.
+
+    Args:
+        totals (array): (groups, coordinates), sums of the tokens.
+        whole (array): (draws,), the sum of the kernel.
+        trace (array): (draws,), the sum of its diagonal.
+    """
+
+    totals: np.ndarray
+    whole: np.ndarray
+    trace: np.ndarray
+
+    @classmethod
+    def of(cls, read: _Read, weights: np.ndarray) -> _Kernel:
+        sums = _sums(read)
+        totals = np.array([one.total for one in sums])
+        trace = weights**2 @ np.array([np.trace(one.gram) for one in sums])
+        return cls(totals, _form(totals @ totals.T, weights), trace)
+
+
+def _criteria(
+    x: _Kernel,
+    y: _Kernel,
+    crosses: list[CrossSums],
+    weights: np.ndarray,
+    *,
+    debiased: bool,
+) -> np.ndarray:
+    """(draws,), the Hilbert–Schmidt independence criterion where groups have weights.
+
+    It is made of forms in the weights, so that a draw costs no more than a few small products.
+    Debiased, a token that was drawn twice is not compared with itself, no more than it is in the
+    criterion of the data: else what was drawn would be more alike by that alone.
+    """
+    n = weights @ np.array([cross.count for cross in crosses])
+    flat = np.stack([cross.product.ravel() for cross in crosses])
+    between = np.array([x.totals @ cross.product @ y.totals.T for cross in crosses])
+    both = _form(flat @ flat.T, weights)
+    rows = np.einsum("dg,dh,dk,hgk->d", weights, weights, weights, between, optimize=True)
+    if not debiased:
+        return np.asarray(both - 2 * rows / n + x.whole * y.whole / n**2)
+    squares = np.array([cross.squares for cross in crosses])
+    by_y, by_x = (np.array([getattr(one, by) for one in crosses]) for by in ("by_y", "by_x"))
+    products = x.totals @ by_y.T + y.totals @ by_x.T
+    rows += weights**3 @ squares - np.einsum("dg,gh,dh->d", weights, products, weights**2)
+    both -= weights**2 @ squares
+    return estimate(n, both, rows, x.whole - x.trace, y.whole - y.trace)
+
+
+def _form(matrix: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(draws,), w' M w."""
+    return np.asarray(np.einsum("dg,gh,dh->d", weights, matrix, weights))

@@ -1,0 +1,303 @@
+r"""Sums over tokens that measures of similarity are made of, gathered in one pass of any length.
+
+All are float64. What is summed is a layer's block of tokens less the mean of its first block, which
+keeps what is left of the mean small; the rest of it is taken out of the sums, exactly.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from ecco_captum.core.stored_array import StoredValues
+
+BLOCK_BYTES = 2**25  # of the float64 blocks of all layers that are read together
+_FEWEST = 256
+_PLAIN = 1e-12, 1e12  # spreads whose fourth powers leave room on both sides
+
+
+@dataclass(frozen=True)
+class Layer:
+    r"""What is compared: one layer's values at each token.
+
+    Args:
+        values (array or StoredValues): (layers, tokens, features).
+        row (int): which of them.
+        name (str): what it is called in messages.
+        spans (array, optional): (words, 2), the first token of each word and the one behind its
+            last. Where they are given, words take the place of tokens, each the mean of its own.
+    """
+
+    values: np.ndarray | StoredValues
+    row: int
+    name: str
+    spans: np.ndarray | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens (or words) there are."""
+        return self.values.shape[1] if self.spans is None else len(self.spans)
+
+    @property
+    def width(self) -> int:
+        """How many features there are."""
+        return self.values.shape[2]
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether it is read from a folder."""
+        return isinstance(self.values, StoredValues)
+
+    @property
+    def precision(self) -> float:
+        """The distance of 1 and the next number in the type that the values were computed in."""
+        # float16 is how values are kept; the model computed with more.
+        narrow = np.dtype(self.values.dtype).itemsize <= 4
+        return float(np.finfo(np.float32 if narrow else np.float64).eps)
+
+    def read(self, tokens: slice | np.ndarray) -> np.ndarray:
+        """(tokens, features), float64, a copy."""
+        if self.spans is None:
+            return np.array(self.values[self.row, tokens], dtype=np.float64)
+        spans = self.spans[tokens]
+        first = int(spans[:, 0].min())
+        read = np.array(self.values[self.row, first : int(spans[:, 1].max())], dtype=np.float64)
+        sums = np.concatenate([np.zeros((1, read.shape[1])), read.cumsum(axis=0)])
+        lengths = (spans[:, 1] - spans[:, 0])[:, None]
+        return np.asarray((sums[spans[:, 1] - first] - sums[spans[:, 0] - first]) / lengths)
+
+
+@dataclass(frozen=True)
+class Frame:
+    r"""Coordinates in which a layer is read: less a mean and, if need be, in other axes.
+
+    Args:
+        shift (array): (features,), what is subtracted.
+        axes (array, optional): (features, coordinates), what is multiplied from the right.
+        scale (float, optional): what is multiplied with, a power of 2, so that products of products
+            neither overflow nor vanish. Default: 1
+    """
+
+    shift: np.ndarray
+    axes: np.ndarray | None = None
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """How many coordinates there are."""
+        return len(self.shift) if self.axes is None else self.axes.shape[1]
+
+    def read(self, layer: Layer, tokens: slice | np.ndarray) -> np.ndarray:
+        """(tokens, coordinates) of some tokens."""
+        block = layer.read(tokens)
+        block -= self.shift
+        if self.scale != 1:
+            block *= self.scale
+        return block if self.axes is None else block @ self.axes
+
+
+@dataclass
+class Sums:
+    r"""Sums over the tokens of one layer, in a frame.
+
+    Args:
+        count (float): tokens, or their weights.
+        total (array): (coordinates,), sum of the tokens.
+        gram (array): (coordinates, coordinates), sum of their products.
+    """
+
+    count: float
+    total: np.ndarray
+    gram: np.ndarray
+
+    @classmethod
+    def none(cls, width: int) -> Sums:
+        """Of no token."""
+        return cls(0.0, np.zeros(width), np.zeros((width, width)))
+
+    def add(self, block: np.ndarray) -> None:
+        """Adds tokens, (tokens, coordinates)."""
+        self.count += len(block)
+        self.total += block.sum(axis=0)
+        self.gram += block.T @ block
+
+    @classmethod
+    def weighed(cls, parts: Sequence[Sums], weights: np.ndarray) -> Sums:
+        """Of parts of the tokens, each so many times."""
+        found = cls.none(len(parts[0].total))
+        for part, weight in zip(parts, weights, strict=True):
+            found.count += weight * part.count
+            found.total += weight * part.total
+            found.gram += weight * part.gram
+        return found
+
+    @property
+    def centred(self) -> np.ndarray:
+        """(coordinates, coordinates), the sum of products less their means."""
+        return self.gram - np.outer(self.total, self.total / self.count)
+
+
+@dataclass
+class CrossSums:
+    r"""Sums over the tokens of a pair of layers; what kernels need beside the products is optional.
+
+    Args:
+        product (array): (coordinates of x, coordinates of y), sum of the tokens' products.
+        count (float): tokens, or their weights.
+        squares (float): sum of |x|² |y|².
+        by_y (array): (coordinates of x,), sum of x |y|².
+        by_x (array): (coordinates of y,), sum of y |x|².
+    """
+
+    product: np.ndarray
+    count: float = 0.0
+    squares: float = 0.0
+    by_y: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    by_x: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def none(cls, rows: int, columns: int, kind: type = np.float64) -> CrossSums:
+        """Of no token."""
+        return cls(np.zeros((rows, columns), kind), 0.0, 0.0, np.zeros(rows), np.zeros(columns))
+
+    @classmethod
+    def weighed(cls, parts: Sequence[CrossSums], weights: np.ndarray) -> CrossSums:
+        """Of parts of the tokens, each so many times."""
+        found = cls.none(*parts[0].product.shape)
+        for part, weight in zip(parts, weights, strict=True):
+            if weight:
+                found.product += weight * part.product
+                found.count += weight * part.count
+                found.squares += weight * part.squares
+                found.by_y += weight * part.by_y
+                found.by_x += weight * part.by_x
+        return found
+
+    def add(self, x: np.ndarray, y: np.ndarray, *, norms: bool) -> None:
+        """Adds tokens of both, (tokens, coordinates)."""
+        self.product += x.T @ y
+        self.count += len(x)
+        if norms:
+            of_x, of_y = np.einsum("tf,tf->t", x, x), np.einsum("tf,tf->t", y, y)
+            self.squares += float(of_x @ of_y)
+            self.by_y += of_y @ x
+            self.by_x += of_x @ y
+
+
+def blocks(layers: Sequence[Layer], within: slice | None = None) -> Iterator[slice]:
+    """Runs of tokens, of all or of some, few enough for a block of each layer."""
+    tokens = within or slice(0, layers[0].tokens)
+    size = max(_FEWEST, BLOCK_BYTES // (8 * sum(layer.width for layer in layers)))
+    for start in range(tokens.start, tokens.stop, size):
+        yield slice(start, min(start + size, tokens.stop))
+
+
+def plain_frame(layer: Layer) -> Frame:
+    """A layer's own axes, less the mean of its first block; other units where they are extreme."""
+    with np.errstate(invalid="ignore", over="ignore"):  # the sums will tell
+        block = layer.read(next(blocks([layer])))
+        shift = block.mean(axis=0)
+        spread = float(np.abs(block - shift).max())
+    if not (np.isfinite(spread) and spread > 0) or _PLAIN[0] < spread < _PLAIN[1]:
+        return Frame(shift)
+    return Frame(shift, scale=float(2.0 ** -np.round(np.log2(spread))))
+
+
+Pair = tuple[int, int, int]
+"""Two layers by their numbers, and which shuffling of the second one's tokens; -1 for none."""
+
+
+@dataclass(frozen=True)
+class Shuffling:
+    r"""Permutations of tokens, drawn from a seed.
+
+    In memory they run over all tokens. What is read from disk comes block by block, and tokens
+    change places within their block.
+
+    Args:
+        seed (int): of the permutations.
+    """
+
+    seed: int
+
+    def read(self, layer: Layer, frame: Frame, where: slice, draw: int) -> np.ndarray:
+        """(tokens, coordinates) that stand in the place of a block's tokens."""
+        if layer.on_disk:
+            order = self._order(draw, where.start, where.stop - where.start)
+            return frame.read(layer, where)[order]
+        return frame.read(layer, self._order(draw, 0, layer.tokens)[where])
+
+    @lru_cache(maxsize=64)  # noqa: B019 - of a few numbers, for as long as a comparison takes
+    def _order(self, draw: int, start: int, count: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, draw, start)).permutation(count)
+
+
+def gathered(
+    layers: Sequence[Layer],
+    frames: Sequence[Frame],
+    singles: Iterable[int],
+    pairs: Sequence[Pair],
+    *,
+    norms: bool = False,
+    shuffling: Shuffling | None = None,
+) -> tuple[dict[int, Sums], dict[Pair, CrossSums]]:
+    r"""Reads every token once and sums it up.
+
+    Args:
+        layers (sequence of Layer): of the same tokens.
+        frames (sequence of Frame): the coordinates of each.
+        singles (iterable of int): layers whose own sums are wanted.
+        pairs (sequence of Pair): pairs whose cross sums are wanted.
+        norms (bool, optional): whether what kernels need is wanted, too. Default: ``False``
+        shuffling (Shuffling, optional): of pairs that are shuffled.
+
+    Returns:
+        tuple of dict: the sums of layers, and of pairs.
+
+    Raises:
+        ValueError: if values are not finite.
+    """
+    widths = [frame.width for frame in frames]
+    sums = {k: Sums.none(widths[k]) for k in singles}
+    plain = [pair for pair in pairs if pair[2] < 0]
+    shuffled = sorted((pair for pair in pairs if pair[2] >= 0), key=lambda pair: pair[::-1])
+    used = sorted({*sums, *(i for i, _, _ in pairs), *(j for _, j, _ in plain)})
+    involved = [layers[k] for k in {*used, *(j for _, j, _ in shuffled)}]
+    # What chance gives needs no more digits than the values have, and costs half of it.
+    coarse = np.float64 if min(layer.precision for layer in involved) < 1e-10 else np.float32
+    kinds = {-1: np.float64}
+    crosses = {
+        (i, j, draw): CrossSums.none(widths[i], widths[j], kinds.get(draw, coarse))
+        for i, j, draw in pairs
+    }
+    with np.errstate(invalid="ignore", over="ignore"):  # the sums will tell
+        for where in blocks(involved):
+            read = {k: frames[k].read(layers[k], where) for k in used}
+            for k in sums:
+                sums[k].add(read[k])
+            for i, j, draw in plain:
+                crosses[i, j, draw].add(read[i], read[j], norms=norms)
+            if not shuffled:
+                continue
+            assert shuffling is not None  # pairs that are shuffled come with it
+            rows = {i: read[i].astype(coarse) for i in {i for i, _, _ in shuffled}}
+            del read
+            for (j, draw), same in itertools.groupby(shuffled, key=lambda pair: pair[1:]):
+                other = shuffling.read(layers[j], frames[j], where, draw).astype(coarse)
+                for pair in same:
+                    crosses[pair].add(rows[pair[0]], other, norms=norms)
+    for k, one in sums.items():
+        check_finite(layers[k], one.gram)
+    return sums, crosses
+
+
+def check_finite(layer: Layer, products: np.ndarray) -> None:
+    """Raises an error that names the layer if a value was NaN, infinite or beyond 1e150."""
+    if not np.isfinite(products).all():
+        raise ValueError(
+            f"{layer.name}: it holds NaN, infinity or numbers beyond 1e150, accepts finite values"
+        )
