@@ -1,6 +1,6 @@
 r"""Streams the neurons of a corpus to disk and factorises them, in bounded memory.
 
-Passages are made of random sentences of CoNLL-U files until there are enough tokens. Three
+Segments are made of random sentences of CoNLL-U files until there are enough tokens. Three
 processes follow each other: one runs the model alone and keeps nothing, one writes one layer's
 neurons, one factorises what was written. Each says how long it took and what it held at most.
 
@@ -25,7 +25,7 @@ from peers import peak_memory
 from saliency import table
 from workers import note
 
-SENTENCES = 4  # of a passage
+SENTENCES = 4  # of a segment
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def forwards(options: argparse.Namespace) -> dict[str, Any]:
     from ecco_captum.corpus.texts import batches, read_texts
 
     lm = ecco_captum.load(options.model)
-    texts = passages(options, lm.tokenizer)
+    texts = segments(options, lm.tokenizer)
     reads = [one for text in texts for one in read_texts(lm, text, "decoder")]
     before, start = peak_memory(), time.perf_counter()
     with torch.no_grad():
@@ -94,7 +94,7 @@ def writing(options: argparse.Namespace) -> dict[str, Any]:
     import ecco_captum
 
     lm = ecco_captum.load(options.model)
-    texts = passages(options, lm.tokenizer)
+    texts = segments(options, lm.tokenizer)
     lm.anatomy  # noqa: B018 - found once, before anything is timed
     before, start = peak_memory(), time.perf_counter()
     acts = ecco_captum.neurons(
@@ -118,8 +118,8 @@ def factorising(options: argparse.Namespace) -> dict[str, Any]:
     return told(start, before, f"error {factors.error:.4f} after {passes} passes")
 
 
-def passages(options: argparse.Namespace, tokenizer: Any) -> list[str]:
-    """Random sentences, a few a passage, until there are enough tokens."""
+def segments(options: argparse.Namespace, tokenizer: Any) -> list[str]:
+    """Random sentences, a few a segment, until there are enough tokens."""
     marker = "# text = "
     lines = [line for path in options.conllu for line in path.read_text("utf-8").splitlines()]
     sentences = [line.removeprefix(marker) for line in lines if line.startswith(marker)]
@@ -129,7 +129,7 @@ def passages(options: argparse.Namespace, tokenizer: Any) -> list[str]:
         chosen = rng.integers(len(sentences), size=SENTENCES)
         if sum(lengths[k] for k in chosen) <= tokenizer.model_max_length:
             found.append(" ".join(sentences[k] for k in chosen))
-            # Each sentence was counted with the marks around it, a passage has them once.
+            # Each sentence was counted with the marks around it, a segment has them once.
             count += sum(lengths[k] - 2 for k in chosen) + 2
     return found
 

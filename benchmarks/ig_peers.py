@@ -10,7 +10,17 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from peers import Case, Contestant, Definition, Meter, Run, Scores, prefixes, reduced, rows_up_to
+from peers import (
+    Contestant,
+    Definition,
+    Meter,
+    MethodInput,
+    Run,
+    Scores,
+    prefixes,
+    reduced,
+    rows_up_to,
+)
 
 STEPS = 20
 
@@ -21,7 +31,7 @@ def _ecco_captum(lm: Any) -> Run:
     options = {"method": "integrated_gradients", "n_steps": STEPS, "aggregate": "l2"}
     path: dict[str, Any] = {"baseline": "zero", "keep_first": False}
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         generation = force_decode(lm, case.prompt_ids, case.output_ids)
         with meter.running(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a large delta
@@ -44,7 +54,7 @@ def _captum(lm: Any) -> Run:
 
     explainer = IntegratedGradients(forward)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         rows = []
         with meter.running():
             for ids, target in prefixes(case):
@@ -61,7 +71,7 @@ def _inseq(lm: Any) -> Run:
 
     explainer = inseq.load_model(lm.model, "integrated_gradients", tokenizer=lm.tokenizer)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         with meter.running():
             result = explainer.attribute(
                 case.prompt,

@@ -30,7 +30,7 @@ from naive_methods import GRADIENT_OPTIONS, naive_rows
 
 import ecco_captum
 from ecco_captum import force_decode, saliency
-from ecco_captum.attribution.methods.base import RefusedError
+from ecco_captum.attribution.methods.base import UnsupportedMethodError
 from ecco_captum.attribution.methods.catalogue import METHODS
 
 FAMILIES = {
@@ -95,7 +95,7 @@ def cell(method: str, found: Subject, name: str, notes: list[str]) -> str:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             outcome = outcome_of(method, found, name)
-    except RefusedError as error:
+    except UnsupportedMethodError as error:
         return f"refused [{noted(shortened(str(error)), notes)}]"
     except Exception as error:  # a table with a gap says more than none
         first = str(error).partition("\n")[0]
@@ -126,7 +126,7 @@ def outcome_of(method: str, found: Subject, name: str) -> str:
 
 
 def keeping(seen: list[torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """An aggregation that also keeps what it is given; passages come last first."""
+    """An aggregation that also keeps what it is given; segments come last first."""
 
     def total(attributions: Any) -> torch.Tensor:
         seen.append(attributions.detach().cpu())

@@ -22,7 +22,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Case:
+class MethodInput:
     r"""One text to explain, as ids and as the text that libraries without ids are given.
 
     Args:
@@ -110,7 +110,7 @@ class Scores:
     lengths: tuple[int, int]
 
 
-Run = Callable[[Case, Meter], Scores]
+Run = Callable[[MethodInput, Meter], Scores]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def rows_up_to(table: Any, prompt: int) -> list[np.ndarray]:
     return [np.asarray(row[: prompt + t]) for t, row in enumerate(table)]
 
 
-def naive_rows(lm: Any, case: Case, definition: Definition) -> list[np.ndarray]:
+def naive_rows(lm: Any, case: MethodInput, definition: Definition) -> list[np.ndarray]:
     """One forward and one backward for each target, nothing shared."""
     import torch
 
@@ -148,7 +148,7 @@ def naive_rows(lm: Any, case: Case, definition: Definition) -> list[np.ndarray]:
     return rows
 
 
-def prefixes(case: Case) -> Iterator[tuple[list[int], int]]:
+def prefixes(case: MethodInput) -> Iterator[tuple[list[int], int]]:
     """Each target and the ids before it."""
     for t, target in enumerate(case.output_ids):
         yield case.prompt_ids + case.output_ids[:t], target
@@ -176,7 +176,7 @@ def reduced(product: Any, reduction: str) -> np.ndarray:
 def _ecco_captum(lm: Any) -> Run:
     from ecco_captum import force_decode, saliency
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         generation = force_decode(lm, case.prompt_ids, case.output_ids)
         with meter.running():
             attribution = saliency(lm, generation, progress=False)
@@ -189,7 +189,7 @@ def _naive_loop(lm: Any) -> Run:
     # Weights that ask for gradients would make each forward keep more than it needs.
     lm.model.requires_grad_(False)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         with meter.running():
             rows = naive_rows(lm, case, Definition())
         return Scores(rows, case.lengths)
@@ -203,7 +203,7 @@ def _floor(lm: Any) -> Run:
 
     lm.model.requires_grad_(False)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         text = torch.tensor([case.prompt_ids + case.output_ids[:-1]])
         with meter.running(), torch.no_grad():
             lm.model(input_ids=text, use_cache=False, logits_to_keep=len(case.output_ids))
@@ -226,7 +226,7 @@ def _captum(lm: Any) -> Run:
     layer = LayerGradientXActivation(lm.model, lm.model.get_input_embeddings())
     explainer = LLMGradientAttribution(layer, lm.tokenizer)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         with meter.running():
             prompt = TextTokenInput(case.prompt, lm.tokenizer)
             result = explainer.attribute(prompt, target=torch.tensor(case.output_ids))
@@ -242,7 +242,7 @@ def _inseq(lm: Any) -> Run:
 
     explainer = inseq.load_model(lm.model, "input_x_gradient", tokenizer=lm.tokenizer)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         with meter.running():
             result = explainer.attribute(
                 case.prompt, case.text, attributed_fn="logit", show_progress=False
@@ -263,7 +263,7 @@ def _interpreto(lm: Any) -> Run:
 
     explainer = Saliency(lm.model, lm.tokenizer, granularity=Granularity.ALL_TOKENS)
 
-    def run(case: Case, meter: Meter) -> Scores:
+    def run(case: MethodInput, meter: Meter) -> Scores:
         ids = torch.tensor([case.prompt_ids])
         prompt = BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         with meter.running():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ig_peers import IG_CONTESTANTS
 from peers import CONTESTANTS as GRADIENT_CONTESTANTS
-from peers import Case, Definition, Meter, forget_peak, naive_rows, peak_memory
+from peers import Definition, Meter, MethodInput, forget_peak, naive_rows, peak_memory
 
 CONTESTANTS = {**GRADIENT_CONTESTANTS, **IG_CONTESTANTS}
 
@@ -36,14 +36,16 @@ PASSAGE = (
 )
 
 
-def case_of(tokenizer: Any, outputs: int, prompt: int = PROMPT_TOKENS) -> Case:
+def case_of(tokenizer: Any, outputs: int, prompt: int = PROMPT_TOKENS) -> MethodInput:
     """A prompt and a forced continuation: the same ids for everybody."""
     text, ids = "", []
     while len(ids) < prompt + outputs:
         text = f"{text} {PASSAGE}".strip()
         ids = tokenizer(text)["input_ids"]
     ids = ids[: prompt + outputs]
-    return Case(ids[:prompt], ids[prompt:], tokenizer.decode(ids[:prompt]), tokenizer.decode(ids))
+    return MethodInput(
+        ids[:prompt], ids[prompt:], tokenizer.decode(ids[:prompt]), tokenizer.decode(ids)
+    )
 
 
 def loaded(threads: int) -> Any:
@@ -197,7 +199,7 @@ class Difference:
     shares: float = 0.0
 
 
-def difference(scores: Any, case: Case, expected: list[Any], plain: list[Any]) -> Difference:
+def difference(scores: Any, case: MethodInput, expected: list[Any], plain: list[Any]) -> Difference:
     """Compares what a contestant found with the naive loop of its definition, and of ours."""
     if scores.lengths != case.lengths:
         return Difference(scores.lengths, aligned=False)

@@ -30,7 +30,7 @@ def sample(kind: str, name: str, attention: str, dtype: torch.dtype) -> PreTrain
     return tiny_models.build(kind, name, attn_implementation=attention).to(dtype)
 
 
-def entrances(model: PreTrainedModel) -> list[nn.Module]:
+def embedding_sites(model: PreTrainedModel) -> list[nn.Module]:
     if model.config.is_encoder_decoder:
         return [model.encoder.embed_tokens, model.decoder.embed_tokens]
     return [model.get_input_embeddings()]
@@ -39,7 +39,7 @@ def entrances(model: PreTrainedModel) -> list[nn.Module]:
 def embeddings(model: PreTrainedModel, inputs: dict[str, Any]) -> list[Tensor]:
     """What each of the model's embeddings gives: leaves that require gradients."""
     with torch.no_grad(), contextlib.ExitStack() as stack:
-        seen = [stack.enter_context(recorded_outputs(module)) for module in entrances(model)]
+        seen = [stack.enter_context(recorded_outputs(module)) for module in embedding_sites(model)]
         model(**inputs, use_cache=False)
     return [outputs[0].detach().requires_grad_() for outputs in seen]
 
@@ -55,7 +55,7 @@ def baseline_for(leaves: Sequence[Tensor]) -> list[Tensor]:
 def logits_from(model: PreTrainedModel, inputs: dict[str, Any], leaves: Sequence[Tensor]) -> Tensor:
     """Logits where the leaves are the embeddings."""
     with contextlib.ExitStack() as stack:
-        for module, leaf in zip(entrances(model), leaves, strict=True):
+        for module, leaf in zip(embedding_sites(model), leaves, strict=True):
             stack.enter_context(replaced_output(module, lambda _, leaf=leaf: leaf * 1))
         return model(**inputs, use_cache=False).logits
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecco_captum import cca, cka, pwcca, svcca
 from ecco_captum.activations.record import Activations
-from ecco_captum.activations.store import Store, growing
+from ecco_captum.activations.store import Store, open_for_append
 from ecco_captum.core.tokens import Tokens
 
 MEASURES: dict[str, Callable[..., Any]] = {
@@ -120,7 +120,7 @@ def stored(acts: Activations, path: Path) -> Activations:
     told = {"kind": acts.kind, "stack": acts.stack, "model": acts.model}
     told |= {"dtype": str(acts.values.dtype), "layers": acts.layers.tolist()}
     half = int(acts.sequences[len(acts.sequences) // 2]) or tokens
-    with growing(path):
+    with open_for_append(path):
         store = Store(path, {**told, "features": features})
         for part in (slice(0, half), slice(half, tokens)):
             inside = (acts.sequences >= part.start) & (acts.sequences < part.stop)

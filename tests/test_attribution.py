@@ -16,7 +16,7 @@ from transformers import Phi3ForCausalLM
 
 from ecco_captum import Attribution, Generation, force_decode, generate, saliency
 from ecco_captum.core.tokens import Tokens
-from ecco_captum.generation.segments import passages, whole_passage
+from ecco_captum.generation.segments import segments, whole_segment
 from ecco_captum.models.language_model import LanguageModel
 
 MakeLM = Callable[..., LanguageModel]
@@ -54,21 +54,21 @@ def test_any_budget_and_attention_give_the_same_numbers(tiny_lm: MakeLM, attenti
         np.testing.assert_allclose(pieces.scores, whole.scores, rtol=1e-5, atol=1e-6)
 
 
-def test_the_budget_cuts_targets_into_passages(tiny_lm: MakeLM) -> None:
+def test_the_budget_cuts_targets_into_segments(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     generation = force_decode(lm, list(range(5, 12)), list(range(12, 45)))
-    whole = whole_passage(lm, generation, range(33))
+    whole = whole_segment(lm, generation, range(33))
     for budget in (1, 100_000, 2**30):
-        parts = list(passages(lm, "causal", whole, budget))
+        parts = list(segments(lm, "causal", whole, budget))
         covered = sorted(row for part in parts for row in part.rows)
         assert covered == list(range(33))
         for part in parts:
-            # A passage reads what is before its last target, and no more.
+            # A segment reads what is before its last target, and no more.
             assert part.positions == 7 + part.rows[-1]
             assert part.places == tuple(row - part.rows[-1] - 1 for row in part.rows)
             assert part.targets.tolist() == generation.output_ids[list(part.rows)].tolist()
-    assert len(list(passages(lm, "causal", whole, 1))) == 33
-    assert len(list(passages(lm, "causal", whole, 2**30))) == 3
+    assert len(list(segments(lm, "causal", whole, 1))) == 33
+    assert len(list(segments(lm, "causal", whole, 2**30))) == 3
 
 
 def test_the_cost_follows_the_triangle(tiny_lm: MakeLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_the_cost_follows_the_triangle(tiny_lm: MakeLM, monkeypatch: pytest.Monk
         ),
     )
     saliency(lm, generation)
-    # One stops at the embedding; then one for each passage of 16 targets. That forwards can be
+    # One stops at the embedding; then one for each segment of 16 targets. That forwards can be
     # shared was seen when the same text was scored.
     assert lengths == [48, 48, 32, 16]
 

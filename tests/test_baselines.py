@@ -14,7 +14,7 @@ from torch import Tensor
 from ecco_captum import saliency
 from ecco_captum.attribution.baselines import baseline_embeddings
 from ecco_captum.generation.scores import embedded
-from ecco_captum.generation.segments import whole_passage
+from ecco_captum.generation.segments import whole_segment
 
 NAMES = [*SUBJECTS, "causal:opt"]
 
@@ -23,11 +23,11 @@ def embeddings_of(found: Subject, baseline: Any, seed: int = 0) -> tuple[Tensor,
     """By the product for the whole text; and what the last output reads."""
     lm, generation = found
     count = len(generation.output_ids)
-    passage = whole_passage(lm, generation, range(count))
-    inputs = embedded(lm, passage)
+    segment = whole_segment(lm, generation, range(count))
+    inputs = embedded(lm, segment)
     target = NaiveTarget(lm, generation, count - 1)
     torch.testing.assert_close(inputs, target.embeddings)
-    return baseline_embeddings(lm, passage, inputs, baseline, seed), target
+    return baseline_embeddings(lm, segment, inputs, baseline, seed), target
 
 
 @pytest.mark.parametrize("name", NAMES)

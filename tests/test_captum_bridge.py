@@ -23,7 +23,7 @@ MakeLM = Callable[..., LanguageModel]
 FAMILIES = [("gpt2", "causal"), ("llama", "causal"), ("gemma2", "causal"), ("qwen3", "causal")]
 
 
-class Case:
+class MethodInput:
     """What Captum's test helpers ask of a test: how it fails."""
 
     def assertEqual(self, one: Any, other: Any, msg: str = "") -> None:  # noqa: N802
@@ -34,7 +34,7 @@ class Case:
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor, delta: float = 1e-5) -> None:
-    assertTensorAlmostEqual(Case(), actual, expected, delta=delta, mode="max")
+    assertTensorAlmostEqual(MethodInput(), actual, expected, delta=delta, mode="max")
 
 
 def text(lm: LanguageModel) -> Generation:

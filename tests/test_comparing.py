@@ -25,8 +25,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("svcca", {"dims": 3}),
     ("svcca", {"variance": 0.9}),
     ("pwcca", {}),
-    ("pwcca", {"weigh": "mean"}),
-    ("pwcca", {"weigh": "y", "definition": "published"}),
+    ("pwcca", {"weight_by": "mean"}),
+    ("pwcca", {"weight_by": "y", "definition": "published"}),
     ("cka", {}),
     ("cka", {"debiased": False}),
     ("cka", {"kernel": "rbf"}),
@@ -75,7 +75,7 @@ def test_with_itself_both_triangles_are_right(name: str, options: dict[str, Any]
     for i, j in np.ndindex(3, 3):
         single = 1.0 if i == j else SINGLE[name](A[i], A[j], **options)
         assert found[i, j] == pytest.approx(single, abs=1e-10), (i, j)
-    if name == "pwcca" and "weigh" not in options:
+    if name == "pwcca" and "weight_by" not in options:
         assert abs(found[0, 2] - found[2, 0]) > 1e-4, "rows weigh"
 
 

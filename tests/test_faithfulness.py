@@ -52,17 +52,21 @@ def plain_scores(
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
-@pytest.mark.parametrize("together", [1, 100])
-def test_drops_equal_those_of_plain_forwards(tiny_lm: MakeLM, family: str, together: int) -> None:
+@pytest.mark.parametrize("outputs_per_removal", [1, 100])
+def test_drops_equal_those_of_plain_forwards(
+    tiny_lm: MakeLM, family: str, outputs_per_removal: int
+) -> None:
     lm = tiny_lm(family)
     generation = text(lm)
     attribution = saliency(lm, generation)
-    tested = faithfulness(lm, attribution, removal=40, together=together, **QUICK)
+    tested = faithfulness(
+        lm, attribution, removal=40, outputs_per_removal=outputs_per_removal, **QUICK
+    )
     stand_in = lm.embeddings(torch.tensor([[40]]))[0, 0]
     whole = plain_scores(lm, generation, [], stand_in)
     prompt, fractions = len(generation.prompt_ids), (0.1, 0.2, 0.5)
     for t in range(6):
-        rows = [t] if together == 1 else range(6)
+        rows = [t] if outputs_per_removal == 1 else range(6)
         sources = np.arange(1, prompt + rows[0] - 1)
         weights = attribution.shares[rows].mean(axis=0)[sources]
         order = sources[np.argsort(-weights, kind="stable")]
@@ -143,11 +147,11 @@ def test_an_oracle_beats_random_and_its_opposite_does_not(tiny_lm: MakeLM) -> No
     lm = tiny_lm("gpt2")
     generation = text(lm, outputs=20)
     oracle = saliency(lm, generation, method="occlusion", baseline="mean")
-    tested = faithfulness(lm, oracle, removal="mean", together=1, **QUICK)
+    tested = faithfulness(lm, oracle, removal="mean", outputs_per_removal=1, **QUICK)
     assert tested.margins[0, 1] > 0
     assert "occlusion beats random sources by" in tested.sentence
     opposite = replace(oracle, scores=-oracle.scores)
-    tested = faithfulness(lm, opposite, removal="mean", together=1, **QUICK)
+    tested = faithfulness(lm, opposite, removal="mean", outputs_per_removal=1, **QUICK)
     assert tested.margins[0, 2] < 0
     assert "occlusion falls behind random sources by" in tested.sentence
 
@@ -157,7 +161,7 @@ def test_a_random_attribution_cannot_be_told_from_random(tiny_lm: MakeLM) -> Non
     attribution = saliency(lm, text(lm, outputs=20))
     scores = np.random.default_rng(0).random(attribution.scores.shape).astype(np.float32)
     scores[attribution.scores == 0] = 0
-    tested = faithfulness(lm, replace(attribution, scores=scores), together=1, **QUICK)
+    tested = faithfulness(lm, replace(attribution, scores=scores), outputs_per_removal=1, **QUICK)
     assert tested.margins[0, 1] < 0 < tested.margins[0, 2]
     assert "cannot be told from random sources" in tested.sentence
 
@@ -249,8 +253,8 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
         faithfulness(lm, attribution.by_word())
     with pytest.raises(ValueError, match="fractions: got"):
         faithfulness(lm, attribution, fractions=[1.5])
-    with pytest.raises(ValueError, match="together: got 0"):
-        faithfulness(lm, attribution, together=0)
+    with pytest.raises(ValueError, match="outputs_per_removal: got 0"):
+        faithfulness(lm, attribution, outputs_per_removal=0)
     with pytest.raises(ValueError, match="baseline: got 'nothing'"):
         faithfulness(lm, attribution, removal="nothing")
     with pytest.raises(ValueError, match="is of another kind"):

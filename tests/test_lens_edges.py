@@ -97,7 +97,7 @@ def test_an_interrupted_control_leaves_the_model_as_it_was(
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecco_captum.lens.unembedding.passage_logits", interrupt)
+    monkeypatch.setattr("ecco_captum.lens.unembedding.segment_logits", interrupt)
     with pytest.raises(KeyboardInterrupt):
         rankings(lm, text)
     assert state_of(lm.model) == before

@@ -13,7 +13,7 @@ from model_state import state_of
 from naive_methods import GRADIENT_OPTIONS, NaiveTarget, naive_baseline, naive_rows
 
 from ecco_captum import Attribution, saliency
-from ecco_captum.attribution.methods.base import RefusedError
+from ecco_captum.attribution.methods.base import UnsupportedMethodError
 from ecco_captum.attribution.methods.catalogue import ALIASES, METHODS
 
 RELU = {"seq2seq:t5", "causal:opt"}
@@ -85,24 +85,32 @@ def test_methods_for_relu_warn_where_there_is_none(method: str, name: str) -> No
 def test_relu_as_a_function_is_refused(method: str) -> None:
     lm, generation = subject("causal:nemotron")  # its activation squares what F.relu gives
     before = state_of(lm.model)
-    with pytest.raises(RefusedError, match="calls ReLU as a function, which Captum cannot hook"):
+    with pytest.raises(
+        UnsupportedMethodError, match="calls ReLU as a function, which Captum cannot hook"
+    ):
         saliency(lm, generation, method=method)
     assert state_of(lm.model) == before
 
 
 @pytest.mark.parametrize("name", [*SUBJECTS, "causal:opt"])
 def test_methods_that_cannot_run_say_why(name: str) -> None:
-    with pytest.raises(RefusedError, match=r"LRP has no rule for .*Embedding.* 'attn_lrp' has"):
+    with pytest.raises(
+        UnsupportedMethodError, match=r"LRP has no rule for .*Embedding.* 'attn_lrp' has"
+    ):
         saliency(*subject(name), method="lrp")
-    with pytest.raises(RefusedError, match="convolution's feature maps"):
+    with pytest.raises(UnsupportedMethodError, match="convolution's feature maps"):
         saliency(*subject(name), method="guided_gradcam")
 
 
 @pytest.mark.parametrize("method", ["attention", "attention_rollout"])
 def test_attention_is_refused_where_it_is_no_row_of_one_matrix(method: str) -> None:
-    with pytest.raises(RefusedError, match="two distributions, which have no common scale"):
+    with pytest.raises(
+        UnsupportedMethodError, match="two distributions, which have no common scale"
+    ):
         saliency(*subject("seq2seq:t5"), method=method)
-    with pytest.raises(RefusedError, match="a classifier reads no single position's attention"):
+    with pytest.raises(
+        UnsupportedMethodError, match="a classifier reads no single position's attention"
+    ):
         saliency(*subject("classification:bert"), method=method)
 
 
@@ -123,7 +131,7 @@ def test_attention_is_refused_where_it_is_no_row_of_one_matrix(method: str) -> N
 def test_eccos_names(eccos: str, ours: str) -> None:
     assert ALIASES.get(eccos, eccos) == ours
     if ours in ("lrp", "guided_gradcam"):
-        with pytest.raises(RefusedError):
+        with pytest.raises(UnsupportedMethodError):
             run(eccos, subject("causal:gpt2"))
         return
     found, expected = (run(name, subject("causal:gpt2"), outputs=[0]) for name in (eccos, ours))

@@ -14,7 +14,7 @@ from tiny_tokenizers import byte_level
 
 import ecco_captum
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 MakeLM = Callable[..., LanguageModel]
 
@@ -131,11 +131,11 @@ def test_quiet_puts_back_each_mode_and_flag(tiny_lm: MakeLM) -> None:
     model.transformer.h[1].eval()
     next(model.parameters()).requires_grad_(False)
     before = state_of(model)
-    with quiet(model):
+    with evaluation_mode(model):
         assert not any(module.training for module in model.modules())
         assert not any(parameter.requires_grad for parameter in model.parameters())
     assert state_of(model) == before
-    with pytest.raises(KeyboardInterrupt), quiet(model):
+    with pytest.raises(KeyboardInterrupt), evaluation_mode(model):
         raise KeyboardInterrupt
     assert state_of(model) == before
 

@@ -11,7 +11,7 @@ from method_samples import subject
 from model_state import state_of
 
 from ecco_captum import ablate, hidden_states, neurons, rankings, saliency
-from ecco_captum.models.modes import alone
+from ecco_captum.models.modes import exclusive
 
 
 def test_threads_do_not_see_each_others_hooks() -> None:
@@ -49,7 +49,7 @@ def test_an_ablation_changes_this_thread_alone() -> None:
 def test_different_models_do_not_wait_for_each_other() -> None:
     (one, _), (other, _) = subject("causal:gpt2"), subject("causal:llama")
     found = []
-    with alone(one.model):
+    with exclusive(one.model):
         thread = threading.Thread(target=lambda: found.append(hidden_states(other, "text").shape))
         thread.start()
         thread.join(60)

@@ -14,7 +14,7 @@ from test_probing import corpus_of, quick
 
 from ecco_captum import ProbeReport, hidden_states, neurons, probe
 from ecco_captum.probing import probe as probing
-from ecco_captum.probing.training import LabelledWords, Training, codelength, drawn
+from ecco_captum.probing.training import LabelledWords, Training, codelength, make_trial
 
 TYPES = 40
 
@@ -127,7 +127,7 @@ def test_a_code_is_what_it_says() -> None:
     labels = rng.integers(3, size=1000)
     x = torch.from_numpy(rng.standard_normal((3, 6))[labels] + rng.standard_normal((1000, 6)))
     words = LabelledWords(None, labels, ("a", "b", "c"), None)
-    draw = drawn(words, 0.33, "token", None, (0, 0))
+    draw = make_trial(words, 0.33, "token", None, (0, 0))
     training = Training(3, (0.05,), 8, "validation", 0, codes=True)
     found = codelength(x.float(), [draw], training, lambda: None)
     ends = [1, 2, 4, 8, 16, 32, 62, 125, 250, 500, 1000]
@@ -138,9 +138,9 @@ def test_a_code_is_what_it_says() -> None:
 def test_codes_tell_structure_from_memory() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=2000)
-    told = rng.standard_normal((4, 16))[labels] * 2 + rng.standard_normal((2000, 16))
+    train_and_evaluate = rng.standard_normal((4, 16))[labels] * 2 + rng.standard_normal((2000, 16))
     words = [f"w{k}" for k in rng.integers(300, size=2000)]
-    report = given(told, labels.tolist(), words=words, codelength=True)
+    report = given(train_and_evaluate, labels.tolist(), words=words, codelength=True)
     assert report.codelength is not None
     assert report.codelength.shape == (1, 3, 2)
     uniform = 2000 * 2
@@ -153,7 +153,7 @@ def test_codes_tell_structure_from_memory() -> None:
     assert frame.control_codelength[0] == pytest.approx(control)
     assert f"{task / 1000:.2f}" in report.to_html()
     assert "Codelength (kbit)" in report.to_latex()
-    bare = given(told, labels.tolist(), control=False)
+    bare = given(train_and_evaluate, labels.tolist(), control=False)
     assert "codelength" not in bare.to_pandas()
     with pytest.raises(ValueError, match="codelength: was not measured"):
         _ = bare.compression
@@ -165,24 +165,24 @@ def test_a_run_is_taken_up_where_it_stopped(
     corpus, kept = corpus_of(tmp_path, 40), tmp_path / "kept"
     whole = quick(corpus, epochs=2)
     trained: list[int] = []
-    told = probing.told
+    train_and_evaluate = probing.train_and_evaluate
 
     def broken(x: torch.Tensor, *rest: Any) -> Any:
         trained.append(x.shape[1])
         if x.shape[1] > 32:  # the neurons
             raise KeyboardInterrupt
-        return told(x, *rest)
+        return train_and_evaluate(x, *rest)
 
-    monkeypatch.setattr(probing, "told", broken)
+    monkeypatch.setattr(probing, "train_and_evaluate", broken)
     with pytest.raises(KeyboardInterrupt):
         quick(corpus, epochs=2, checkpoint=kept)
     assert [path.name for path in kept.iterdir()] == ["hidden.npz"]
-    monkeypatch.setattr(probing, "told", told)
+    monkeypatch.setattr(probing, "train_and_evaluate", train_and_evaluate)
     rest = quick(corpus, epochs=2, checkpoint=kept)
     for field in ("accuracy", "control_accuracy", "confusion", "rates", "by_type"):
         np.testing.assert_array_equal(getattr(rest, field), getattr(whole, field))
     assert (rest.layers, rest.settings) == (whole.layers, whole.settings)
-    monkeypatch.setattr(probing, "told", broken)
+    monkeypatch.setattr(probing, "train_and_evaluate", broken)
     again = quick(corpus, epochs=2, checkpoint=kept)  # nothing is trained
     np.testing.assert_array_equal(again.accuracy, whole.accuracy)
     for change in ({"epochs": 3}, {"trials": 2}, {"seed": 1}, {"layers": [0]}):

@@ -43,12 +43,16 @@ def test_a_saved_record_is_read_with_every_array_as_it_was(path: Path) -> None:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
     with np.load(path) as saved:
         fields = json.loads(str(saved["__record__"][()]))["record"]["fields"]
+        compared = 0
         for name in names:
             # An array of the record itself: its path in the file is "/field".
             field = name.removeprefix("/")
             if fields.get(field, {}) == {"!array": name}:
                 np.testing.assert_array_equal(getattr(record, field), saved[name])
-    assert {field.name for field in dataclasses.fields(record)} >= set(fields)
+                compared += 1
+    assert compared or path.stem == "report"
+    current = {field.name for field in dataclasses.fields(record)}
+    assert {type(record)._renamed.get(name, name) for name in fields} <= current
     assert repr(record)
 
 

@@ -61,7 +61,7 @@ def test_the_authors_numbers(reference: Path) -> None:
         dims = row["svcca_dims"]
         assert svcca(x, y, dims=dims) == pytest.approx(row["svcca"], abs=1e-6)
         smaller = "x" if row["p"] <= row["q"] else "y"
-        published = pwcca(x, y, weigh=smaller, definition="published")
+        published = pwcca(x, y, weight_by=smaller, definition="published")
         assert published == pytest.approx(row["pwcca_centred_weighed_by_smaller"], abs=1e-6)
         for options, name in (
             ({"debiased": False}, "cka_linear"),
@@ -80,9 +80,9 @@ def test_naive_formulas(seed: int) -> None:
     found = cca(x, y, full=True)
     np.testing.assert_allclose(found.correlations, expected, atol=1e-10)
     assert pwcca(x, y) == pytest.approx(naive_pwcca(x, y), abs=1e-10)
-    assert pwcca(x, y, weigh="y") == pytest.approx(naive_pwcca(y, x), abs=1e-10)
+    assert pwcca(x, y, weight_by="y") == pytest.approx(naive_pwcca(y, x), abs=1e-10)
     mean = (naive_pwcca(x, y) + naive_pwcca(y, x)) / 2
-    assert pwcca(x, y, weigh="mean") == pytest.approx(mean, abs=1e-10)
+    assert pwcca(x, y, weight_by="mean") == pytest.approx(mean, abs=1e-10)
     for debiased in (True, False):
         for kernel in ("linear", "rbf"):
             wanted = naive_cka(x, y, debiased=debiased, kernel=kernel)
@@ -270,7 +270,11 @@ def test_wrong_arrays(measure: str, x: Any, y: Any, error: Any, message: str) ->
         (lambda: cka(X[:3], Y[:3]), ValueError, "x, y: they have 3 tokens, accepts 4 or more"),
         (lambda: svcca(X, Y, variance=0), ValueError, "variance: got 0, accepts a number above 0"),
         (lambda: svcca(X, Y, dims=0), ValueError, "dims: got 0, accepts a whole number from 1"),
-        (lambda: pwcca(X, Y, weigh="z"), ValueError, "weigh: got 'z', accepts 'x', 'y', 'mean'"),
+        (
+            lambda: pwcca(X, Y, weight_by="z"),
+            ValueError,
+            "weight_by: got 'z', accepts 'x', 'y', 'mean'",
+        ),
         (
             lambda: pwcca(X, Y, definition="code"),
             ValueError,

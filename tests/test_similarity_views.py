@@ -130,7 +130,7 @@ def record(**change: Any) -> Similarity:
     given = alike(4, 4)
     names = {k: given.pop(k) for k in ("rows", "columns")}
     del given["measure"]
-    settings = {"with_itself": True, "weigh": "x", "definition": "paper"}
+    settings = {"with_itself": True, "weight_by": "x", "definition": "paper"}
     made: dict[str, Any] = {**given, **names, "measure": "pwcca", "models": ("tiny", "tiny")}
     return Similarity(**{**made, "count": 1200, "settings": settings, **change})
 

@@ -12,7 +12,7 @@ import pytest
 
 from ecco_captum.activations import store as activations_store
 from ecco_captum.activations.record import Activations
-from ecco_captum.activations.store import Store, growing
+from ecco_captum.activations.store import Store, open_for_append
 from ecco_captum.core.record import load_record
 from ecco_captum.core.stored_array import StoredValues, opened_group
 from ecco_captum.core.tokens import Tokens
@@ -34,7 +34,7 @@ def small_chunks() -> Iterator[None]:
 
 def written(path: Path, runs: tuple[int, ...] = (20, 1, 29)) -> Activations:
     """A folder of VALUES, written in several runs."""
-    with growing(path):
+    with open_for_append(path):
         store = Store(path, description())
         start = 0
         for size in runs:
@@ -147,11 +147,11 @@ def test_folders_that_hold_something_else(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"path: .* holds no activations"):
         Activations.open(tmp_path / "other")
     with pytest.raises(ValueError, match=r"store: the folder .* holds something else"):
-        growing(tmp_path / "other").__enter__()
+        open_for_append(tmp_path / "other").__enter__()
     with pytest.raises(ValueError, match=r"store: .* is a file, accepts a folder"):
-        growing(tmp_path / "other" / "file.txt").__enter__()
+        open_for_append(tmp_path / "other" / "file.txt").__enter__()
     with pytest.raises(FileNotFoundError, match=r"store: there is no folder"):
-        growing(tmp_path / "none" / "acts.zarr").__enter__()
+        open_for_append(tmp_path / "none" / "acts.zarr").__enter__()
     assert [file.name for file in tmp_path.rglob("*")] == ["other", "file.txt"]
     import zarr
 
@@ -176,24 +176,24 @@ def test_a_newer_format_and_an_unfinished_run_are_refused(tmp_path: Path) -> Non
 def test_one_process_writes_at_a_time_and_nothing_empty_is_left(tmp_path: Path) -> None:
     path = tmp_path / "acts.zarr"
     with (
-        growing(path),
+        open_for_append(path),
         pytest.raises(ValueError, match="another process is writing to"),
     ):
-        growing(path).__enter__()
+        open_for_append(path).__enter__()
     assert not path.exists()
 
 
 def test_what_a_run_that_was_cut_off_left_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "acts.zarr"
     tokens = Tokens(np.arange(20), ("a",) * 20, 20)
-    with growing(path):
+    with open_for_append(path):
         store = Store(path, description())
         store.append(VALUES[:, :20], tokens, np.array([0, 9]), [1, 2])
         # A longer run that was killed before it could say so.
         store._extend("values", 20, np.full((3, 25, 7), 9, np.float32), axis=1)
         store._extend("ids", 20, np.full(25, 9))
         (path / "values" / "c.0123.partial").write_bytes(b"half")
-    with growing(path):
+    with open_for_append(path):
         store = Store(path, description())
         assert (store.texts, store.tokens, store.digests()) == (2, 20, [1, 2])
         assert not list(path.rglob("*.partial"))
@@ -206,5 +206,8 @@ def test_what_a_run_that_was_cut_off_left_is_written_over(tmp_path: Path) -> Non
     np.testing.assert_array_equal(acts.values[:, -5:], VALUES[:, 19:24])
     assert acts.tokens.ids.tolist() == list(range(24))
     assert acts.sequences.tolist() == [0, 9, 20]
-    with growing(path), pytest.raises(ValueError, match="holds dtype 'float32', this run has"):
+    with (
+        open_for_append(path),
+        pytest.raises(ValueError, match="holds dtype 'float32', this run has"),
+    ):
         Store(path, description(dtype="float16"))

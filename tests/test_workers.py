@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 import pytest
 import torch
 
-from ecco_captum.core.threads import spread
+from ecco_captum.core.threads import map_threads
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_results_come_in_order_and_every_call_is_told(count: int) -> None:
             tell()
         return item * item, torch.get_num_threads()
 
-    found = spread(work, range(count), lambda: calls.append(1))
+    found = map_threads(work, range(count), lambda: calls.append(1))
     assert [square for square, _ in found] == [k * k for k in range(count)]
     assert {own for _, own in found} == {1 if count > 1 else 2}, "threads are shared out"
     assert len(calls) == sum(range(count))
@@ -58,7 +58,7 @@ def test_an_error_ends_the_others_too() -> None:
 
     start = time.perf_counter()
     with pytest.raises(ValueError, match="it broke"):
-        spread(work, range(4), never)
+        map_threads(work, range(4), never)
     assert time.perf_counter() - start < 5
     assert 0 in stopped
     assert 3 not in stopped, "those that waited never began"
@@ -74,4 +74,4 @@ def test_who_is_told_may_interrupt() -> None:
             tell()
 
     with pytest.raises(KeyboardInterrupt):
-        spread(work, range(3), interrupt)
+        map_threads(work, range(3), interrupt)

@@ -15,7 +15,7 @@ from ecco_captum.activations.record import Activations
 from ecco_captum.models.anatomy.parts import Block, NeuronSite
 from ecco_captum.models.interventions import replaced_input
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import alone
+from ecco_captum.models.modes import exclusive
 
 Value = Literal["zero", "mean"] | float | Callable[[Tensor], Tensor]
 
@@ -88,7 +88,7 @@ def ablate(
         else _of_factor(lm, factor, value, reference)
     )
     with ExitStack() as contexts:
-        contexts.enter_context(alone(lm.model))
+        contexts.enter_context(exclusive(lm.model))
         for site, change in changes:
             contexts.enter_context(_changed(lm, site, change))
         yield

@@ -17,7 +17,7 @@ from ecco_captum.models.anatomy.parts import NeuronSite, Site, Stack
 from ecco_captum.models.capture import captured
 from ecco_captum.models.interventions import replaced_input
 from ecco_captum.models.language_model import LanguageModel, keep_last
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def read_layers(
     starts = np.cumsum([0, *(len(text.ids) for text in texts)]).tolist()
     values: Tensor | None = None
     together = reading.stack.axes[0] == 0
-    with torch.inference_mode(False), quiet(reading.lm.model):
+    with torch.inference_mode(False), evaluation_mode(reading.lm.model):
         for batch in batches(texts, reading.batch_tokens, together):
             read = _activations(reading, [texts[k] for k in batch])
             if values is None:

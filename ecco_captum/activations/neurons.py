@@ -12,7 +12,7 @@ import numpy as np
 
 from ecco_captum.activations.layer_reading import Reading, read_layers
 from ecco_captum.activations.record import Activations, StackName
-from ecco_captum.activations.store import Store, growing
+from ecco_captum.activations.store import Store, open_for_append
 from ecco_captum.core.checks import check_whole, chosen_numbers
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens
@@ -205,7 +205,7 @@ def _tokens(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
 
 def _stored(reading: Reading, each: Iterator[ReadText], path: Path, bar: Any) -> Activations:
     """Reads window after window of texts, each of which is on disk before the next is begun."""
-    with growing(path):
+    with open_for_append(path):
         first = next(each)
         sample = read_layers(reading, [first], lambda done: None)
         width = sample.shape[-1]

@@ -33,7 +33,7 @@ Description = Mapping[str, Any]
 
 
 @contextlib.contextmanager
-def growing(path: Path) -> Iterator[None]:
+def open_for_append(path: Path) -> Iterator[None]:
     r"""While active, no other process may write into the folder; one left empty goes away.
 
     Raises:
@@ -85,7 +85,7 @@ class Store:
     r"""A folder that activations are written into, one run of texts after the other.
 
     Args:
-        path (Path): the folder, inside of :func:`growing`.
+        path (Path): the folder, inside of :func:`open_for_append`.
         description (Mapping): what its values are of.
 
     Raises:

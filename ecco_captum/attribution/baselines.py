@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecco_captum.generation.segments import Passage
+from ecco_captum.generation.segments import Segment
 from ecco_captum.models.language_model import LanguageModel
 
 # Texts in a drawn distribution, and ids that are embedded at once for the mean.
@@ -18,13 +18,13 @@ BASELINES = ("zero", "mean", "pad", "mask", "tokens")
 
 
 def baseline_embeddings(
-    lm: LanguageModel, passage: Passage, embeddings: Tensor, baseline: Any, seed: int
+    lm: LanguageModel, segment: Segment, embeddings: Tensor, baseline: Any, seed: int
 ) -> Tensor:
     r"""Returns the embeddings of a text that says nothing.
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): the whole text.
+        segment (Segment): the whole text.
         embeddings (Tensor): (1, positions, embedding), those of the text.
         baseline (str, int, or Tensor): ``"zero"``; ``"mean"`` over the vocabulary; ``"pad"`` or
             ``"mask"``, the tokenizer's tokens; ``"tokens"``, texts drawn at random from the
@@ -43,16 +43,16 @@ def baseline_embeddings(
     if isinstance(baseline, str) and baseline == "zero":
         return torch.zeros_like(embeddings)
     if isinstance(baseline, str) and baseline == "mean":
-        return _laid_out(passage, _mean(lm, passage)).to(embeddings)
+        return _laid_out(segment, _mean(lm, segment)).to(embeddings)
     if isinstance(baseline, str) and baseline == "tokens":
         generator = torch.Generator().manual_seed(seed)
         # Position by position, so that a longer text begins with the same draws.
-        shape = (passage.positions, _DRAWN)
+        shape = (segment.positions, _DRAWN)
         drawn = torch.randint(lm.vocabulary_size, shape, generator=generator).T
-        return _embeddings_of(lm, passage, drawn.to(lm.device))
+        return _embeddings_of(lm, segment, drawn.to(lm.device))
     one = _token(lm, baseline)
-    ids = torch.full((1, passage.positions), one, device=lm.device)
-    return _embeddings_of(lm, passage, ids)
+    ids = torch.full((1, segment.positions), one, device=lm.device)
+    return _embeddings_of(lm, segment, ids)
 
 
 def _given(embeddings: Tensor, given: Tensor) -> Tensor:
@@ -87,35 +87,35 @@ def _token(lm: LanguageModel, baseline: Any) -> int:
     return int(one)
 
 
-def _embeddings_of(lm: LanguageModel, passage: Passage, ids: Tensor) -> Tensor:
+def _embeddings_of(lm: LanguageModel, segment: Segment, ids: Tensor) -> Tensor:
     """Of other ids at all positions; what a decoder starts with stays."""
     inputs, start = {}, 0
-    for name, own in passage.inputs.items():
-        fixed = passage.started if name == "decoder_input_ids" else 0
+    for name, own in segment.inputs.items():
+        fixed = segment.started if name == "decoder_input_ids" else 0
         end = start + own.shape[1] - fixed
         inputs[name] = torch.cat([own[:, :fixed].expand(len(ids), -1), ids[:, start:end]], dim=1)
         start = end
     embedded = lm.embeddings(**inputs)
-    if not passage.started:
+    if not segment.started:
         return embedded
-    source = passage.inputs["input_ids"].shape[1]
-    return torch.cat([embedded[:, :source], embedded[:, source + passage.started :]], dim=1)
+    source = segment.inputs["input_ids"].shape[1]
+    return torch.cat([embedded[:, :source], embedded[:, source + segment.started :]], dim=1)
 
 
-def _mean(lm: LanguageModel, passage: Passage) -> list[Tensor]:
-    """The mean embedding of the vocabulary, at each entrance."""
+def _mean(lm: LanguageModel, segment: Segment) -> list[Tensor]:
+    """The mean embedding of the vocabulary, at each embedding site."""
     sums: list[Tensor] = []
     for start in range(0, lm.vocabulary_size, _AT_ONCE):
         ids = torch.arange(start, min(start + _AT_ONCE, lm.vocabulary_size), device=lm.device)
         # One short text an id: where it stands must not matter.
-        texts = dict.fromkeys(passage.inputs, ids[:, None])
+        texts = dict.fromkeys(segment.inputs, ids[:, None])
         found = lm.embeddings(**texts).double().sum(dim=0)
         sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else list(found)
     return [total / lm.vocabulary_size for total in sums]
 
 
-def _laid_out(passage: Passage, means: list[Tensor]) -> Tensor:
-    lengths = [ids.shape[1] for ids in passage.inputs.values()]
-    lengths[-1] -= passage.started
+def _laid_out(segment: Segment, means: list[Tensor]) -> Tensor:
+    lengths = [ids.shape[1] for ids in segment.inputs.values()]
+    lengths[-1] -= segment.started
     parts = [mean.expand(length, -1) for mean, length in zip(means, lengths, strict=True)]
     return torch.cat(parts)[None]

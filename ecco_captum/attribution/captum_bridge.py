@@ -14,10 +14,10 @@ from torch import Tensor
 from ecco_captum.attribution.methods.gradient import target_gradients
 from ecco_captum.generation.record import Generation
 from ecco_captum.generation.scores import embedded, scoring, target_scores
-from ecco_captum.generation.segments import whole_passage
+from ecco_captum.generation.segments import whole_segment
 from ecco_captum.generation.tasks import check_gradients, check_text
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from ecco_captum.attribution.record import Attribution
@@ -125,13 +125,13 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
         check_text(lm, generation)
         check_gradients(lm)
         # Tensors of a caller's inference_mode could not be differentiated later.
-        with torch.inference_mode(False), quiet(lm.model):
-            passage = whole_passage(lm, generation, range(len(generation.output_ids)))
-            self._inputs = embedded(lm, passage)
-        scores = target_scores(lm, passage, scoring(lm, score, versus))
+        with torch.inference_mode(False), evaluation_mode(lm.model):
+            segment = whole_segment(lm, generation, range(len(generation.output_ids)))
+            self._inputs = embedded(lm, segment)
+        scores = target_scores(lm, segment, scoring(lm, score, versus))
 
         def forward(embeddings: Tensor) -> Tensor:
-            with quiet(lm.model):
+            with evaluation_mode(lm.model):
                 return scores(embeddings)
 
         super().__init__(forward)

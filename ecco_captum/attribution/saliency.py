@@ -19,17 +19,17 @@ from ecco_captum.attribution.aggregation import (
 )
 from ecco_captum.attribution.baselines import baseline_embeddings
 from ecco_captum.attribution.methods.attention import ATTENTION_METHODS
-from ecco_captum.attribution.methods.base import Case, Method
-from ecco_captum.attribution.methods.catalogue import find_method
+from ecco_captum.attribution.methods.base import Method, MethodInput
+from ecco_captum.attribution.methods.catalogue import get_method
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.checks import check_whole, chosen_numbers
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.generation.record import Generation
 from ecco_captum.generation.scores import embedded, scoring, target_scores
-from ecco_captum.generation.segments import Passage, passages, whole_passage
+from ecco_captum.generation.segments import Segment, segments, whole_segment
 from ecco_captum.generation.tasks import check_gradients, check_text, plain, task_of
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import checkpointed, quiet
+from ecco_captum.models.modes import checkpointed, evaluation_mode
 
 # The share of the difference that attributions may miss before it is said aloud.
 _LARGE_DELTA = 0.05
@@ -124,7 +124,7 @@ def saliency(
         >>> why.scores.shape
         (1, 10)
     """
-    chosen = find_method(method)
+    chosen = get_method(method)
     check_text(lm, generation)
     check_gradients(lm)
     check_whole("memory_budget", memory_budget)
@@ -149,9 +149,9 @@ def saliency(
     kept = checkpointed(lm) if checkpointing else contextlib.nullcontext()
     # A caller's inference_mode would leave nothing to take gradients of.
     bar = progress_bar(progress, total=1.0, desc="Attributing", bar_format=_FORM)
-    with torch.inference_mode(False), quiet(lm.model), kept, bar:
+    with torch.inference_mode(False), evaluation_mode(lm.model), kept, bar:
         task = task_of(lm)
-        whole = whole_passage(lm, generation, rows)
+        whole = whole_segment(lm, generation, rows)
         inputs = embedded(lm, whole)
         absent = inputs
         if chosen.baseline is not None:
@@ -163,17 +163,17 @@ def saliency(
                 first = inputs[:, :1].expand(len(absent), -1, -1)
                 absent = torch.cat([first, absent[:, 1:]], dim=1)
         budget = memory_budget if chosen.differentiates else None
-        for passage in passages(lm, task, whole, budget):
-            end, at = passage.positions, list(passage.rows)
-            case = Case(
+        for segment in segments(lm, task, whole, budget):
+            end, at = segment.positions, list(segment.rows)
+            case = MethodInput(
                 lm,
-                passage,
+                segment,
                 explained,
                 inputs[:, :end].detach().requires_grad_(chosen.differentiates),
                 absent[:, :end],
                 settings,
                 seed,
-                _telling(bar, chosen, settings, passage, len(rows)),
+                _telling(bar, chosen, settings, segment, len(rows)),
             )
             attributions = chosen.attribute(case).detach()
             found[at, :end] = _by_token(case, attributions, how, rows)
@@ -228,14 +228,14 @@ def _absent(method: Method, baselines: Tensor) -> Tensor:
 
 
 def _by_token(
-    case: Case, attributions: Tensor, how: Aggregate | None, outputs: list[int]
+    case: MethodInput, attributions: Tensor, how: Aggregate | None, outputs: list[int]
 ) -> np.ndarray:
     """(targets, positions): one number a token, 0 where a target cannot depend on it."""
     if how is not None and attributions.ndim == 3:
         attributions = aggregated(attributions, how)
     scores = attributions.float().cpu()
     if not torch.isfinite(scores).all():
-        row = case.passage.rows[int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])]
+        row = case.segment.rows[int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])]
         raise ValueError(
             f"lm: the gradient of output {outputs[row]} is not finite in {case.lm.name!r}; are "
             f"its weights? (Their dtype is {case.lm.model.dtype}; float16 overflows early.)"
@@ -245,10 +245,10 @@ def _by_token(
 
 
 @torch.no_grad()
-def _difference(case: Case) -> np.ndarray:
+def _difference(case: MethodInput) -> np.ndarray:
     """(targets,): the score of the text less that of its baseline, which a complete method
     distributes."""
-    forward = target_scores(case.lm, case.passage, case.scoring)
+    forward = target_scores(case.lm, case.segment, case.scoring)
     whole = forward(case.inputs).double()[0]
     absent = [forward(one).double()[0] for one in case.baseline.split(1)]
     return (whole - torch.stack(absent).mean(dim=0)).cpu().numpy()
@@ -269,11 +269,11 @@ _FORM = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def _telling(
-    bar: Any, method: Method, options: dict[str, Any], passage: Passage, outputs: int
+    bar: Any, method: Method, options: dict[str, Any], segment: Segment, outputs: int
 ) -> Any:
     """Each text that is read moves the bar by its part of the work."""
-    share = len(passage.targets) / outputs
-    each = 1 if method.defaults is None else method.texts(options, passage.positions)
+    share = len(segment.targets) / outputs
+    each = 1 if method.defaults is None else method.texts(options, segment.positions)
 
     def tell(texts: int) -> None:
         bar.update(min(share * texts / each, max(0.0, 1.0 - bar.n)))

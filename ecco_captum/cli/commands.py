@@ -41,11 +41,11 @@ def saliency(options: argparse.Namespace) -> int:
     prompt = _prompt(options)
 
     from ecco_captum.attribution.faithfulness.measure import faithfulness
-    from ecco_captum.attribution.methods.catalogue import find_method
+    from ecco_captum.attribution.methods.catalogue import get_method
     from ecco_captum.attribution.saliency import saliency
     from ecco_captum.generation.scores import as_score
 
-    find_method(options.method), as_score(options.score)  # before the model is loaded
+    get_method(options.method), as_score(options.score)  # before the model is loaded
     lm = _loaded(options)
     generation = _generation(lm, prompt, options)
     chosen = ("method", "score", "versus", "aggregate", "outputs")
@@ -66,11 +66,11 @@ def report(options: argparse.Namespace) -> int:
     _check_paths(options)
     prompt = _prompt(options)
 
-    from ecco_captum.attribution.methods.catalogue import find_method
+    from ecco_captum.attribution.methods.catalogue import get_method
     from ecco_captum.probing.treebank import read_conllu
     from ecco_captum.report.make import report
 
-    find_method(options.method)  # before the model is loaded
+    get_method(options.method)  # before the model is loaded
     corpus = read_conllu(options.conllu)
     corpus.labels(options.label)
     lm = _loaded(options)

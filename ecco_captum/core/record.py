@@ -67,6 +67,8 @@ class Record:
     """
 
     _kinds: ClassVar[dict[str, str]] = {}
+    # Fields of files that an older version wrote, and what they are called now.
+    _renamed: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -271,8 +273,12 @@ def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             **{**held, "rows": tuple(held["rows"]), "dtype": np.dtype(held["dtype"])}
         )
     if "!record" in value:
-        fields = {name: _unpack(item, arrays) for name, item in value["fields"].items()}
-        return _record_class(value["!record"])(**fields)
+        kind = _record_class(value["!record"])
+        renamed = getattr(kind, "_renamed", {})
+        fields = {
+            renamed.get(name, name): _unpack(item, arrays) for name, item in value["fields"].items()
+        }
+        return kind(**fields)
     return {key: _unpack(item, arrays) for key, item in value.items()}
 
 

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def spread(
+def map_threads(
     work: Callable[[Item, Callable[[], object]], Result],
     items: Sequence[Item],
     tell: Callable[[], object],

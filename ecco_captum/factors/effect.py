@@ -16,7 +16,7 @@ from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.corpus.texts import ReadText, read_texts
 from ecco_captum.factors.effect_record import FactorEffect, Measure
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors
@@ -150,7 +150,7 @@ def _states(
     if measure == "state":
         found: Activations = hidden_states(lm, texts, layers=-1, progress=False)
         return np.asarray(found.values[0], dtype=np.float64)
-    with quiet(lm.model):
+    with evaluation_mode(lm.model):
         return np.concatenate([_losses(lm, text.ids) for text in reads])
 
 

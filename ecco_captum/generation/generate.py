@@ -17,11 +17,11 @@ from ecco_captum.core.tokens import Tokens, display_texts
 from ecco_captum.generation.prediction import predict
 from ecco_captum.generation.record import Generation, Task
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
-from ecco_captum.generation.segments import Passage, Text, Written, passages, whole_passage
+from ecco_captum.generation.segments import Segment, Text, Written, segments, whole_segment
 from ecco_captum.generation.tasks import task_of
 from ecco_captum.models.encoding import Prompt, encode_continuation, encode_prompt, message_starts
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     pass
@@ -130,34 +130,34 @@ def teacher_forced(lm: LanguageModel, text: Text) -> tuple[np.ndarray, np.ndarra
     Raises:
         ValueError: if logits are NaN.
     """
-    whole = whole_passage(lm, text, range(len(text.output_ids)))
+    whole = whole_segment(lm, text, range(len(text.output_ids)))
     count = len(whole.targets)
     columns = np.zeros(count, "f4"), np.zeros(count, "f4"), np.zeros(count, "i8")
-    with quiet(lm.model):
-        for passage in scored_passages(lm, text, whole):
-            logits = passage_logits(lm, passage)
-            own = logits.gather(1, passage.targets.to(logits.device)[:, None])
+    with evaluation_mode(lm.model):
+        for segment in scored_segments(lm, text, whole):
+            logits = segment_logits(lm, segment)
+            own = logits.gather(1, segment.targets.to(logits.device)[:, None])
             found = (
                 own[:, 0],
                 (own - logits.logsumexp(1, keepdim=True))[:, 0],
                 1 + (logits > own).sum(1),
             )
             for column, values in zip(columns, found, strict=True):
-                column[list(passage.rows)] = values.cpu().numpy()
+                column[list(segment.rows)] = values.cpu().numpy()
     return columns
 
 
-def scored_passages(lm: LanguageModel, text: Text, whole: Passage) -> Iterator[Passage]:
-    """A whole passage cut so that no forward gives more logits than are held at once."""
-    return passages(lm, text.task, whole, most=max(1, _SCORED_AT_ONCE // lm.vocabulary_size))
+def scored_segments(lm: LanguageModel, text: Text, whole: Segment) -> Iterator[Segment]:
+    """A whole segment cut so that no forward gives more logits than are held at once."""
+    return segments(lm, text.task, whole, most=max(1, _SCORED_AT_ONCE // lm.vocabulary_size))
 
 
-def passage_logits(lm: LanguageModel, passage: Passage) -> Tensor:
-    r"""Runs the model over a passage.
+def segment_logits(lm: LanguageModel, segment: Segment) -> Tensor:
+    r"""Runs the model over a segment.
 
     Args:
         lm (LanguageModel): the model, in evaluation mode.
-        passage (Passage): what it reads.
+        segment (Segment): what it reads.
 
     Returns:
         Tensor: (targets, vocabulary), float32, the logits that score each target.
@@ -165,8 +165,8 @@ def passage_logits(lm: LanguageModel, passage: Passage) -> Tensor:
     Raises:
         ValueError: if logits are NaN.
     """
-    output = lm.model(**passage.inputs, use_cache=False, **logits_needed(lm, passage))
-    logits = rows_of_logits(lm, passage, output.logits)[0].float()
+    output = lm.model(**segment.inputs, use_cache=False, **logits_needed(lm, segment))
+    logits = rows_of_logits(lm, segment, output.logits)[0].float()
     if torch.isnan(logits).any():
         raise ValueError(NAN.format(name=lm.name))
     return logits
@@ -226,7 +226,7 @@ def generate(
     config = generation_config(lm, max_new_tokens, options)
     inputs = torch.tensor([prompt_ids], device=lm.device)
     criteria, bar = progress_criteria(max_new_tokens, progress)
-    with quiet(lm.model), torch.no_grad(), seeded(seed, lm.device), bar:
+    with evaluation_mode(lm.model), torch.no_grad(), seeded(seed, lm.device), bar:
         try:
             sequence = lm.model.generate(
                 inputs,

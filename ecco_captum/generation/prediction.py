@@ -12,7 +12,7 @@ from ecco_captum.generation.scores import class_index
 from ecco_captum.generation.tasks import classes_of
 from ecco_captum.models.encoding import encode_continuation
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 
 def predict(
@@ -34,7 +34,7 @@ def predict(
         ValueError: if the text has no mask, or what is wanted does not fit.
     """
     places = _masks(lm, prompt_ids) if task == "masked" else [-1]
-    with quiet(lm.model), torch.no_grad():
+    with evaluation_mode(lm.model), torch.no_grad():
         ids = torch.tensor([prompt_ids], device=lm.device)
         logits = lm.model(input_ids=ids).logits[0].float().cpu()
     if torch.isnan(logits).any():

@@ -1,4 +1,4 @@
-r"""From embeddings to the scores of a passage's targets, through the model as it is."""
+r"""From embeddings to the scores of a segment's targets, through the model as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecco_captum.generation.segments import Passage
+from ecco_captum.generation.segments import Segment
 from ecco_captum.generation.tasks import classes_of, task_of
 from ecco_captum.models.embedding_site import embed, entering
 from ecco_captum.models.encoding import encode_token
@@ -143,29 +143,29 @@ _SEPARATE: WeakSet[nn.Module] = WeakSet()
 _ENTANGLED: WeakSet[nn.Module] = WeakSet()
 
 
-def embedded(lm: LanguageModel, passage: Passage) -> Tensor:
-    r"""Returns what the model's embedding modules give for a passage: it runs only that far.
+def embedded(lm: LanguageModel, segment: Segment) -> Tensor:
+    r"""Returns what the model's embedding modules give for a segment: it runs only that far.
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): what it reads.
+        segment (Segment): what it reads.
 
     Returns:
         Tensor: (1, positions, embedding), without a graph; for an encoder–decoder the source's
         positions, then the decoder's without those that it starts with.
     """
-    through = lm.entrances(passage.started)
-    return embed(lm.model, through, passage.inputs, use_cache=False)
+    through = lm.embedding_sites(segment.started)
+    return embed(lm.model, through, segment.inputs, use_cache=False)
 
 
 def target_scores(
-    lm: LanguageModel, passage: Passage, scoring: Scoring | None = None
+    lm: LanguageModel, segment: Segment, scoring: Scoring | None = None
 ) -> Callable[[Tensor], Tensor]:
-    r"""Returns the function from embeddings to the scores of a passage's targets.
+    r"""Returns the function from embeddings to the scores of a segment's targets.
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): what it reads, and the targets.
+        segment (Segment): what it reads, and the targets.
         scoring (Scoring, optional): from logits to scores. Default: the logit.
 
     Returns:
@@ -174,47 +174,47 @@ def target_scores(
     score = scoring or Scoring()
 
     def scores(embeddings: Tensor) -> Tensor:
-        alone = len(embeddings) == 1 and passage.places
+        alone = len(embeddings) == 1 and segment.places
         if torch.is_grad_enabled() and alone and lm.model not in _ENTANGLED:
-            found = _scores_with_row_gradients(lm, passage, score, embeddings)
+            found = _scores_with_row_gradients(lm, segment, score, embeddings)
             if found is not None:
                 return found
             _ENTANGLED.add(lm.model)
-        return _scores(lm, passage, score, embeddings)
+        return _scores(lm, segment, score, embeddings)
 
     return scores
 
 
-def rows_of_logits(lm: LanguageModel, passage: Passage, logits: Tensor) -> Tensor:
-    r"""Returns the rows that score a passage's targets.
+def rows_of_logits(lm: LanguageModel, segment: Segment, logits: Tensor) -> Tensor:
+    r"""Returns the rows that score a segment's targets.
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): the targets.
+        segment (Segment): the targets.
         logits (Tensor): (batch, positions, vocabulary), or a classifier's (batch, classes).
 
     Returns:
         Tensor: (batch, targets, vocabulary).
     """
-    if not passage.places:
-        return logits[:, None].expand(-1, len(passage.targets), -1)
-    return logits[:, list(passage.places)]
+    if not segment.places:
+        return logits[:, None].expand(-1, len(segment.targets), -1)
+    return logits[:, list(segment.places)]
 
 
-def logits_needed(lm: LanguageModel, passage: Passage) -> dict[str, int]:
-    """The argument that makes the model compute no more logits than a passage needs."""
-    return keep_last(lm, -min(passage.places)) if passage.places else {}
+def logits_needed(lm: LanguageModel, segment: Segment) -> dict[str, int]:
+    """The argument that makes the model compute no more logits than a segment needs."""
+    return keep_last(lm, -min(segment.places)) if segment.places else {}
 
 
-def _scores(lm: LanguageModel, passage: Passage, scoring: Scoring, embeddings: Tensor) -> Tensor:
-    inputs = {name: ids.expand(len(embeddings), -1) for name, ids in passage.inputs.items()}
-    with entering(lm.model, lm.entrances(passage.started), inputs, embeddings):
-        output = lm.model(**inputs, use_cache=False, **logits_needed(lm, passage))
-    return scoring(rows_of_logits(lm, passage, output.logits), passage.targets)
+def _scores(lm: LanguageModel, segment: Segment, scoring: Scoring, embeddings: Tensor) -> Tensor:
+    inputs = {name: ids.expand(len(embeddings), -1) for name, ids in segment.inputs.items()}
+    with entering(lm.model, lm.embedding_sites(segment.started), inputs, embeddings):
+        output = lm.model(**inputs, use_cache=False, **logits_needed(lm, segment))
+    return scoring(rows_of_logits(lm, segment, output.logits), segment.targets)
 
 
 def _scores_with_row_gradients(
-    lm: LanguageModel, passage: Passage, scoring: Scoring, embeddings: Tensor
+    lm: LanguageModel, segment: Segment, scoring: Scoring, embeddings: Tensor
 ) -> Tensor | None:
     """The same scores, with the head's gradient taken once for all targets.
 
@@ -233,11 +233,11 @@ def _scores_with_row_gradients(
 
     module = lm.model.get_submodule(head.module)
     with replaced_input(module, cut, call=head.call, root=lm.model):
-        scores = _scores(lm, passage, scoring, embeddings)
+        scores = _scores(lm, segment, scoring, embeddings)
     if not seen or not scores.requires_grad:
         return None
     hidden, leaf = seen
-    places = list(passage.places)
+    places = list(segment.places)
     if lm.model not in _SEPARATE and not _separate(scores[0], leaf, embeddings, places):
         return None
     # One target alone shows nothing about how several would mix.

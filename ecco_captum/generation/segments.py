@@ -1,4 +1,4 @@
-r"""A text cut into passages: each reads only what its targets need."""
+r"""A text cut into segments: each reads only what its targets need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_TARGETS = 16
 
 
 @dataclass(frozen=True)
-class Passage:
+class Segment:
     r"""What a model reads, and the outputs that are explained by it.
 
     Args:
@@ -52,7 +52,7 @@ class Passage:
 
 
 class Text(Protocol):
-    r"""What a passage is made of: a :class:`~ecco_captum.generation.generate.Generation`."""
+    r"""What a segment is made of: a :class:`~ecco_captum.generation.generate.Generation`."""
 
     @property
     def prompt_ids(self) -> np.ndarray: ...
@@ -77,8 +77,8 @@ class Written:
     places: np.ndarray | None = None
 
 
-def whole_passage(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Passage:
-    r"""Returns a whole text as one passage.
+def whole_segment(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Segment:
+    r"""Returns a whole text as one segment.
 
     Args:
         lm (LanguageModel): the model that reads it.
@@ -86,22 +86,22 @@ def whole_passage(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Passa
         chosen (Sequence of int): which outputs are the targets, ascending.
 
     Returns:
-        Passage: it reads what is before the last target.
+        Segment: it reads what is before the last target.
     """
     if text.task == "classification":
-        return Passage(
+        return Segment(
             inputs={"input_ids": torch.tensor(text.prompt_ids[None], device=lm.device)},
             targets=torch.tensor(text.output_ids[list(chosen)], device=lm.device),
             places=(),
             rows=tuple(range(len(chosen))),
         )
     if text.places is not None:
-        return token_passage(lm, text, [int(text.places[t]) for t in chosen])
-    return token_passage(lm, text, [len(text.prompt_ids) + t for t in chosen])
+        return token_segment(lm, text, [int(text.places[t]) for t in chosen])
+    return token_segment(lm, text, [len(text.prompt_ids) + t for t in chosen])
 
 
-def token_passage(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Passage:
-    r"""Returns a text as one passage whose targets are tokens of it.
+def token_segment(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Segment:
+    r"""Returns a text as one segment whose targets are tokens of it.
 
     Args:
         lm (LanguageModel): the model that reads it; no classifier.
@@ -110,7 +110,7 @@ def token_passage(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Pa
             a text with masks, whose target is what fills them, among the text.
 
     Returns:
-        Passage: it reads what is before the last target, or the whole of a text with masks.
+        Segment: it reads what is before the last target, or the whole of a text with masks.
     """
     prompt, outputs = text.prompt_ids, text.output_ids
     ids = np.concatenate([prompt, outputs])
@@ -126,8 +126,8 @@ def token_passage(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Pa
 
 def reading(
     lm: LanguageModel, text: Text, places: Sequence[int], targets: Sequence[int]
-) -> Passage:
-    r"""Returns a passage from the positions at which logits are read.
+) -> Segment:
+    r"""Returns a segment from the positions at which logits are read.
 
     Args:
         lm (LanguageModel): the model that reads the text; no classifier.
@@ -137,7 +137,7 @@ def reading(
         targets (Sequence of int): a token id for each of them.
 
     Returns:
-        Passage: it reads up to the last place, or the whole of a text with masks.
+        Segment: it reads up to the last place, or the whole of a text with masks.
     """
     prompt, outputs = text.prompt_ids, text.output_ids
     ids = {"input_ids": prompt}
@@ -146,7 +146,7 @@ def reading(
     elif text.task == "causal":
         ids["input_ids"] = np.concatenate([prompt, outputs])[: places[-1] + 1]
     end = len(ids.get("decoder_input_ids", ids["input_ids"]))
-    return Passage(
+    return Segment(
         inputs={name: torch.tensor(one[None], device=lm.device) for name, one in ids.items()},
         targets=torch.tensor(targets, device=lm.device),
         places=tuple(place - end for place in places),
@@ -155,28 +155,28 @@ def reading(
     )
 
 
-def passages(
+def segments(
     lm: LanguageModel,
     task: Task,
-    whole: Passage,
+    whole: Segment,
     budget: int | None = None,
     most: int | None = None,
-) -> Iterator[Passage]:
-    r"""Cuts a text into passages, the last targets first, so that the largest needs come first.
+) -> Iterator[Segment]:
+    r"""Cuts a text into segments, the last targets first, so that the largest needs come first.
 
-    The cost of all passages follows the triangle under (outputs, positions), not the square, and
-    the gradients of one passage stay within the budget.
+    The cost of all segments follows the triangle under (outputs, positions), not the square, and
+    the gradients of one segment stay within the budget.
 
     Args:
         lm (LanguageModel): the model.
         task (str): what its outputs are.
-        whole (Passage): the whole text.
-        budget (int, optional): bytes for the gradients of one passage; None where no gradients are
+        whole (Segment): the whole text.
+        budget (int, optional): bytes for the gradients of one segment; None where no gradients are
             taken, so that only targets that cannot share a forward are parted.
-        most (int, optional): the most targets of one passage.
+        most (int, optional): the most targets of one segment.
 
     Returns:
-        Iterator of Passage: each target is in one of them.
+        Iterator of Segment: each target is in one of them.
     """
     if task in ("masked", "classification"):
         together = True
@@ -185,21 +185,21 @@ def passages(
         together = shares_forwards(lm, whole.inputs, before)
     end = len(whole.targets)
     while end > 0:
-        passage = _ending(whole, end) if task in ("causal", "seq2seq") else whole
+        segment = _ending(whole, end) if task in ("causal", "seq2seq") else whole
         count = min(end, most or end) if together else 1
         if budget is not None:
-            count = min(count, _targets_within(lm, passage.positions, budget))
+            count = min(count, _targets_within(lm, segment.positions, budget))
         first = end - count
         yield replace(
-            passage,
+            segment,
             targets=whole.targets[first:end],
-            places=passage.places[first:end],
+            places=segment.places[first:end],
             rows=whole.rows[first:end],
         )
         end = first
 
 
-def _ending(whole: Passage, end: int) -> Passage:
+def _ending(whole: Segment, end: int) -> Segment:
     """The beginning of a text: what is before target ``end - 1``."""
     cut = -1 - whole.places[end - 1]
     ids = whole.inputs[whole.written]

@@ -10,7 +10,7 @@ import torch
 
 from ecco_captum.core.checks import chosen_numbers
 from ecco_captum.core.tokens import Tokens, display_texts, lone_texts
-from ecco_captum.generation.generate import decoder_start, scored_passages
+from ecco_captum.generation.generate import decoder_start, scored_segments
 from ecco_captum.generation.record import Generation
 from ecco_captum.generation.segments import Text, Written, reading
 from ecco_captum.generation.tasks import check_text, task_of
@@ -18,7 +18,7 @@ from ecco_captum.lens.translators import Translators
 from ecco_captum.lens.unembedding import layer_logits
 from ecco_captum.models.encoding import Prompt, encode_prompt
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 
 def as_text(lm: LanguageModel, given: Prompt | Generation) -> tuple[Text, Tokens]:
@@ -116,9 +116,9 @@ def read_candidates(
     found["ranks"] = np.zeros(shape, "i8")
     found["top_ids"] = np.zeros(shape[:2], "i8")
     whole = reading(lm, text, places, [ids[0]] * len(places))
-    with quiet(lm.model):
-        for passage in scored_passages(lm, text, whole):
-            for chunk, logits in layer_logits(lm, passage, layers, translators=translators):
+    with evaluation_mode(lm.model):
+        for segment in scored_segments(lm, text, whole):
+            for chunk, logits in layer_logits(lm, segment, layers, translators=translators):
                 own = logits[..., list(ids)]
                 ranks = [1 + (logits > own[..., k, None]).sum(dim=-1) for k in range(len(ids))]
                 logprobs = own - logits.logsumexp(dim=-1, keepdim=True)
@@ -133,7 +133,7 @@ def read_candidates(
                     if layer in layers:
                         for name, value in values.items():
                             row = layers.index(layer)
-                            found[name][list(passage.rows), row] = value[k].cpu().numpy()
+                            found[name][list(segment.rows), row] = value[k].cpu().numpy()
     return found
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from ecco_captum.generation.generate import scored_passages
+from ecco_captum.generation.generate import scored_segments
 from ecco_captum.generation.record import Generation
-from ecco_captum.generation.segments import Passage, token_passage
+from ecco_captum.generation.segments import Segment, token_segment
 from ecco_captum.lens.candidates import check_lens, chosen_layers, token_texts
 from ecco_captum.lens.record import LayerPredictions, Rankings, Value
 from ecco_captum.lens.translators import Translators, read_translators
@@ -25,7 +25,7 @@ from ecco_captum.lens.unembedding import (
     shuffled_blocks,
 )
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 Positions = Literal["outputs", "all"]
 
@@ -92,7 +92,7 @@ def rankings(
             raise ValueError(f"{name}: got {given!r}, accepts {accepted}")
     rows, translators = chosen_layers(lm, layers), read_translators(lm, lens)
     read, shown = _columns(generation, positions)
-    whole = token_passage(lm, generation, read)
+    whole = token_segment(lm, generation, read)
     found = _tables(lm, generation, whole, rows, translators)
     shuffled = None
     if control and _shortest(lm, generation, whole) > 1:
@@ -149,13 +149,13 @@ def layer_predictions(
     check_lens(lm, generation)
     rows, translators = chosen_layers(lm, layers), read_translators(lm, lens)
     place = _position(generation, position)
-    whole = token_passage(lm, generation, [place])
+    whole = token_segment(lm, generation, [place])
     true = int(whole.targets[0])
     whole_number = isinstance(k, int | np.integer) and not isinstance(k, bool)
     if not whole_number or not 1 <= k <= lm.vocabulary_size:
         raise ValueError(f"k: got {k!r}, accepts a whole number from 1 to {lm.vocabulary_size}")
     ids, probs, ranks = {}, {}, {}
-    with quiet(lm.model), torch.no_grad():
+    with evaluation_mode(lm.model), torch.no_grad():
         for chunk, logits in layer_logits(lm, whole, rows, translators=translators):
             for layer, row in zip(chunk, logits[:, 0], strict=True):
                 best = row.softmax(dim=0).topk(min(int(k), len(row)))
@@ -205,17 +205,17 @@ def _position(generation: Generation, position: int) -> int:
     return place
 
 
-def _shortest(lm: LanguageModel, generation: Generation, whole: Passage) -> int:
+def _shortest(lm: LanguageModel, generation: Generation, whole: Segment) -> int:
     """The fewest tokens that any of the forwards reads (or that its decoder does)."""
-    with quiet(lm.model):
-        cut = scored_passages(lm, generation, whole)
-        return min(passage.inputs[passage.written].shape[1] for passage in cut)
+    with evaluation_mode(lm.model):
+        cut = scored_segments(lm, generation, whole)
+        return min(segment.inputs[segment.written].shape[1] for segment in cut)
 
 
 def _tables(
     lm: LanguageModel,
     generation: Generation,
-    whole: Passage,
+    whole: Segment,
     rows: Sequence[int],
     translators: Translators | None,
     change: Change = lambda _: contextlib.nullcontext(),
@@ -224,22 +224,22 @@ def _tables(
     shape, last = (len(rows), len(whole.targets)), len(lm.anatomy.blocks)
     names = Readout.__dataclass_fields__
     found = {name: np.zeros(shape, "i8" if name in _INTEGERS else "f4") for name in names}
-    with quiet(lm.model):
-        for passage in scored_passages(lm, generation, whole):
+    with evaluation_mode(lm.model):
+        for segment in scored_segments(lm, generation, whole):
             final = None
             for chunk, logits in layer_logits(
-                lm, passage, rows, translators=translators, change=change
+                lm, segment, rows, translators=translators, change=change
             ):
                 # The model's own logits come first.
                 if final is None:
                     final = Final.of(logits[0])
-                targets = passage.targets.to(logits.device).repeat(len(chunk))
+                targets = segment.targets.to(logits.device).repeat(len(chunk))
                 readout = read_out(logits.flatten(0, 1), targets, final)
                 for name in names:
                     values = getattr(readout, name).view(len(chunk), -1).cpu().numpy()
                     for layer, row in zip(chunk, values, strict=True):
                         if layer in rows:
-                            found[name][rows.index(layer), list(passage.rows)] = row
+                            found[name][rows.index(layer), list(segment.rows)] = row
     if last in rows:
         # A distribution is itself; rounding would say 1e-7.
         found["cosine"][-1], found["divergence"][-1] = 1, 0

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ecco_captum.generation.generate import passage_logits
+from ecco_captum.generation.generate import segment_logits
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
-from ecco_captum.generation.segments import Passage
+from ecco_captum.generation.segments import Segment
 from ecco_captum.lens.translators import Translators
 from ecco_captum.models.causality import close_logits
 from ecco_captum.models.interventions import recorded_stream, replaced_output, replay_tail
@@ -127,13 +127,13 @@ def _read_block(logits: Tensor, targets: Tensor, final: Final, places: slice) ->
 # Logits of one run of the tail, in numbers: 16 M are 64 MB in float32.
 _LOGITS_AT_ONCE = 16 * 2**20
 
-Change = Callable[[Passage], AbstractContextManager[object]]
+Change = Callable[[Segment], AbstractContextManager[object]]
 
 
 @torch.no_grad()
 def layer_logits(
     lm: LanguageModel,
-    passage: Passage,
+    segment: Segment,
     layers: Sequence[int],
     *,
     translators: Translators | None = None,
@@ -146,11 +146,11 @@ def layer_logits(
 
     Args:
         lm (LanguageModel): the model, in evaluation mode; its anatomy has a lens.
-        passage (Passage): what it reads, and where logits are wanted.
+        segment (Segment): what it reads, and where logits are wanted.
         layers (Sequence of int): rows of the stream: 0 is the embedding, k the stream after block
             k - 1.
         translators (Translators, optional): maps that are applied first. Default: none.
-        change (Callable, optional): from a passage to a context in which the model reads it, such
+        change (Callable, optional): from a segment to a context in which the model reads it, such
             as what :func:`shuffled_blocks` gives. Default: nothing is changed.
 
     Returns:
@@ -164,11 +164,11 @@ def layer_logits(
     last = len(lm.anatomy.blocks)
     others = [layer for layer in layers if layer != last]
     for packed in (True, False):
-        tail = _tail(lm, passage, change, packed)
+        tail = _tail(lm, segment, change, packed)
         if tail is None:
             continue
         own, run = tail
-        rows = len(own) if packed or logits_needed(lm, passage) else passage.positions
+        rows = len(own) if packed or logits_needed(lm, segment) else segment.positions
         count = max(1, _LOGITS_AT_ONCE // (rows * own.shape[1]))
         # The last layer runs with the first chunk, as the check.
         first = _attempt(run, [last, *others[: count - 1]], translators, packed)
@@ -206,29 +206,29 @@ def _told(lm: LanguageModel, layers: list[int], logits: Tensor) -> tuple[list[in
 
 
 def _tail(
-    lm: LanguageModel, passage: Passage, change: Change, packed: bool
+    lm: LanguageModel, segment: Segment, change: Change, packed: bool
 ) -> tuple[Tensor, _Run] | None:
-    """The model's own logits, and what runs its tail on layers of this passage.
+    """The model's own logits, and what runs its tail on layers of this segment.
 
     Packed, the states at the places asked are read as if they were a text of their own, which costs
     no more than the head on them. It fails where the stream has other positions than the text, or
     the tail depends on them; then it runs on the whole text.
     """
-    length = passage.inputs[passage.written].shape[1]
-    places = [place + length for place in passage.places]
+    length = segment.inputs[segment.written].shape[1]
+    places = [place + length for place in segment.places]
 
     def select(hidden: Tensor) -> Tensor:
         return hidden[:, places] if packed and hidden.shape[1] == length else hidden
 
     model, anatomy = lm.model, lm.anatomy
-    with change(passage), recorded_stream(model, anatomy.stack, select) as stream:
-        own = passage_logits(lm, passage)
+    with change(segment), recorded_stream(model, anatomy.stack, select) as stream:
+        own = segment_logits(lm, segment)
     if packed and any(hidden.shape[1] != len(places) for hidden in stream):
         return None
-    inputs = dict(passage.inputs)
+    inputs = dict(segment.inputs)
     if packed:
-        inputs[passage.written] = inputs[passage.written][:, -len(places) :]
-    needed = {} if packed else logits_needed(lm, passage)
+        inputs[segment.written] = inputs[segment.written][:, -len(places) :]
+    needed = {} if packed else logits_needed(lm, segment)
 
     def run(layers: Sequence[int], translators: Translators | None) -> Tensor:
         hidden = torch.cat(
@@ -240,7 +240,7 @@ def _tail(
         text = {name: ids.expand(len(layers), -1) for name, ids in inputs.items()}
         with fast_products():
             logits = replay_tail(model, anatomy, {**text, **needed}, hidden)
-        return (logits if packed else rows_of_logits(lm, passage, logits)).float()
+        return (logits if packed else rows_of_logits(lm, segment, logits)).float()
 
     return own, run
 
@@ -258,7 +258,7 @@ def _attempt(
 
 
 def shuffled_blocks(
-    lm: LanguageModel, passage: Passage, seed: int = 0
+    lm: LanguageModel, segment: Segment, seed: int = 0
 ) -> AbstractContextManager[object]:
     r"""While active, each block's output is shuffled over the text's tokens.
 
@@ -266,7 +266,7 @@ def shuffled_blocks(
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): the text that it will read, of two tokens or more.
+        segment (Segment): the text that it will read, of two tokens or more.
         seed (int, optional): for the permutations, one a block. Default: 0
 
     Returns:
@@ -274,7 +274,7 @@ def shuffled_blocks(
     """
     stack = lm.anatomy.stack
     start = stack.embedding.offset if stack.embedding is not None else 0
-    end = start + passage.inputs[passage.written].shape[1]
+    end = start + segment.inputs[segment.written].shape[1]
 
     def shuffle(output: Tensor, row: int) -> Tensor:
         generator = torch.Generator().manual_seed(1_000_003 * seed + row)

@@ -1,6 +1,6 @@
 r"""Where gradients and perturbations enter a model: the output of its embedding module.
 
-An encoder–decoder has two entrances, for the source and for what was written so far. Their
+An encoder–decoder has two embedding sites, for the source and for what was written so far. Their
 positions are laid side by side, so an analysis always sees one tensor of embeddings.
 """
 
@@ -19,18 +19,18 @@ from ecco_captum.models.interventions import replaced_output
 
 
 @dataclass(frozen=True)
-class Entrance:
+class EmbeddingSite:
     r"""One of the places where a text's embeddings enter.
 
     Args:
         module (Module): the embedding module.
-        site (Embedding): which of its executions, and how its output is laid out.
+        embedding (Embedding): which of its executions, and how its output is laid out.
         ids (str): the model's argument that holds the ids, such as ``"input_ids"``.
         fixed (int): how many positions at the start are never replaced: what a decoder starts with.
     """
 
     module: nn.Module
-    site: Embedding
+    embedding: Embedding
     ids: str
     fixed: int = 0
 
@@ -40,24 +40,28 @@ class Entrance:
 
     def replacing(self, embeddings: Tensor) -> Callable[[Tensor], Tensor]:
         """A function that puts embeddings, (batch, positions, width), into the module's output."""
-        start = self.site.offset + self.fixed
+        start = self.embedding.offset + self.fixed
         ends = [start, start + embeddings.shape[1]]
 
         def replace(current: Tensor) -> Tensor:
-            before, _, after = current.detach().permute(self.site.axes).tensor_split(ends, dim=1)
+            before, _, after = (
+                current.detach().permute(self.embedding.axes).tensor_split(ends, dim=1)
+            )
             # A new tensor also where nothing is added: some models write into it in place.
             whole = torch.cat([before, embeddings.to(current), after], dim=1)
-            return whole.permute(*torch.tensor(self.site.axes).argsort().tolist())
+            return whole.permute(*torch.tensor(self.embedding.axes).argsort().tolist())
 
         return replace
 
     def read(self, current: Tensor, length: int) -> Tensor:
         """The embeddings in the module's output, (batch, positions, width)."""
-        start = self.site.offset + self.fixed
-        return current.detach().permute(self.site.axes)[:, start : start + length]
+        start = self.embedding.offset + self.fixed
+        return current.detach().permute(self.embedding.axes)[:, start : start + length]
 
 
-def entrances(model: nn.Module, anatomy: Anatomy, started: int = 0) -> tuple[Entrance, ...]:
+def embedding_sites(
+    model: nn.Module, anatomy: Anatomy, started: int = 0
+) -> tuple[EmbeddingSite, ...]:
     r"""Returns where a model's embeddings enter, in the order of their positions.
 
     Args:
@@ -74,7 +78,7 @@ def entrances(model: nn.Module, anatomy: Anatomy, started: int = 0) -> tuple[Ent
         site = stack.embedding
         if site is None:  # only an anatomy written by hand can have come this far without
             raise AnatomyError(f"the anatomy given for {anatomy.architecture} names no embedding")
-        found.append(Entrance(model.get_submodule(site.module), site, ids, fixed))
+        found.append(EmbeddingSite(model.get_submodule(site.module), site, ids, fixed))
     return tuple(found)
 
 
@@ -87,7 +91,7 @@ def _texts(anatomy: Anatomy, started: int) -> tuple[tuple[str, int], ...]:
 @contextlib.contextmanager
 def entering(
     model: nn.Module,
-    through: tuple[Entrance, ...],
+    through: tuple[EmbeddingSite, ...],
     inputs: Mapping[str, Tensor],
     embeddings: Tensor,
 ) -> Iterator[None]:
@@ -98,27 +102,30 @@ def entering(
 
     Args:
         model (Module): the model.
-        through (tuple of Entrance): where they enter.
+        through (tuple of EmbeddingSite): where they enter.
         inputs (Mapping): the ids that the model will be given.
-        embeddings (Tensor): (batch, positions, width), the positions of all entrances in order.
+        embeddings (Tensor): (batch, positions, width), the positions of all sites in order.
     """
-    parts = embeddings.split([entrance.length(inputs) for entrance in through], dim=1)
+    parts = embeddings.split([site.length(inputs) for site in through], dim=1)
     with contextlib.ExitStack() as stack:
-        for entrance, part in zip(through, parts, strict=True):
-            call = entrance.site.call
-            replace = entrance.replacing(part)
-            stack.enter_context(replaced_output(entrance.module, replace, call=call, root=model))
+        for site, part in zip(through, parts, strict=True):
+            call = site.embedding.call
+            replace = site.replacing(part)
+            stack.enter_context(replaced_output(site.module, replace, call=call, root=model))
         yield
 
 
 def embed(
-    model: nn.Module, through: tuple[Entrance, ...], inputs: Mapping[str, Tensor], **options: Any
+    model: nn.Module,
+    through: tuple[EmbeddingSite, ...],
+    inputs: Mapping[str, Tensor],
+    **options: Any,
 ) -> Tensor:
     r"""Returns what the model's embedding modules give for its ids.
 
     Args:
         model (Module): the model. It runs only as far as the last of its embeddings.
-        through (tuple of Entrance): where they enter.
+        through (tuple of EmbeddingSite): where they enter.
         inputs (Mapping): ids, each (batch, positions).
         **options (Any): passed to the model.
 
@@ -129,8 +136,8 @@ def embed(
 
     def reader(place: int) -> Callable[[Tensor], Tensor]:
         def read(current: Tensor) -> Tensor:
-            entrance = through[place]
-            found[place] = entrance.read(current, entrance.length(inputs))
+            site = through[place]
+            found[place] = site.read(current, site.length(inputs))
             if len(found) == len(through):
                 raise _ReachedError
             return current
@@ -138,11 +145,9 @@ def embed(
         return read
 
     with contextlib.ExitStack() as stack:
-        for place, entrance in enumerate(through):
-            call = entrance.site.call
-            stack.enter_context(
-                replaced_output(entrance.module, reader(place), call=call, root=model)
-            )
+        for place, site in enumerate(through):
+            call = site.embedding.call
+            stack.enter_context(replaced_output(site.module, reader(place), call=call, root=model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(contextlib.suppress(_ReachedError))
         model(**inputs, **options)

@@ -16,8 +16,8 @@ from ecco_captum.core.checks import check_vocabulary
 from ecco_captum.models.anatomy.find import find_anatomy
 from ecco_captum.models.anatomy.parts import Anatomy
 from ecco_captum.models.bundled import is_offline_name, offline_models, offline_path
-from ecco_captum.models.embedding_site import Entrance, embed, entering, entrances
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.embedding_site import EmbeddingSite, embed, embedding_sites, entering
+from ecco_captum.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -79,9 +79,9 @@ class LanguageModel:
                 return length
         return None
 
-    def entrances(self, started: int = 0) -> tuple[Entrance, ...]:
+    def embedding_sites(self, started: int = 0) -> tuple[EmbeddingSite, ...]:
         """Where embeddings enter; ``started`` tokens of a decoder's start are left as they are."""
-        return entrances(self.model, self.anatomy, started)
+        return embedding_sites(self.model, self.anatomy, started)
 
     def embeddings(self, input_ids: Tensor, decoder_input_ids: Tensor | None = None) -> Tensor:
         r"""Returns what the embedding modules give for ids; the model runs only that far.
@@ -96,8 +96,8 @@ class LanguageModel:
             the source's.
         """
         inputs = _inputs(input_ids, decoder_input_ids)
-        with quiet(self.model):
-            return embed(self.model, self.entrances(), inputs, use_cache=False)
+        with evaluation_mode(self.model):
+            return embed(self.model, self.embedding_sites(), inputs, use_cache=False)
 
     def forward_from_embeddings(
         self,
@@ -141,7 +141,7 @@ class LanguageModel:
         inputs = _inputs(input_ids, decoder_input_ids)
         inputs = {name: ids.expand(len(embeddings), -1) for name, ids in inputs.items()}
         writes = self.model.can_generate()
-        with entering(self.model, self.entrances(), inputs, embeddings):
+        with entering(self.model, self.embedding_sites(), inputs, embeddings):
             last = keep_last(self, 1) if writes else {}
             logits: Tensor = self.model(**inputs, use_cache=False, **last).logits
         return logits[:, -1] if writes else logits

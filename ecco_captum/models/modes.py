@@ -24,7 +24,7 @@ _FINDING = threading.Lock()
 
 
 @contextlib.contextmanager
-def alone(model: nn.Module) -> Iterator[None]:
+def exclusive(model: nn.Module) -> Iterator[None]:
     r"""While active, analyses of the model in other threads wait.
 
     Hooks are on the model, not on a call: one thread would read, or change, what another does.
@@ -39,7 +39,7 @@ def alone(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     r"""While active, the model is in evaluation mode and no parameter asks for a gradient.
 
     Dropout would make every number a draw, and weights that ask for gradients make the graph keep
@@ -49,7 +49,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
     Args:
         model (nn.Module): the model.
     """
-    with alone(model), _evaluating(model):
+    with exclusive(model), _evaluating(model):
         yield
 
 

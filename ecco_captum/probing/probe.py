@@ -11,22 +11,22 @@ import numpy as np
 
 from ecco_captum.core.checks import check_whole
 from ecco_captum.core.progress import Progress, progress_bar
-from ecco_captum.core.threads import spread
+from ecco_captum.core.threads import map_threads
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.probing.record import ProbeReport, joined_reports
 from ecco_captum.probing.sources import READERS, Source, of_model, of_states
 from ecco_captum.probing.training import (
     Control,
-    Draw,
+    Evaluation,
     Select,
     Split,
-    Told,
     Training,
+    Trial,
     by_type,
-    drawn,
     level,
     majority,
-    told,
+    make_trial,
+    train_and_evaluate,
 )
 from ecco_captum.probing.treebank import TaggedCorpus
 from ecco_captum.probing.word_states import Pooling
@@ -134,8 +134,8 @@ def probe(
         source = of_model(lm, corpus, label, representations, layers, n_tokens, pooling, progress)
     else:
         source = of_states(lm, corpus, words, sentences, layers, n_tokens)
-    draws = level(
-        [drawn(source.words, test_size, split, kind, (seed, trial)) for trial in range(trials)]
+    splits = level(
+        [make_trial(source.words, test_size, split, kind, (seed, trial)) for trial in range(trials)]
     )
     rates = tuple(float(rate) for rate in learning_rates)
     training = Training(len(source.words.names), rates, epochs, select, seed, codelength)
@@ -154,7 +154,7 @@ def probe(
     folder = None if checkpoint is None else Path(checkpoint)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(source, draws, training, settings, progress)
+    run = _Run(source, splits, training, settings, progress)
     return joined_reports([run.report(name, folder) for name in source.read])
 
 
@@ -164,15 +164,15 @@ class _Run:
     def __init__(
         self,
         source: Source,
-        draws: Sequence[Draw],
+        trials: Sequence[Trial],
         training: Training,
         settings: dict[str, Any],
         progress: Progress,
     ) -> None:
-        self.source, self.draws, self.training = source, draws, training
+        self.source, self.trials, self.training = source, trials, training
         self.settings, self.progress = settings, progress
-        self.majority = np.array([majority(source.words, draw) for draw in draws])
-        self.by_type = np.array([by_type(source.words, draw) for draw in draws])
+        self.majority = np.array([majority(source.words, trial) for trial in trials])
+        self.by_type = np.array([by_type(source.words, trial) for trial in trials])
 
     def report(self, name: str, folder: Path | None) -> ProbeReport:
         """Of one representation; from the folder where it is there."""
@@ -184,18 +184,18 @@ class _Run:
             report.save(path)
         return report
 
-    def _trained(self, name: str) -> list[Told]:
+    def _trained(self, name: str) -> list[Evaluation]:
         states = self.source.read[name]()
         total = len(states) * self.training.rounds
         with progress_bar(self.progress, total=total, desc=f"Probing {name}") as bar:
-            return spread(
-                lambda read, tell: told(read(), self.draws, self.training, tell),
+            return map_threads(
+                lambda read, tell: train_and_evaluate(read(), self.trials, self.training, tell),
                 states,
                 bar.update,
             )
 
-    def _made(self, name: str, found: Sequence[Told]) -> ProbeReport:
-        source, without = self.source, np.full(len(self.draws), np.nan)
+    def _made(self, name: str, found: Sequence[Evaluation]) -> ProbeReport:
+        source, without = self.source, np.full(len(self.trials), np.nan)
         controlled = self.settings["control"] is not None
         return ProbeReport(
             representations=(name,) * len(found),
@@ -226,7 +226,7 @@ class _Run:
             "label": (report.label, source.label),
             "words": (report.words, len(source.words.labels)),
             "layers": (list(report.layers), self.source.layers[name]),
-            "trials": (report.accuracy.shape[1], len(self.draws)),
+            "trials": (report.accuracy.shape[1], len(self.trials)),
         }
         for what, (there, here) in pairs.items():
             if there != here:

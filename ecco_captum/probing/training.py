@@ -70,7 +70,7 @@ class LabelledWords:
 
 
 @dataclass(frozen=True)
-class Draw:
+class Trial:
     r"""One trial.
 
     Args:
@@ -88,13 +88,13 @@ class Draw:
     targets: np.ndarray
 
 
-def drawn(
+def make_trial(
     words: LabelledWords,
     test_size: float,
     split: str,
     control: Control | None,
     seed: tuple[int, int],
-) -> Draw:
+) -> Trial:
     r"""Draws one trial.
 
     Args:
@@ -134,41 +134,41 @@ def drawn(
     targets = [words.labels]
     if control is not None:
         targets.append(control_labels(words.forms or [], words.labels, rng, control))
-    return Draw(train, validation, test, order, np.array(targets))
+    return Trial(train, validation, test, order, np.array(targets))
 
 
-def level(draws: list[Draw]) -> list[Draw]:
+def level(trials: list[Trial]) -> list[Trial]:
     """Trials of the same sizes, which train together; a few words more or less in some are left."""
-    sizes = [min(len(getattr(d, part)) for d in draws) for part in ("train", "validation", "test")]
+    sizes = [min(len(getattr(d, part)) for d in trials) for part in ("train", "validation", "test")]
     train, validation, test = map(slice, sizes)
     return [
         replace(d, train=d.train[train], validation=d.validation[validation], test=d.test[test])
-        for d in draws
+        for d in trials
     ]
 
 
-def majority(words: LabelledWords, draw: Draw) -> float:
+def majority(words: LabelledWords, trial: Trial) -> float:
     """How often the most frequent label of the training words is right."""
-    most = np.bincount(words.labels[draw.train]).argmax()
-    return float((words.labels[draw.test] == most).mean())
+    most = np.bincount(words.labels[trial.train]).argmax()
+    return float((words.labels[trial.test] == most).mean())
 
 
-def by_type(words: LabelledWords, draw: Draw) -> float:
+def by_type(words: LabelledWords, trial: Trial) -> float:
     """How often the most frequent label of the word's type is; the majority's for unseen ones.
 
     NaN where words are not known.
     """
     if words.forms is None:
         return float("nan")
-    most = int(np.bincount(words.labels[draw.train]).argmax())
+    most = int(np.bincount(words.labels[trial.train]).argmax())
     seen: dict[str, Counter[int]] = {}
-    for k in draw.train:
+    for k in trial.train:
         seen.setdefault(words.forms[k].casefold(), Counter())[int(words.labels[k])] += 1
-    told = [
+    predicted = [
         seen[form].most_common(1)[0][0] if form in seen else most
-        for form in (words.forms[k].casefold() for k in draw.test)
+        for form in (words.forms[k].casefold() for k in trial.test)
     ]
-    return float((np.array(told) == words.labels[draw.test]).mean())
+    return float((np.array(predicted) == words.labels[trial.test]).mean())
 
 
 # Parts of the words after which probes are trained anew (Voita & Titov 2020, section 3.1).
@@ -202,7 +202,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Told:
+class Evaluation:
     r"""What the probes of one layer tell.
 
     Args:
@@ -218,39 +218,42 @@ class Told:
     codelength: np.ndarray
 
 
-def told(x: Tensor, draws: Sequence[Draw], training: Training, tell: Callable[[], object]) -> Told:
+def train_and_evaluate(
+    x: Tensor, trials: Sequence[Trial], training: Training, tell: Callable[[], object]
+) -> Evaluation:
     r"""Trains all probes of a layer, and keeps the best rate's of each trial and task.
 
     Args:
         x (Tensor): (words, features), float32.
-        draws (sequence of Draw): one a trial, of the same sizes.
+        draws (sequence of Trial): one a trial, of the same sizes.
         training (Training): how.
         tell (Callable): is called after each epoch.
     """
-    targets = np.stack([draw.targets for draw in draws])
-    found = _fitted(x, targets, _words(draws, "train"), training, tell)
+    targets = np.stack([trial.targets for trial in trials])
+    found = _fitted(x, targets, _words(trials, "train"), training, tell)
 
     def right(part: str) -> tuple[np.ndarray, np.ndarray]:
         """(rates, trials, n, tasks), the guesses; (rates, trials, tasks), how many are right."""
-        chosen = _words(draws, part)
+        chosen = _words(trials, part)
         guessed = found.scores(x, chosen).argmax(-1).numpy()
         return guessed, (guessed == _truth(targets, chosen)).mean(axis=2)
 
     guessed, tested = right("test")
     best = (tested if training.select == "test" else right("validation")[1]).argmax(axis=0)
-    trials, tasks = np.indices(best.shape)
+    numbers, tasks = np.indices(best.shape)
     confusion = np.zeros((training.labels,) * 2, dtype=np.int64)
-    for trial, draw in enumerate(draws):
-        told_as = guessed[best[trial, 0], trial, :, 0]
-        np.add.at(confusion, (draw.targets[0, draw.test], told_as), 1)
+    for number, trial in enumerate(trials):
+        predicted = guessed[best[number, 0], number, :, 0]
+        np.add.at(confusion, (trial.targets[0, trial.test], predicted), 1)
     codes = np.full(best.shape, np.nan)
     if training.codes:
-        codes = codelength(x, draws, training, tell)
-    return Told(tested[best, trials, tasks], np.array(training.rates)[best], confusion, codes)
+        codes = codelength(x, trials, training, tell)
+    rates = np.array(training.rates)[best]
+    return Evaluation(tested[best, numbers, tasks], rates, confusion, codes)
 
 
 def codelength(
-    x: Tensor, draws: Sequence[Draw], training: Training, tell: Callable[[], object]
+    x: Tensor, trials: Sequence[Trial], training: Training, tell: Callable[[], object]
 ) -> np.ndarray:
     r"""Codes all labels, a block after the other, by probes of the blocks before it.
 
@@ -262,8 +265,8 @@ def codelength(
     Returns:
         array: (trials, tasks), bits.
     """
-    targets = np.stack([draw.targets for draw in draws])
-    order = _words(draws, "order")
+    targets = np.stack([trial.targets for trial in trials])
+    order = _words(trials, "order")
     ends = np.unique([max(1, round(part * order.shape[1])) for part in _BLOCKS])
     bits = np.full(targets.shape[:2], ends[0] * np.log2(training.labels))
     for start, end in pairwise(ends.tolist()):
@@ -276,9 +279,9 @@ def codelength(
     return bits
 
 
-def _words(draws: Sequence[Draw], part: str) -> np.ndarray:
+def _words(trials: Sequence[Trial], part: str) -> np.ndarray:
     """(trials, n), the words of one part."""
-    return np.stack([getattr(draw, part) for draw in draws])
+    return np.stack([getattr(trial, part) for trial in trials])
 
 
 def _truth(targets: np.ndarray, words: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.attribution.faithfulness.measure import faithfulness
-from ecco_captum.attribution.methods.catalogue import find_method
+from ecco_captum.attribution.methods.catalogue import get_method
 from ecco_captum.attribution.saliency import saliency
 from ecco_captum.core.checks import check_whole
 from ecco_captum.core.progress import Progress, progress_bar
@@ -83,7 +83,7 @@ def report(
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
     check_whole("n_components", n_components)
     check_whole("seed", seed, least=0)
-    find_method(method)
+    get_method(method)
     corpus = read_conllu() if corpus is None else corpus
     if not isinstance(corpus, TaggedCorpus):
         raise TypeError(

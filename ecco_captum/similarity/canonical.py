@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecco_captum.similarity.sums import CrossSums, Frame, Layer, Sums, gathered
+from ecco_captum.similarity.sums import CrossSums, Frame, Layer, Sums, accumulate
 
 # A direction with less spread than this many roundings, over that of standardised features, is
 # rounding itself.
@@ -90,7 +90,7 @@ def whitened(layer: Layer, frame: Frame, sums: Sums) -> Whitened:
         flat = np.maximum(root, _FLATTENED * root.max())
         axes, back = axes @ (vectors / flat), (vectors * flat).T @ back
         frame = Frame(frame.shift, axes, frame.scale)
-        sums = gathered([layer], [frame], [0], [])[0][0]
+        sums = accumulate([layer], [frame], [0], [])[0][0]
         gram = sums.centred / sums.count
     lengths = root[kept] * np.sqrt(sums.count)
     inner, mean = vectors[:, kept] / lengths, sums.total / sums.count

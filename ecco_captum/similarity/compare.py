@@ -11,8 +11,8 @@ import numpy as np
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import check_whole
 from ecco_captum.core.progress import Progress, progress_bar
-from ecco_captum.similarity.from_sums import Aligned, MeasureName, Singular, find_measure
-from ecco_captum.similarity.layers import check_enough, narrowed
+from ecco_captum.similarity.from_sums import CKA, SVCCA, MeasureName, find_measure
+from ecco_captum.similarity.layers import check_enough, reduce_features
 from ecco_captum.similarity.pairwise import evaluated, resampled
 from ecco_captum.similarity.record import Similarity
 from ecco_captum.similarity.sums import Layer, Pair
@@ -57,7 +57,7 @@ def compare(
             activations on disk. Default: 1 GiB
         progress (bool or Callable, optional): whether to show a progress bar, or what is told the
             part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
-        **options (Any): those of the measure's function: ``variance``, ``dims``, ``weigh``,
+        **options (Any): those of the measure's function: ``variance``, ``dims``, ``weight_by``,
             ``definition``, ``kernel``, ``debiased``, ``bandwidth``.
 
     Returns:
@@ -92,7 +92,7 @@ def compare(
         aligned = _aligned(rows[0], columns[0])
         layers = [_by_words(layers[0], aligned.of_a), _by_words(layers[1], aligned.of_b)]
         starts, unit, told["dropped"] = aligned.starts, "words", list(aligned.dropped)
-    if bootstrap and isinstance(found, Aligned) and found.kernel == "rbf":
+    if bootstrap and isinstance(found, CKA) and found.kernel == "rbf":
         raise ValueError(f"bootstrap: got {bootstrap}, accepts 0 with kernel 'rbf'")
     if bootstrap and len(starts) < _FEWEST_TEXTS:
         raise ValueError(
@@ -266,13 +266,13 @@ def _names(several: list[Activations]) -> tuple[str, ...]:
 
 def _checked(layers: list[Layer], measure: Any) -> list[Layer]:
     """Whether there are enough tokens; layers with more features than tokens get fewer."""
-    if isinstance(measure, Aligned):
+    if isinstance(measure, CKA):
         if layers[0].tokens < 4:
             raise ValueError(f"a: it has {layers[0].tokens} tokens, accepts 4 or more")
         if measure.kernel == "rbf":
             return layers
-    if isinstance(measure, Aligned | Singular):
-        return [narrowed(layer) for layer in layers]
+    if isinstance(measure, CKA | SVCCA):
+        return [reduce_features(layer) for layer in layers]
     widest = max(layers, key=lambda layer: layer.width)
     check_enough(widest, widest, depth=5)
     return layers

@@ -22,7 +22,7 @@ from ecco_captum.similarity.sums import CrossSums, Frame, Layer, Sums
 MeasureName = Literal["cca", "svcca", "pwcca", "cka"]
 
 
-Weigh = Literal["x", "y", "mean"]
+WeightBy = Literal["x", "y", "mean"]
 
 
 Definition = Literal["paper", "published"]
@@ -50,7 +50,7 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
-class Canonical:
+class CCA:
     """CCA: the mean canonical correlation."""
 
     norms: bool = False
@@ -68,7 +68,7 @@ class Canonical:
 
 
 @dataclass(frozen=True)
-class Singular(Canonical):
+class SVCCA(CCA):
     """SVCCA: the same between leading singular directions."""
 
     variance: float = 0.99
@@ -86,14 +86,14 @@ class Singular(Canonical):
 
 
 @dataclass(frozen=True)
-class Projected(Canonical):
+class PWCCA(CCA):
     """PWCCA: canonical correlations, weighed by what they account for."""
 
-    weigh: Weigh = "x"
+    weight_by: WeightBy = "x"
     definition: Definition = "paper"
 
     def __post_init__(self) -> None:
-        _check("weigh", self.weigh, Weigh)
+        _check("weight_by", self.weight_by, WeightBy)
         _check("definition", self.definition, Definition)
 
     def values(self, x: Whitened, y: Whitened, cross: CrossSums) -> Both:
@@ -102,11 +102,11 @@ class Projected(Canonical):
         by_x = float(found.correlations @ weights(x, found.of_x))
         by_y = float(found.correlations @ weights(y, found.of_y))
         mean = (by_x + by_y) / 2
-        return {"x": (by_x, by_y), "y": (by_y, by_x), "mean": (mean, mean)}[self.weigh]
+        return {"x": (by_x, by_y), "y": (by_y, by_x), "mean": (mean, mean)}[self.weight_by]
 
 
 @dataclass(frozen=True)
-class Aligned:
+class CKA:
     """CKA, whose Gaussian kernels need all pairs of tokens and are computed elsewhere."""
 
     kernel: Kernel = "linear"
@@ -132,17 +132,17 @@ class Aligned:
 
 
 _MEASURES: dict[str, Any] = {
-    "cca": Canonical,
-    "svcca": Singular,
-    "pwcca": Projected,
-    "cka": Aligned,
+    "cca": CCA,
+    "svcca": SVCCA,
+    "pwcca": PWCCA,
+    "cka": CKA,
 }
 
 
 _OPTIONS = {
     "cca": (),
     "svcca": ("variance", "dims"),
-    "pwcca": ("weigh", "definition"),
+    "pwcca": ("weight_by", "definition"),
     "cka": ("kernel", "debiased", "bandwidth"),
 }
 

@@ -92,7 +92,7 @@ def _names(x: Layer, y: Layer) -> str:
     return ", ".join(dict.fromkeys((x.name, y.name)))
 
 
-def narrowed(layer: Layer) -> Layer:
+def reduce_features(layer: Layer) -> Layer:
     r"""Returns a layer with no more features than tokens, whose tokens have the same products.
 
     Of a layer with more features than tokens, these are the left singular vectors times the
@@ -114,12 +114,12 @@ def narrowed(layer: Layer) -> Layer:
     return Layer((vectors[:, there] * np.sqrt(values[there]))[None], 0, layer.name)
 
 
-def widened(layer: Layer, narrow: Layer, directions: np.ndarray) -> np.ndarray:
+def lift_directions(layer: Layer, narrow: Layer, directions: np.ndarray) -> np.ndarray:
     r"""Returns directions among a layer's features that are those of its narrowed self.
 
     Args:
         layer (Layer): the layer.
-        narrow (Layer): what :func:`narrowed` made of it.
+        narrow (Layer): what :func:`reduce_features` made of it.
         directions (array): (its features, k).
 
     Returns:

@@ -15,20 +15,20 @@ from ecco_captum.similarity.canonical import (
     variates,
 )
 from ecco_captum.similarity.from_sums import (
-    Aligned,
-    Canonical,
+    CCA,
+    CKA,
+    PWCCA,
+    SVCCA,
     Definition,
     Kernel,
-    Projected,
-    Singular,
-    Weigh,
+    WeightBy,
 )
 from ecco_captum.similarity.layers import (
     check_enough,
     compared_pair,
-    narrowed,
+    lift_directions,
+    reduce_features,
     warn_if_few,
-    widened,
 )
 from ecco_captum.similarity.pairwise import evaluated, prepared_pair
 from ecco_captum.similarity.record import CanonicalCorrelations
@@ -80,8 +80,8 @@ def cca(x: Any, y: Any, *, full: bool = False) -> float | CanonicalCorrelations:
     pair = compared_pair(x, y)
     check_enough(*pair)
     if full:
-        return _full(prepared_pair(*pair, Canonical()))
-    return evaluated(pair, [(0, 1, -1)], Canonical())[0, 1, -1][0]
+        return _full(prepared_pair(*pair, CCA()))
+    return evaluated(pair, [(0, 1, -1)], CCA())[0, 1, -1][0]
 
 
 @overload
@@ -132,8 +132,8 @@ def svcca(
         (1.0, 0.0)
     """
     one, other = compared_pair(x, y)
-    measure = Singular(variance=variance, dims=dims)
-    narrow = narrowed(one), narrowed(other)
+    measure = SVCCA(variance=variance, dims=dims)
+    narrow = reduce_features(one), reduce_features(other)
     prepared = prepared_pair(*narrow, measure)
     most = max(prepared[0].rank, prepared[1].rank)
     warn_if_few(one, other, most, "directions", depth=3)
@@ -141,7 +141,7 @@ def svcca(
         return measure.values(*prepared)[0]
     found = _full(prepared)
     directions = (found.x_directions, found.y_directions)
-    of_x, of_y = map(widened, (one, other), narrow, directions)
+    of_x, of_y = map(lift_directions, (one, other), narrow, directions)
     return replace(found, x_directions=of_x, y_directions=of_y)
 
 
@@ -150,7 +150,7 @@ def pwcca(
     x: Any,
     y: Any,
     *,
-    weigh: Weigh = "x",
+    weight_by: WeightBy = "x",
     definition: Definition = "paper",
     full: Literal[False] = False,
 ) -> float: ...
@@ -159,7 +159,7 @@ def pwcca(
     x: Any,
     y: Any,
     *,
-    weigh: Weigh = "x",
+    weight_by: WeightBy = "x",
     definition: Definition = "paper",
     full: Literal[True],
 ) -> CanonicalCorrelations: ...
@@ -167,7 +167,7 @@ def pwcca(
     x: Any,
     y: Any,
     *,
-    weigh: Weigh = "x",
+    weight_by: WeightBy = "x",
     definition: Definition = "paper",
     full: bool = False,
 ) -> float | CanonicalCorrelations:
@@ -175,13 +175,13 @@ def pwcca(
 
     Projection-weighted CCA (Morcos et al. 2018, equation 2): a correlation's weight is the sum over
     neurons of the magnitude of ⟨canonical variate, neuron⟩, in the representation that weighs. So
-    it is not symmetric: ``weigh`` says whose neurons count. Like CCA it is 1 where one
+    it is not symmetric: ``weight_by`` says whose neurons count. Like CCA it is 1 where one
     representation is an invertible linear map of the other.
 
     Args:
         x (array, Tensor or Activations): (tokens, features), as in :func:`cca`.
         y (array, Tensor or Activations): the same of the same tokens.
-        weigh (str, optional): ``"x"``, ``"y"``, or the ``"mean"`` of both. Default: ``"x"``
+        weight_by (str, optional): ``"x"``, ``"y"``, or the ``"mean"`` of both. Default: ``"x"``
         definition (str, optional): ``"paper"``, or ``"published"`` for what the authors' published
             code computes of centred features: it projects neurons on other directions than the
             canonical variates. Default: ``"paper"``
@@ -205,12 +205,12 @@ def pwcca(
         (0.5, 0.52, 0.91)
     """
     pair = compared_pair(x, y)
-    measure = Projected(weigh=weigh, definition=definition)
+    measure = PWCCA(weight_by=weight_by, definition=definition)
     check_enough(*pair)
     if not full:
         return evaluated(pair, [(0, 1, -1)], measure)[0, 1, -1][0]
     rule = projection_weights if definition == "paper" else published_weights
-    return _full(prepared_pair(*pair, measure), rule, weigh)
+    return _full(prepared_pair(*pair, measure), rule, weight_by)
 
 
 def cka(
@@ -255,14 +255,14 @@ def cka(
     one, other = compared_pair(x, y)
     if one.tokens < 4:
         raise ValueError(f"x, y: they have {one.tokens} tokens, accepts 4 or more")
-    measure = Aligned(kernel=kernel, debiased=debiased, bandwidth=bandwidth)
+    measure = CKA(kernel=kernel, debiased=debiased, bandwidth=bandwidth)
     if kernel == "linear":
-        one, other = narrowed(one), narrowed(other)
+        one, other = reduce_features(one), reduce_features(other)
     return evaluated([one, other], [(0, 1, -1)], measure)[0, 1, -1][0]
 
 
 def _full(
-    prepared: _Prepared, rule: Callable[..., np.ndarray] | None = None, weigh: Weigh = "x"
+    prepared: _Prepared, rule: Callable[..., np.ndarray] | None = None, weight_by: WeightBy = "x"
 ) -> CanonicalCorrelations:
     of_x, of_y, cross = prepared
     found = variates(of_x, of_y, cross)
@@ -270,7 +270,7 @@ def _full(
     weights = np.full(count, 1 / count)
     if rule is not None:
         both = rule(of_x, found.of_x), rule(of_y, found.of_y)
-        weights = {"x": both[0], "y": both[1], "mean": (both[0] + both[1]) / 2}[weigh]
+        weights = {"x": both[0], "y": both[1], "mean": (both[0] + both[1]) / 2}[weight_by]
     return CanonicalCorrelations(
         value=float(found.correlations @ weights),
         correlations=found.correlations,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ecco_captum.similarity.from_sums import Aligned, Both, Measure
+from ecco_captum.similarity.from_sums import CKA, Both, Measure
 from ecco_captum.similarity.kernels import LinearKernel, estimate, kernel_alignments, points_of
 from ecco_captum.similarity.sums import (
     CrossSums,
@@ -18,8 +18,8 @@ from ecco_captum.similarity.sums import (
     Pair,
     Shuffling,
     Sums,
+    accumulate,
     blocks,
-    gathered,
     plain_frame,
 )
 
@@ -52,7 +52,7 @@ def evaluated(
     Raises:
         ValueError: if values are not finite, or a layer is constant.
     """
-    if isinstance(measure, Aligned) and measure.kernel == "rbf":
+    if isinstance(measure, CKA) and measure.kernel == "rbf":
         return _with_kernels(layers, pairs, measure, seed, tell)
     shuffling = Shuffling(seed)
     sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget)
@@ -66,7 +66,7 @@ def evaluated(
         if group and group[0] not in crosses:
             frames = [side.frame for side in sides]
             options = {"norms": measure.norms, "shuffling": shuffling}
-            crosses = gathered(layers, frames, [], group, **options)[1]
+            crosses = accumulate(layers, frames, [], group, **options)[1]
         for i, j, draw in group:
             found[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
             tell(1)
@@ -78,7 +78,7 @@ def prepared_pair(x: Layer, y: Layer, measure: Measure) -> tuple[Any, Any, Cross
     sides, crosses = prepared([x, y], [(0, 1, -1)], measure, Shuffling(0), 2**30)
     if not crosses:
         frames = [side.frame for side in sides]
-        crosses = gathered([x, y], frames, [], [(0, 1, -1)], norms=measure.norms)[1]
+        crosses = accumulate([x, y], frames, [], [(0, 1, -1)], norms=measure.norms)[1]
     return sides[0], sides[1], crosses[0, 1, -1]
 
 
@@ -97,13 +97,13 @@ def prepared(
         room = budget - sum(8 * frame.width**2 for frame in frames)
         first = next(_groups(pairs, frames, max(room, 0)), [])
         wanted = list(dict.fromkeys([*selves, *first]))
-        sums, crosses = gathered(
+        sums, crosses = accumulate(
             layers, frames, every, wanted, norms=measure.norms, shuffling=shuffling
         )
     else:
         sums, crosses = {}, {}
         for k, (layer, frame) in enumerate(zip(layers, frames, strict=True)):
-            own, pair = gathered(
+            own, pair = accumulate(
                 [layer], [frame], [0], [(0, 0, -1)] if selves else [], norms=measure.norms
             )
             sums[k] = own[0]
@@ -141,7 +141,7 @@ def _width(side: Any) -> int:
 def _with_kernels(
     layers: Sequence[Layer],
     pairs: Sequence[Pair],
-    measure: Aligned,
+    measure: CKA,
     seed: int,
     tell: Callable[[int], object],
 ) -> dict[Pair, Both]:
@@ -194,13 +194,13 @@ def resampled(
     groups = [slice(*bound) for bound in bounds]
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
     sides, _ = prepared(layers, [], measure, Shuffling(seed), 0)
-    if isinstance(measure, Aligned):
+    if isinstance(measure, CKA):
         frames = [_centred(side, layers[0].tokens) for side in sides]
     else:
         _check_draws(max(side.rank for side in sides), groups, weights)
         frames = [side.frame for side in sides]
     read = [_Read(layer, frame, groups) for layer, frame in zip(layers, frames, strict=True)]
-    if isinstance(measure, Aligned):
+    if isinstance(measure, CKA):
         shares = weights.astype(np.float64)
         kernels, own = {}, {}
         for k in sorted({k for pair in pairs for k in pair}):

@@ -102,7 +102,9 @@ class Similarity(Record):
         said = _ONES[self.measure]
         if self.measure != "pwcca" or self.settings.get("definition", "paper") != "paper":
             return said
-        return f"{said} {_WEIGHED[self.settings.get('weigh', 'x')]}"
+        # Version 0.1.0 saved the option under another name.
+        weight_by = self.settings.get("weight_by", self.settings.get("weigh", "x"))
+        return f"{said} {_WEIGHED[weight_by]}"
 
     @property
     def sentence(self) -> str:

@@ -236,7 +236,7 @@ class Shuffling:
         return np.random.default_rng((self.seed, draw, start)).permutation(count)
 
 
-def gathered(
+def accumulate(
     layers: Sequence[Layer],
     frames: Sequence[Frame],
     singles: Iterable[int],

@@ -19,10 +19,10 @@ from ecco_captum.attribution.saliency import saliency
 from ecco_captum.core.checks import check_whole
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.generation.scores import Scoring, as_score, embedded
-from ecco_captum.generation.segments import Passage, passages, whole_passage
+from ecco_captum.generation.segments import Segment, segments, whole_segment
 from ecco_captum.generation.tasks import check_text, task_of
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import quiet
+from ecco_captum.models.modes import evaluation_mode
 
 # Outputs that are compared; a run over all would cost more than the rest of the test.
 _OUTPUTS = 4
@@ -102,7 +102,7 @@ def faithfulness(
     *,
     fractions: Sequence[float] = (0.1, 0.2, 0.5),
     removal: Any = None,
-    together: int = 100,
+    outputs_per_removal: int = 100,
     exclude_ends: bool = True,
     soft: bool = False,
     randomisation: bool | None = None,
@@ -132,10 +132,10 @@ def faithfulness(
             nearest token left), or what stands in place of a removed token: ``"mask"``, ``"mean"``,
             ``"zero"``, ``"pad"``, a token id, or embeddings. Default: the tokenizer's mask token,
             else the mean embedding.
-        together (int, optional): how many consecutive outputs are tested by one removal, that of
-            the sources before the first of them, ranked by their mean share. With 1 each output is
-            tested by its own sources, earlier outputs among them, at a cost of as many times more
-            texts.
+        outputs_per_removal (int, optional): how many consecutive outputs are tested by one removal,
+            that of the sources before the first of them, ranked by their mean share. With 1 each
+            output is tested by its own sources, earlier outputs among them, at a cost of as many
+            times more texts. Default: 100
         exclude_ends (bool, optional): whether the first and the last source are never removed. They
             matter to any output, whatever they say, and would hide the rest.
         soft (bool, optional): whether to measure the soft variants as well; they need a removal
@@ -162,7 +162,7 @@ def faithfulness(
         >>> sorted(test.aopc)
         ['attribution', 'first k', 'last k', 'random']
     """
-    _check(lm, attribution, fractions, together, resamples, seed)
+    _check(lm, attribution, fractions, outputs_per_removal, resamples, seed)
     way = removal_name(lm, removal)
     if soft and isinstance(way, str) and way in WAYS:
         raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
@@ -170,17 +170,17 @@ def faithfulness(
     count = len(np.asarray(attribution.outputs))
     bar = progress_bar(progress, total=count, desc="Testing", unit="token")
     parts, texts = [], 0
-    with torch.inference_mode(False), quiet(lm.model), bar:
-        for passage, remover in _removals(lm, attribution, way, together):
-            sources = _sources(attribution, passage, exclude_ends)
+    with torch.inference_mode(False), evaluation_mode(lm.model), bar:
+        for segment, remover in _removals(lm, attribution, way, outputs_per_removal):
+            sources = _sources(attribution, segment, exclude_ends)
             if len(sources):
-                weights = attribution.shares[list(passage.rows)].mean(axis=0)[sources]
-                drops = _drops(remover, passage, sources, weights, fractions, rng)
+                weights = attribution.shares[list(segment.rows)].mean(axis=0)[sources]
+                drops = _drops(remover, segment, sources, weights, fractions, rng)
                 if soft:
-                    drops |= _soft_drops(remover, passage, sources, weights, rng)
-                parts.append((list(passage.rows), drops))
+                    drops |= _soft_drops(remover, segment, sources, weights, rng)
+                parts.append((list(segment.rows), drops))
                 texts += remover.texts
-            bar.update(len(passage.rows))
+            bar.update(len(segment.rows))
     if not parts:
         raise ValueError(
             "attribution: before no output are there sources enough to remove any; use a longer "
@@ -210,28 +210,28 @@ def faithfulness(
         margins=_margins(comprehensiveness, resamples, rng),
         rank_correlation=correlation,
         removal=_removal_label(way),
-        together=together,
+        outputs_per_removal=outputs_per_removal,
         texts=texts,
         settings={"exclude_ends": exclude_ends, "resamples": resamples, "seed": seed},
     )
 
 
 def _removals(
-    lm: LanguageModel, attribution: Attribution, way: Any, together: int
-) -> Iterator[tuple[Passage, Removal]]:
+    lm: LanguageModel, attribution: Attribution, way: Any, outputs_per_removal: int
+) -> Iterator[tuple[Segment, Removal]]:
     """The outputs that share a removal, and what takes their sources away."""
     explained = Scoring(as_score(attribution.score), attribution.foils, attribution.versus)
     outputs = np.asarray(attribution.outputs).tolist()
-    whole = whole_passage(lm, attribution.generation, outputs)
+    whole = whole_segment(lm, attribution.generation, outputs)
     embeddings = embedded(lm, whole)
-    for passage in passages(lm, task_of(lm), whole, most=together):
-        yield passage, Removal(lm, passage, explained, embeddings[:, : passage.positions], way)
+    for segment in segments(lm, task_of(lm), whole, most=outputs_per_removal):
+        yield segment, Removal(lm, segment, explained, embeddings[:, : segment.positions], way)
 
 
-def _sources(attribution: Attribution, passage: Passage, exclude_ends: bool) -> np.ndarray:
+def _sources(attribution: Attribution, segment: Segment, exclude_ends: bool) -> np.ndarray:
     """Positions that may be removed: those that all outputs of the run could depend on."""
     generation = attribution.generation
-    sources = np.arange(attribution.known[list(passage.rows)].min())
+    sources = np.arange(attribution.known[list(segment.rows)].min())
     if generation.places is not None:  # a mask that is filled is where the score is read
         sources = np.setdiff1d(sources, generation.places)
     return sources[1:-1] if exclude_ends else sources
@@ -239,7 +239,7 @@ def _sources(attribution: Attribution, passage: Passage, exclude_ends: bool) -> 
 
 def _drops(
     remover: Removal,
-    passage: Passage,
+    segment: Segment,
     sources: np.ndarray,
     weights: np.ndarray,
     fractions: Sequence[float],
@@ -252,13 +252,13 @@ def _drops(
         sources[::-1],
         sources,
     )
-    present = [torch.ones(passage.positions)]
+    present = [torch.ones(segment.positions)]
     for order in orders:
         for fraction in fractions:
             top = order[: max(1, round(fraction * len(order)))]
             rest = np.setdiff1d(sources, top)
             for removed in (top, rest):
-                mask = torch.ones(passage.positions)
+                mask = torch.ones(segment.positions)
                 mask[torch.from_numpy(removed.copy())] = 0
                 present.append(mask)
     scores = remover.scores(torch.stack(present)).double().numpy()
@@ -268,14 +268,14 @@ def _drops(
 
 def _soft_drops(
     remover: Removal,
-    passage: Passage,
+    segment: Segment,
     sources: np.ndarray,
     weights: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Soft drops of a run's targets, (2, targets): by the attribution, and in random order."""
     importance = np.abs(weights) / max(np.abs(weights).max(), np.finfo(np.float64).tiny)
-    keep = torch.ones(5, passage.positions)  # the first keeps all
+    keep = torch.ones(5, segment.positions)  # the first keeps all
     at = torch.from_numpy(sources.copy())
     for row, values in enumerate((importance, rng.permutation(importance)), start=1):
         keep[row, at] = torch.from_numpy(1 - values).float()
@@ -302,7 +302,7 @@ def _check(
     lm: LanguageModel,
     attribution: Attribution,
     fractions: Sequence[float],
-    together: int,
+    outputs_per_removal: int,
     resamples: int,
     seed: int,
 ) -> None:
@@ -316,6 +316,6 @@ def _check(
     several = isinstance(fractions, Sequence | np.ndarray) and len(fractions) > 0
     if not several or not all(0 < fraction < 1 for fraction in fractions):
         raise ValueError(f"fractions: got {fractions!r}, accepts numbers between 0 and 1")
-    check_whole("together", together)
+    check_whole("outputs_per_removal", outputs_per_removal)
     check_whole("resamples", resamples)
     check_whole("seed", seed, least=0)

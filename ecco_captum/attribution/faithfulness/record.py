@@ -3,7 +3,7 @@ r"""Faithfulness: what became of the scores when sources were removed."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Faithfulness(Record):
         rank_correlation (float, optional): mean Spearman correlation with the same method on a copy
             of the model whose weights were shuffled; near 0 is right.
         removal (str): what was done to a removed token.
-        together (int): how many consecutive outputs shared a removal.
+        outputs_per_removal (int): how many consecutive outputs shared a removal.
         texts (int): how many perturbed texts the model read.
         settings (dict): whether first and last source were spared, resamples, seed.
 
@@ -61,6 +61,8 @@ class Faithfulness(Record):
         >>> test.aopc["first k"] > test.aopc["attribution"]  # position alone does better here
         True
     """
+
+    _renamed: ClassVar[dict[str, str]] = {"together": "outputs_per_removal"}
 
     attribution: Attribution
     conditions: tuple[str, ...]
@@ -75,7 +77,7 @@ class Faithfulness(Record):
     margins: np.ndarray
     rank_correlation: float | None
     removal: str
-    together: int
+    outputs_per_removal: int
     texts: int
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -161,8 +163,8 @@ class Faithfulness(Record):
         """What was tested, and how."""
         spared = "first and last source spared" if self.settings.get("exclude_ends") else ""
         shared = "each output by its own sources"
-        if self.together > 1:
-            shared = f"up to {self.together} outputs share a removal"
+        if self.outputs_per_removal > 1:
+            shared = f"up to {self.outputs_per_removal} outputs share a removal"
         how = {"delete": "removed tokens are deleted", "neighbour": "replaced by a neighbour"}
         removed = how.get(self.removal, f"replaced by the {self.removal} embedding")
         parts = (self.attribution.subtitle, removed, spared, shared)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ecco_captum.attribution.baselines import baseline_embeddings
-from ecco_captum.attribution.methods.base import Case
+from ecco_captum.attribution.methods.base import MethodInput
 from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
 from ecco_captum.generation.scores import Scoring, target_scores
-from ecco_captum.generation.segments import Passage
+from ecco_captum.generation.segments import Segment
 from ecco_captum.models.language_model import LanguageModel
 
 WAYS = ("delete", "neighbour")
@@ -32,11 +32,11 @@ def removal_name(lm: LanguageModel, removal: Any) -> Any:
 
 
 class Removal:
-    r"""Scores a passage's targets where some of its tokens are removed.
+    r"""Scores a segment's targets where some of its tokens are removed.
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): the text and its targets.
+        segment (Segment): the text and its targets.
         scoring (Scoring): from logits to scores.
         embeddings (Tensor): (1, positions, embedding), the text's.
         way (str, int or Tensor): ``"delete"``; ``"neighbour"`` (the embedding of the nearest token
@@ -46,7 +46,7 @@ class Removal:
     def __init__(
         self,
         lm: LanguageModel,
-        passage: Passage,
+        segment: Segment,
         scoring: Scoring,
         embeddings: Tensor,
         way: Any,
@@ -55,12 +55,12 @@ class Removal:
         self._way = way if isinstance(way, str) and way in WAYS else "replace"
         baseline = embeddings
         if self._way == "replace":
-            baseline = baseline_embeddings(lm, passage, embeddings, way, 0)
+            baseline = baseline_embeddings(lm, segment, embeddings, way, 0)
             if len(baseline) > 1:
                 raise ValueError(
                     f"removal: got {way!r}, which is {len(baseline)} texts, accepts one"
                 )
-        self._case = Case(lm, passage, scoring, embeddings, baseline, progress=self._count)
+        self._case = MethodInput(lm, segment, scoring, embeddings, baseline, progress=self._count)
         fill: Callable[[Tensor], Tensor] | None = None
         if self._way == "neighbour":
             fill = self._with_neighbours
@@ -98,17 +98,17 @@ class Removal:
 
     @torch.no_grad()
     def _without(self, present: Tensor) -> Tensor:
-        passage, start = self._case.passage, 0
+        segment, start = self._case.segment, 0
         inputs = {}
-        for name, ids in passage.inputs.items():
-            fixed = passage.started if name == "decoder_input_ids" else 0
+        for name, ids in segment.inputs.items():
+            fixed = segment.started if name == "decoder_input_ids" else 0
             end = start + ids.shape[1] - fixed
             kept = present[start:end].to(ids.device)
             if not fixed and not kept.any():
                 raise ValueError(_NOTHING)
             inputs[name] = torch.cat([ids[:, :fixed], ids[:, fixed:][:, kept]], dim=1)
             start = end
-        shorter = replace(passage, inputs=inputs, places=_moved(passage.places, present))
+        shorter = replace(segment, inputs=inputs, places=_moved(segment.places, present))
         embeddings = self._case.inputs[:, present.to(self._case.inputs.device)]
         found = target_scores(self._case.lm, shorter, self._case.scoring)(embeddings)
         self._count(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ecco_captum.attribution.methods.base import Case, Method, RefusedError
+from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.rules import Attention
 from ecco_captum.models.interventions import wrapped_forward
 
@@ -136,39 +136,39 @@ def _weights(call: Attention) -> Tensor:
         return weights if weights.ndim == 4 else weights[:, None]
 
 
-def _attention(case: Case) -> Tensor:
+def _attention(case: MethodInput) -> Tensor:
     return _rows(case, torch.stack(_attention_weights(case)).mean(dim=0))
 
 
-def _attention_rollout(case: Case) -> Tensor:
+def _attention_rollout(case: MethodInput) -> Tensor:
     return _rows(case, rollout(_attention_weights(case)))
 
 
 @torch.no_grad()
-def _attention_weights(case: Case) -> list[Tensor]:
+def _attention_weights(case: MethodInput) -> list[Tensor]:
     """One layer each, (queries, keys), the mean over its heads."""
     if case.lm.is_encoder_decoder:
-        raise RefusedError(
+        raise UnsupportedMethodError(
             "method: attention over a source and over what was written are two distributions, "
             "which have no common scale; an encoder–decoder's attention is not attributed"
         )
     with recorded_attention(case.lm.model) as weights:
         case.forward(case.inputs)
-    positions = case.passage.positions
+    positions = case.segment.positions
     layers = [layer[0] for layer in weights if layer.shape[-2:] == (positions, positions)]
     if not layers or len(layers) != len(weights):
-        raise RefusedError(
+        raise UnsupportedMethodError(
             f"method: the attention weights of {case.lm.name!r} cannot be read: it has none, or "
             f"{case.lm.model.config._attn_implementation!r} attention does not show them"
         )
     return layers
 
 
-def _rows(case: Case, weights: Tensor) -> Tensor:
+def _rows(case: MethodInput, weights: Tensor) -> Tensor:
     """The row where each target is predicted; a classifier predicts at one end of the text."""
-    places = list(case.passage.places)
+    places = list(case.segment.places)
     if not places:
-        raise RefusedError(
+        raise UnsupportedMethodError(
             "method: a classifier reads no single position's attention; accepted for models that "
             "write or fill masks"
         )

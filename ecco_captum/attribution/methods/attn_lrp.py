@@ -22,9 +22,9 @@ from ecco_captum.attribution.methods.rules import (
     Rules,
     Unary,
     depends,
-    linearised,
     no_rule,
     secant,
+    with_custom_gradient,
 )
 from ecco_captum.models.interventions import wrapped_forward
 
@@ -99,7 +99,7 @@ class _AttnLRP(Rules):
             slope = secant(function, inputs, outputs, zero, at_zero)
             return outputs, lambda gradient: gradient * slope
 
-        return linearised(inputs, linearise)
+        return with_custom_gradient(inputs, linearise)
 
     def product(self, function: Bilinear, left: Tensor, right: Tensor) -> Tensor:
         return _halved(function(left, right))
@@ -124,7 +124,7 @@ class _AttnLRP(Rules):
 
             return function(inputs), pullback
 
-        return linearised(inputs, linearise)
+        return with_custom_gradient(inputs, linearise)
 
     def attention(self, call: Attention) -> Tensor:
         if call.query.requires_grad and call.key.requires_grad:

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 from ecco_captum.generation.scores import Scoring, target_scores
-from ecco_captum.generation.segments import Passage
+from ecco_captum.generation.segments import Segment
 from ecco_captum.models.language_model import LanguageModel
 
 
-class RefusedError(ValueError):
+class UnsupportedMethodError(ValueError):
     r"""A method does not run on a model, and why."""
 
 
 @dataclass(frozen=True)
-class Case:
-    r"""What a method is asked: the scores of a passage's targets, and the embeddings they read.
+class MethodInput:
+    r"""What a method is asked: the scores of a segment's targets, and the embeddings they read.
 
     Args:
         lm (LanguageModel): the model.
-        passage (Passage): what it reads, and the targets.
+        segment (Segment): what it reads, and the targets.
         scoring (Scoring): from logits to scores.
         inputs (Tensor): (1, positions, embedding), the text's embeddings.
         baseline (Tensor): (1 or texts, positions, embedding).
@@ -34,7 +34,7 @@ class Case:
     """
 
     lm: LanguageModel
-    passage: Passage
+    segment: Segment
     scoring: Scoring
     inputs: Tensor
     baseline: Tensor
@@ -44,7 +44,7 @@ class Case:
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """From embeddings, (batch, positions, embedding), to scores, (batch, targets)."""
-        scores = target_scores(self.lm, self.passage, self.scoring)(embeddings)
+        scores = target_scores(self.lm, self.segment, self.scoring)(embeddings)
         self.progress(len(embeddings))
         return scores
 
@@ -58,10 +58,10 @@ class Case:
     @property
     def known(self) -> Tensor:
         """(targets,), how many of the positions each target's score may depend on."""
-        positions = self.passage.positions
+        positions = self.segment.positions
         if self.lm.model.can_generate():
-            return torch.tensor([positions + place + 1 for place in self.passage.places])
-        return torch.full((len(self.passage.targets),), positions)
+            return torch.tensor([positions + place + 1 for place in self.segment.places])
+        return torch.full((len(self.segment.targets),), positions)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Method:
     Args:
         name (str): what to pass as ``method``.
         label (str): what to call it in titles.
-        attribute (Callable): takes a :class:`Case`, returns attributions, (targets, positions,
-            embedding) or (targets, positions).
+        attribute (Callable): takes a :class:`MethodInput`, returns attributions, (targets,
+            positions, embedding) or (targets, positions).
         texts (Callable): takes the options and the number of positions, returns how many texts the
-            method lets the model read for one passage.
+            method lets the model read for one segment.
         aggregate (str, optional): how attributions to one embedding become one number, unless the
             user says otherwise; None where the method attributes to whole tokens.
         complete (bool): whether a target's attributions add up to the difference between its score
@@ -89,7 +89,7 @@ class Method:
 
     name: str
     label: str
-    attribute: Callable[[Case], Tensor]
+    attribute: Callable[[MethodInput], Tensor]
     texts: Callable[[Mapping[str, Any], int], int] = lambda options, positions: 1
     aggregate: Literal["l2", "sum"] | None = "l2"
     complete: bool = False

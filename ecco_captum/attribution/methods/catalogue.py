@@ -12,26 +12,26 @@ from captum.attr._core.lrp import SUPPORTED_LAYERS_WITH_RULES, SUPPORTED_NON_LIN
 from torch import Tensor
 
 from ecco_captum.attribution.methods.attention import ATTENTION_METHODS
-from ecco_captum.attribution.methods.base import Case, Method, RefusedError
+from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.gradient import GRADIENT_METHODS, target_gradients
 from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
 from ecco_captum.attribution.methods.perturbation import PERTURBATION_METHODS
 from ecco_captum.models.modes import drawing
 
 
-def _lrp(case: Case) -> Tensor:
+def _lrp(case: MethodInput) -> Tensor:
     ruled = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
     leaves = (module for module in case.lm.model.modules() if not list(module.children()))
     unruled = sorted({type(leaf).__name__ for leaf in leaves if not isinstance(leaf, ruled)})
-    raise RefusedError(
+    raise UnsupportedMethodError(
         f"method: Captum's LRP has no rule for {', '.join(unruled) or 'functions'} of "
         f"{case.lm.name!r}, nor for attention, whose products and softmax are no modules; "
         "'attn_lrp' has"
     )
 
 
-def _guided_gradcam(case: Case) -> Tensor:
-    raise RefusedError(
+def _guided_gradcam(case: MethodInput) -> Tensor:
+    raise UnsupportedMethodError(
         "method: guided Grad-CAM weighs the channels of a convolution's feature maps, which "
         "language models do not have; 'guided_backprop' is its other half"
     )
@@ -89,7 +89,7 @@ _CLASSES = {
 _TOGETHER = (captum.attr.InputXGradient, captum.attr.Saliency, captum.attr.IntegratedGradients)
 
 
-def find_method(given: Any) -> Method:
+def get_method(given: Any) -> Method:
     r"""Returns the method that a name, a Captum class or a Captum object means.
 
     Args:
@@ -142,7 +142,7 @@ def _method_of(given: Any, kind: Any) -> Method:
     takes_baseline = by_token or "baselines" in inspect.signature(inner.attribute).parameters
     like = METHODS.get(_CLASSES.get(kind.__name__, ""))
 
-    def attribute(case: Case) -> Tensor:
+    def attribute(case: MethodInput) -> Tensor:
         for name in _OURS:
             if name in case.options:
                 raise TypeError(f"options: {name} is given by saliency(), which has no such option")
@@ -150,7 +150,7 @@ def _method_of(given: Any, kind: Any) -> Method:
         with drawing(case.seed):
             if by_token:
                 presence = MaskedScorer(case)
-                whole = torch.ones(1, case.passage.positions)
+                whole = torch.ones(1, case.segment.positions)
                 return _each_target(case, explainer, presence.scores, whole)
             if _all_at_once(explainer):
                 _explain(explainer, case.forward, together=True)
@@ -172,10 +172,10 @@ def _method_of(given: Any, kind: Any) -> Method:
     )
 
 
-def _each_target(case: Case, explainer: Any, forward: Any, inputs: Tensor) -> Tensor:
+def _each_target(case: MethodInput, explainer: Any, forward: Any, inputs: Tensor) -> Tensor:
     """For classes whose arithmetic is not known here: one run a target, as Captum means it."""
     found = []
-    for target in range(len(case.passage.targets)):
+    for target in range(len(case.segment.targets)):
         _explain(explainer, lambda given: forward(given)[:, target], together=False)  # noqa: B023
         found.append(explainer.attribute(inputs, **_arguments(case, explainer)))
     return torch.cat(found)
@@ -198,7 +198,7 @@ def _explain(explainer: Any, forward: Any, *, together: bool) -> None:
         _explain(explainer.attribution_method, forward, together=together)
 
 
-def _arguments(case: Case, explainer: Any) -> dict[str, Any]:
+def _arguments(case: MethodInput, explainer: Any) -> dict[str, Any]:
     """The user's options, with what bounds memory."""
     arguments = dict(case.options)
     if isinstance(explainer, captum.attr.NoiseTunnel):

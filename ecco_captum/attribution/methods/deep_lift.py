@@ -25,8 +25,8 @@ from ecco_captum.attribution.methods.rules import (
     Rules,
     Unary,
     depends,
-    linearised,
     secant,
+    with_custom_gradient,
 )
 from ecco_captum.models.interventions import wrapped_forward
 
@@ -200,14 +200,16 @@ class _Replaying(_Rescale):
             slope = secant(function, inputs, outputs, inputs_from, outputs_from)
             return outputs, lambda gradient: gradient * slope
 
-        return linearised(inputs, linearise)
+        return with_custom_gradient(inputs, linearise)
 
     def product(self, function: Bilinear, left: Tensor, right: Tensor) -> Tensor:
         left_from, right_from = self.recorded("a product", left, right)
         # Each factor's gradient is the other's mean; the values are those of the input's run.
         means = (x + (x0 - x.detach()) / 2 for x, x0 in ((left, left_from), (right, right_from)))
         outputs = function(left.detach(), right.detach())
-        return linearised(function(*means), lambda _: (outputs, lambda gradient: gradient))
+        return with_custom_gradient(
+            function(*means), lambda _: (outputs, lambda gradient: gradient)
+        )
 
     def softmax(self, inputs: Tensor, dim: int, *, log: bool) -> Tensor:
         (logs_from,) = self.recorded("softmax", inputs)
@@ -223,7 +225,7 @@ class _Replaying(_Rescale):
 
             return logs if log else inputs.softmax(dim), pullback
 
-        return linearised(inputs, linearise)
+        return with_custom_gradient(inputs, linearise)
 
     def norm(self, function: Unary, inputs: Tensor, norm: Norm) -> Tensor:
         centred_from, root_from = self.recorded("a norm", inputs)
@@ -245,7 +247,7 @@ class _Replaying(_Rescale):
 
             return function(inputs), pullback
 
-        return linearised(inputs, linearise)
+        return with_custom_gradient(inputs, linearise)
 
     def decision(self, result: Any) -> None:
         given = torch.as_tensor(result)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
-from ecco_captum.attribution.methods.base import Case, Method, RefusedError
+from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
 from ecco_captum.models.interventions import wrapped_forward
 from ecco_captum.models.matmul import fast_products
@@ -70,18 +70,18 @@ def _batched(scores: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
 
-def _input_x_gradient(case: Case) -> Tensor:
+def _input_x_gradient(case: MethodInput) -> Tensor:
     found: Tensor = _all_targets(captum.attr.InputXGradient(case.forward)).attribute(case.inputs)
     return found
 
 
-def _saliency(case: Case) -> Tensor:
+def _saliency(case: MethodInput) -> Tensor:
     method = _all_targets(captum.attr.Saliency(case.forward))
     found: Tensor = method.attribute(case.inputs, abs=False)
     return found
 
 
-def _integrated_gradients(case: Case) -> Tensor:
+def _integrated_gradients(case: MethodInput) -> Tensor:
     method = _all_targets(captum.attr.IntegratedGradients(case.forward))
     found: Tensor = method.attribute(
         case.inputs,
@@ -92,7 +92,7 @@ def _integrated_gradients(case: Case) -> Tensor:
     return found
 
 
-def _gradient_shap(case: Case) -> Tensor:
+def _gradient_shap(case: MethodInput) -> Tensor:
     method = _all_targets(captum.attr.GradientShap(case.forward))
     stdevs = case.options["noise"] * float(case.inputs.detach().float().std())
     total: Tensor | float = 0.0
@@ -105,7 +105,7 @@ def _gradient_shap(case: Case) -> Tensor:
     return torch.as_tensor(total) / samples
 
 
-def _smooth_grad(case: Case) -> Tensor:
+def _smooth_grad(case: MethodInput) -> Tensor:
     tunnel = captum.attr.NoiseTunnel(_all_targets(captum.attr.Saliency(case.forward)))
     with drawing(case.seed):
         found: Tensor = tunnel.attribute(
@@ -119,7 +119,7 @@ def _smooth_grad(case: Case) -> Tensor:
     return found
 
 
-def _deep_lift(case: Case) -> Tensor:
+def _deep_lift(case: MethodInput) -> Tensor:
     """Mean over the baseline's texts, of which there is usually one."""
     total: Tensor | float = 0.0
     for baseline in case.baseline.split(1):
@@ -138,7 +138,7 @@ def _deep_lift(case: Case) -> Tensor:
     return torch.as_tensor(total) / len(case.baseline)
 
 
-def _attn_lrp(case: Case) -> Tensor:
+def _attn_lrp(case: MethodInput) -> Tensor:
     def ruled(embeddings: Tensor) -> Tensor:
         with attn_lrp_rules(case.lm.model):
             return case.forward(embeddings)
@@ -147,19 +147,19 @@ def _attn_lrp(case: Case) -> Tensor:
     return found
 
 
-def _guided_backprop(case: Case) -> Tensor:
+def _guided_backprop(case: MethodInput) -> Tensor:
     return _with_modified_relus(case, captum.attr.GuidedBackprop)
 
 
-def _deconvolution(case: Case) -> Tensor:
+def _deconvolution(case: MethodInput) -> Tensor:
     return _with_modified_relus(case, captum.attr.Deconvolution)
 
 
-def _with_modified_relus(case: Case, kind: Any) -> Tensor:
+def _with_modified_relus(case: MethodInput, kind: Any) -> Tensor:
     """Captum's hooks on ReLU modules; whatever else the model has keeps its plain gradient."""
     of_modules, in_all = _relus(case)
     if in_all > of_modules:
-        raise RefusedError(
+        raise UnsupportedMethodError(
             f"method: {kind.__name__} changes the backward of ReLU modules; {case.lm.name!r} calls "
             "ReLU as a function, which Captum cannot hook"
         )
@@ -175,7 +175,7 @@ def _with_modified_relus(case: Case, kind: Any) -> Tensor:
     return found
 
 
-def _relus(case: Case) -> tuple[int, int]:
+def _relus(case: MethodInput) -> tuple[int, int]:
     """How many ReLUs a forward runs as modules, and how many in all."""
     count = 0
 
@@ -206,7 +206,7 @@ class _ReluCalls(TorchFunctionMode):
 class _Explained(nn.Module):
     """From embeddings to scores as a module, since Captum hooks the ReLUs inside of one."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: MethodInput) -> None:
         super().__init__()
         self.model = case.lm.model
         self._case = case

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from ecco_captum.attribution.methods.base import Case
+from ecco_captum.attribution.methods.base import MethodInput
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.models.causality import close_logits
 from ecco_captum.models.embedding_site import entering
@@ -41,12 +41,12 @@ class MaskedScorer:
     changes nothing is checked on the first text that gains by it.
 
     Args:
-        case (Case): the text and its targets; ``baseline`` with one text.
+        case (MethodInput): the text and its targets; ``baseline`` with one text.
         fill (Callable, optional): from presence, (texts, positions), to embeddings, (texts,
             positions, embedding). Default: the baseline's where a token is absent.
     """
 
-    def __init__(self, case: Case, fill: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(self, case: MethodInput, fill: Callable[[Tensor], Tensor] | None = None) -> None:
         self._case = case
         self._fill = fill or self._with_baseline
         self._lm = case.lm
@@ -58,8 +58,8 @@ class MaskedScorer:
     @property
     def together(self) -> int:
         """How many texts may be read at once."""
-        rows = logits_needed(self._lm, self._case.passage).get("logits_to_keep")
-        rows = rows or self._case.passage.positions
+        rows = logits_needed(self._lm, self._case.segment).get("logits_to_keep")
+        rows = rows or self._case.segment.positions
         return int(max(1, min(_MOST_TEXTS, _LOGITS_AT_ONCE // (rows * self._lm.vocabulary_size))))
 
     def scores(self, present: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class MaskedScorer:
 
     def _unperturbed(self, present: Tensor) -> int:
         """How many positions at the start all texts have in common with the whole."""
-        if "decoder_input_ids" in self._case.passage.inputs or not self._lm.model.can_generate():
+        if "decoder_input_ids" in self._case.segment.inputs or not self._lm.model.can_generate():
             return 0
         common = present.bool().all(dim=0)
         # At least one position has to be read.
@@ -113,19 +113,19 @@ class MaskedScorer:
         if self._lm.model in _FORGETFUL:
             return False
         if self._kept is None:
-            passage = self._case.passage
-            through = self._lm.entrances()
+            segment = self._case.segment
+            through = self._lm.embedding_sites()
             try:
-                with entering(self._lm.model, through, passage.inputs, self._case.inputs):
+                with entering(self._lm.model, through, segment.inputs, self._case.inputs):
                     output = self._lm.model(
-                        **passage.inputs,
+                        **segment.inputs,
                         past_key_values=DynamicCache(),
                         use_cache=True,
-                        **logits_needed(self._lm, passage),
+                        **logits_needed(self._lm, segment),
                     )
                 layers = output.past_key_values.layers
                 self._kept = [(layer.keys, layer.values) for layer in layers]
-                complete = all(keys.shape[2] == passage.positions for keys, _ in self._kept)
+                complete = all(keys.shape[2] == segment.positions for keys, _ in self._kept)
             except _CANNOT_KEEP as error:
                 if _is_memory(error):
                     raise
@@ -133,13 +133,13 @@ class MaskedScorer:
             if not complete:
                 _FORGETFUL.add(self._lm.model)
                 return False
-            rows = rows_of_logits(self._lm, passage, output.logits)
-            self._whole = self._case.scoring(rows, passage.targets).float().cpu()
+            rows = rows_of_logits(self._lm, segment, output.logits)
+            self._whole = self._case.scoring(rows, segment.targets).float().cpu()
         return True
 
     def _continued(self, present: Tensor, start: int) -> Tensor | None:
         """Reads from position ``start`` on, behind the kept beginning."""
-        passage, count = self._case.passage, len(present)
+        segment, count = self._case.segment, len(present)
         kept = [
             (
                 keys[:, :, :start].expand(count, -1, -1, -1),
@@ -147,19 +147,19 @@ class MaskedScorer:
             )
             for keys, values in self._kept or ()
         ]
-        ids = {"input_ids": passage.inputs["input_ids"][:, start:].expand(count, -1)}
+        ids = {"input_ids": segment.inputs["input_ids"][:, start:].expand(count, -1)}
         embeddings = self._fill(present)[:, start:]
         # The targets before it are scored where nothing is missing yet.
         after = self._known > start
         try:
-            with entering(self._lm.model, self._lm.entrances(), ids, embeddings):
+            with entering(self._lm.model, self._lm.embedding_sites(), ids, embeddings):
                 output = self._lm.model(
                     **ids,
                     past_key_values=DynamicCache(kept),
                     use_cache=True,
-                    **logits_needed(self._lm, passage),
+                    **logits_needed(self._lm, segment),
                 )
-            rows = output.logits[:, torch.tensor(passage.places)[after].tolist()]
+            rows = output.logits[:, torch.tensor(segment.places)[after].tolist()]
         except _CANNOT_KEEP as error:
             if _is_memory(error):
                 raise
@@ -168,7 +168,7 @@ class MaskedScorer:
         assert self._whole is not None
         scores = self._whole.repeat(count, 1)
         scores[:, after] = (
-            self._case.scoring(rows, passage.targets[after.to(passage.targets.device)])
+            self._case.scoring(rows, segment.targets[after.to(segment.targets.device)])
             .float()
             .cpu()
         )

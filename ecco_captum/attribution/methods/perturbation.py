@@ -17,21 +17,21 @@ from captum._utils.models.model import Model
 from sklearn.linear_model import Lasso, LinearRegression
 from torch import Tensor
 
-from ecco_captum.attribution.methods.base import Case, Method
+from ecco_captum.attribution.methods.base import Method, MethodInput
 from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
 from ecco_captum.models.modes import drawing
 
 
-def _feature_ablation(case: Case) -> Tensor:
+def _feature_ablation(case: MethodInput) -> Tensor:
     presence = MaskedScorer(case)
     ablation = captum.attr.FeatureAblation(presence.scores)
     found: Tensor = ablation.attribute(_all(case), perturbations_per_eval=presence.together)
     return found
 
 
-def _occlusion(case: Case) -> Tensor:
+def _occlusion(case: MethodInput) -> Tensor:
     """Each target has windows of its own: those over what it can depend on."""
-    window, positions = case.count("window"), case.passage.positions
+    window, positions = case.count("window"), case.segment.positions
     if window == 1:
         return _feature_ablation(case)
     presence = MaskedScorer(case)
@@ -68,7 +68,7 @@ def _key(mask: Tensor) -> bytes:
     return bytes(mask.bool().tolist())
 
 
-def _shapley_value_sampling(case: Case) -> Tensor:
+def _shapley_value_sampling(case: MethodInput) -> Tensor:
     presence = MaskedScorer(case)
     sampling = captum.attr.ShapleyValueSampling(presence.scores)
     with drawing(case.seed):
@@ -80,17 +80,17 @@ def _shapley_value_sampling(case: Case) -> Tensor:
     return found[0]
 
 
-def _kernel_shap(case: Case) -> Tensor:
-    if case.passage.positions == 1:  # alone, a token has the whole difference
+def _kernel_shap(case: MethodInput) -> Tensor:
+    if case.segment.positions == 1:  # alone, a token has the whole difference
         return _feature_ablation(case)
     return _surrogates(case, captum.attr.KernelShap, LinearRegression())
 
 
-def _lime(case: Case) -> Tensor:
+def _lime(case: MethodInput) -> Tensor:
     return _surrogates(case, captum.attr.Lime, Lasso(alpha=case.options["alpha"], max_iter=10_000))
 
 
-def _surrogates(case: Case, kind: Any, regression: Any) -> Tensor:
+def _surrogates(case: MethodInput, kind: Any, regression: Any) -> Tensor:
     """One draw of perturbed texts, and on it one linear model a target."""
     presence = MaskedScorer(case)
     scores: list[Tensor] = []
@@ -103,7 +103,7 @@ def _surrogates(case: Case, kind: Any, regression: Any) -> Tensor:
 
     method = kind(rows)
     method.interpretable_model = _Surrogates(regression, scores, case.known.tolist())
-    samples = _enough_samples(case.passage.positions)
+    samples = _enough_samples(case.segment.positions)
     if case.options["n_samples"] is not None:
         samples = case.count("n_samples")
     with drawing(case.seed):
@@ -149,9 +149,9 @@ class _Surrogates(Model):  # type: ignore[misc]  # Captum has no types
         raise NotImplementedError("the surrogates are read, not run")
 
 
-def _all(case: Case) -> Tensor:
+def _all(case: MethodInput) -> Tensor:
     """(1, positions): every token is present."""
-    return torch.ones(1, case.passage.positions)
+    return torch.ones(1, case.segment.positions)
 
 
 def _one_each(options: Mapping[str, Any], positions: int) -> int:

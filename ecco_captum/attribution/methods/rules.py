@@ -136,7 +136,9 @@ def no_rule(rules: Rules, what: str) -> RuleError:
     return RuleError(f"no {rules.title} rule for {what} in {place}")
 
 
-def linearised(inputs: Tensor, linearise: Callable[[Tensor], tuple[Tensor, Unary]]) -> Tensor:
+def with_custom_gradient(
+    inputs: Tensor, linearise: Callable[[Tensor], tuple[Tensor, Unary]]
+) -> Tensor:
     r"""Returns a function's values with a chosen linear map as its derivative.
 
     Args:
