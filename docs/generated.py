@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import importlib
-import io
 import json
-import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +37,11 @@ def write_all() -> None:
     copy_notebooks()
 
 
-def help_of(*words: str) -> str:
-    r"""Returns what ``ecco-captum … --help`` prints, 90 columns wide and without colours."""
-    from ecco_captum.cli import main
-
-    before = {name: os.environ.get(name) for name in ("COLUMNS", "NO_COLOR")}
-    os.environ |= {"COLUMNS": "90", "NO_COLOR": "1"}
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            main([*words, "--help"])
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            os.environ |= {} if value is None else {name: value}
-    return printed.getvalue().strip()
-
-
 def command_line() -> str:
-    r"""Returns the help of the command, then of each of its commands, in Markdown."""
-    whole = help_of()
-    commands = re.findall(r"^    ([a-z]\w*)(?: {2,}\w|$)", whole, flags=re.MULTILINE)
-    parts = [f"```text\n{whole}\n```"]
-    parts += [f"## {command}\n\n```text\n{help_of(command)}\n```" for command in commands]
-    return "\n\n".join(parts) + "\n"
+    r"""Returns the help of the command and of each of its commands, in typer's Markdown."""
+    command = [sys.executable, "-m", "typer", "ecco_captum.cli", "utils", "docs"]
+    command += ["--name", "ecco-captum", "--title", "Command line"]
+    return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
 
 
 def traits() -> str:

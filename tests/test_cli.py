@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
+import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from test_treebank import TEXT, written
 
 import ecco_captum
 from ecco_captum import cli
-from ecco_captum.cli.output import shown
+from ecco_captum.cli.output import progress_bar, show, watched_table
 from ecco_captum.models.language_model import LanguageModel
 
 
@@ -50,11 +53,11 @@ def test_a_report_of_every_analysis(
     words = ["report", "--model", model, "--prompt", "The keys to the", "-o", str(page)]
     words += ["--max-new-tokens", "6", "--components", "2", "--save", str(record)]
     assert cli.main(words) == 0
-    found, out = ecco_captum.Report.load(record), capsys.readouterr().out
-    assert page.read_text(encoding="utf-8") == found.to_html()
-    for one in found.findings:
-        assert f"{one.question}  [{one.verdict}]" in out
-        assert one.answer.split()[-1] in out
+    loaded, out = ecco_captum.Report.load(record), capsys.readouterr().out
+    assert page.read_text(encoding="utf-8") == loaded.to_html()
+    for finding in loaded.findings:
+        assert f"{finding.question}  [{finding.verdict}]" in out
+        assert finding.answer.split()[-1] in out
     assert cli.main([*words, "--label", "pos"]) == 1
     assert "label: got 'pos'" in capsys.readouterr().err
     assert cli.main([*words, "--method", "none such"]) == 1
@@ -114,7 +117,7 @@ def test_an_interruption_has_its_own_exit_code(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecco_captum.models.bundled.offline_models", interrupted)
+    monkeypatch.setattr("ecco_captum.offline_models", interrupted)
     assert cli.main(["models"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -126,28 +129,142 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Apache-2.0" in out
 
 
+COMMANDS = [command.__name__ for command in cli.commands.COMMANDS]
+
+
 @pytest.mark.parametrize("words", [["--help"], ["saliency", "--help"], ["--version"]])
 def test_help_is_there_without_loading_torch(words: list[str]) -> None:
     code = (
-        f"import sys; from ecco_captum import cli\ntry: cli.main({words!r})\n"
-        "except SystemExit as e: print(e.code, 'torch' in sys.modules)"
+        f"import sys; from ecco_captum import cli\ncode = cli.main({words!r})\n"
+        "print(code, {'torch', 'transformers'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
-    assert done.stdout.strip().endswith("0 False")
+    assert done.stdout.strip().endswith("0 set()")
 
 
-def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["saliency", "--model", "x"])
-    assert caught.value.code == 2
-    assert "--prompt" in capsys.readouterr().err
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_defaults_but_no_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "-h"]) == 0
+    page = capsys.readouterr().out
+    assert "--traceback" in page
+    assert "None" not in page
+    assert "\x1b" not in page
 
 
-def test_tokens_cannot_act_on_the_terminal() -> None:
-    assert shown("\x1b[31m") == "\\x1b[31m"
-    assert shown(" Paris") == "Paris"
-    assert shown("\n") == "↵"
-    assert shown("  ") == "␣␣"
+def test_the_help_of_the_whole_names_commands_and_exit_codes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130" in page
+    for word in (*COMMANDS, "--install-completion", "--show-completion"):
+        assert f" {word} " in page
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "Usage: ecco-captum"),
+        (["salience"], "saliency"),
+        (["models", "--none-such"], "--none-such"),
+        (["saliency", "--model", "x", "-o", "a.html"], "--prompt"),
+        (["saliency", "--model", "x", "--prompt", "a"], "--output"),
+        (["saliency", "-o", "a.html", "--prompt", "a"], "--model"),
+        (
+            ["watch", "a", "--prompt", "a", "--prompt-file", "b"],
+            "one of --prompt and --prompt-file",
+        ),
+        (["rankings", "--prompt", "a", "--value", "norm"], "logit"),
+        (["rankings", "--prompt", "a", "--layers", "1:2:3"], "START:END"),
+        (["rankings", "--prompt", "a", "--max-new-tokens", "many"], "--max-new-tokens"),
+        (["similarity"], "--text-file"),
+        (["probe"], "--conllu"),
+    ],
+)
+def test_wrong_usage_exits_with_2(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert line in (captured.err if words else captured.out)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completions"),
+    [
+        ("ecco-captum sal", {"saliency"}),
+        ("ecco-captum watch --pos", {"--position"}),
+        ("ecco-captum similarity --measure p", {"pwcca"}),
+        ("ecco-captum watch --model m", {"minilm-l6"}),
+    ],
+)
+def test_the_shell_completes(typed: str, completions: set[str]) -> None:
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from ecco_captum import cli; cli.main()"],
+        env={**os.environ, **asked, "_ECCO_CAPTUM_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+    )
+    assert set(done.stdout.split()) == completions
+
+
+def test_a_reader_who_leaves_is_told_nothing() -> None:
+    code = "import sys; from ecco_captum import cli; sys.exit(cli.main(['models']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+TOKENS = ("\x1b[31m", "[red]", ":smile:", "\n", "  ", " Paris")
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
+def test_tokens_cannot_act_on_the_terminal(
+    screen: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", screen())
+    monkeypatch.setenv("NO_COLOR", "1")
+    watched = SimpleNamespace(
+        layer_names=["embedding"],
+        watch_texts=TOKENS,
+        ranks=np.arange(6)[None],
+        top_ids=[0],
+        texts={"0": "\x07"},
+    )
+    show(" and ".join(TOKENS), watched_table(watched))
+    printed = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    plain = printed.replace("\x1b[1m", "").replace("\x1b[0m", "")  # a bold header
+    assert plain.startswith("U+001B[31m and [red] and :smile: and \n and    and  Paris\n")
+    header = ["LAYER", "U+001B[31m", "[red]", ":smile:", "↵", "␣␣", "Paris", "TOP", "TOKEN"]
+    lines = [line.split() for line in plain.splitlines()]
+    assert lines[-2:] == [header, ["embedding", *"012345", "U+0007"]]
+    assert (plain == printed) == (screen is io.StringIO)
+
+
+def test_what_is_no_terminal_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show("word " * 99)
+    assert capsys.readouterr().out == "word " * 99 + "\n"
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
+def test_one_bar_for_all_steps_on_a_terminal(
+    screen: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", screen())
+    with progress_bar(2) as step:
+        step("Reading")(0.5)
+        step("Comparing")(1.0)
+    drawn = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert ("Comparing" in drawn) == (screen is Terminal)
+    assert ("\n" in drawn) == (screen is Terminal)
 
 
 def test_watch_tells_ranks_and_writes_what_was_asked_for(
@@ -165,9 +282,9 @@ def test_watch_tells_ranks_and_writes_what_was_asked_for(
     assert not list(tmp_path.glob("w.*"))
     files = ["-o", str(report), "--save", str(record), "--plot", str(figure)]
     assert cli.main([*words, *files, "--layers", "1:", "--position", "0"]) == 0
-    found = ecco_captum.WatchedRankings.load(record)
-    assert (found.layers.tolist(), found.positions.tolist()) == ([1, 2, 3], [0])
-    assert report.read_text(encoding="utf-8") == found.to_html()
+    loaded = ecco_captum.WatchedRankings.load(record)
+    assert (loaded.layers.tolist(), loaded.positions.tolist()) == ([1, 2, 3], [0])
+    assert report.read_text(encoding="utf-8") == loaded.to_html()
     assert figure.read_bytes().startswith(b"%PDF")
 
 
@@ -178,12 +295,12 @@ def test_rankings_tells_when_tokens_were_decided(
     words = ["rankings", "--model", model, "--prompt", "The keys", "--max-new-tokens", "3"]
     assert cli.main([*words, "-o", str(report), "--save", str(record), "--value", "prob"]) == 0
     out = capsys.readouterr().out
-    found = ecco_captum.Rankings.load(record)
-    assert found.value == "prob"
-    assert found.ranks.shape == (4, 3)
-    assert found.sentence in out
+    loaded = ecco_captum.Rankings.load(record)
+    assert loaded.value == "prob"
+    assert loaded.ranks.shape == (4, 3)
+    assert loaded.sentence in out
     assert out.count("block 2") >= 1
-    assert report.read_text(encoding="utf-8") == found.to_html()
+    assert report.read_text(encoding="utf-8") == loaded.to_html()
     assert cli.main([*words, "--save", str(record), "--no-control", "--positions", "all"]) == 0
     again = ecco_captum.Rankings.load(record)
     assert again.shuffled_ranks is None
@@ -214,10 +331,10 @@ def test_factors_tell_their_top_tokens(
     files = ["-o", str(report), "--save", str(record), "--plot", str(tmp_path / "f.svg")]
     assert cli.main([*words, *files, "--stability", "1", "--layers", "1:"]) == 0
     out = capsys.readouterr().out
-    found = ecco_captum.Factors.load(record)
-    assert found.count == 2
-    assert found.activations.layers.tolist() == [1, 2]
-    assert found.sentence in out
+    loaded = ecco_captum.Factors.load(record)
+    assert loaded.count == 2
+    assert loaded.activations.layers.tolist() == [1, 2]
+    assert loaded.sentence in out
     assert "Without its 50 strongest neurons" in out
     assert "without each factor's 50 strongest neurons" in html.unescape(report.read_text("utf-8"))
     assert (tmp_path / "f.svg").read_text(encoding="utf-8").count("<text") > 3
@@ -231,13 +348,13 @@ def test_similarity_compares_the_texts_of_a_file(
     words = ["similarity", "--model", model, "--text-file", str(texts), "--save", str(record)]
     words += ["--representations", "both", "--permutations", "4", "-o", str(tmp_path / "s.html")]
     assert cli.main([*words, "--bootstrap", "5", "--plot", str(tmp_path / "s.svg")]) == 0
-    found = ecco_captum.Similarity.load(record)
+    loaded = ecco_captum.Similarity.load(record)
     lm = ecco_captum.load(model)
     lines = ["The keys to the cabinet are here.", "A dog 🙂"] * 12
     read = [ecco_captum.hidden_states(lm, lines), ecco_captum.neurons(lm, lines)]
     expected = ecco_captum.compare(read, measure="cka", n_permutations=4, bootstrap=5)
     for field in ("values", "null_mean", "null_95", "interval"):
-        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+        np.testing.assert_array_equal(getattr(loaded, field), getattr(expected, field))
     out = capsys.readouterr().out
     assert expected.sentence in out
     assert f"{expected.values[0, -1]:.2f}" in out
@@ -250,10 +367,10 @@ def test_similarity_of_two_models(model: str, tmp_path: Path) -> None:
     texts.write_text("The keys to the cabinet are here.\nA dog saw the cat.\n" * 3)
     words = ["similarity", "--model", model, "--other-model", model, "--text-file", str(texts)]
     assert cli.main([*words, "--layers", "1:3", "--save", str(record)]) == 0
-    found = ecco_captum.Similarity.load(record)
-    assert found.values.shape == (2, 2)
-    assert not found.is_square
-    assert found.values.diagonal() == pytest.approx(1)
+    loaded = ecco_captum.Similarity.load(record)
+    assert loaded.values.shape == (2, 2)
+    assert not loaded.is_square
+    assert loaded.values.diagonal() == pytest.approx(1)
 
 
 def test_similarity_refuses_a_file_without_texts(
@@ -274,17 +391,17 @@ def test_probes_of_a_treebank(
     words += ["--codelength", "--checkpoint", str(tmp_path / "kept")]
     words += ["--plot", str(tmp_path / "p.pdf")]
     assert cli.main(words) == 0
-    found = ecco_captum.ProbeReport.load(record)
-    assert found.codelength is not None
+    loaded = ecco_captum.ProbeReport.load(record)
+    assert loaded.codelength is not None
     assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
         "hidden.npz",
         "neurons.npz",
     ]
-    assert found.layers == ("embedding", "block 0")
+    assert loaded.layers == ("embedding", "block 0")
     out = capsys.readouterr().out
-    assert found.sentence in out
-    assert f"{found.selectivity[1].mean():.1%}" in out
-    assert (tmp_path / "p.html").read_text(encoding="utf-8") == found.to_html()
+    assert loaded.sentence in out
+    assert f"{loaded.selectivity[1].mean():.1%}" in out
+    assert (tmp_path / "p.html").read_text(encoding="utf-8") == loaded.to_html()
     assert cli.main([*words, "--label", "pos"]) == 1
     assert "label: got 'pos', accepts form, lemma" in capsys.readouterr().err

@@ -1,450 +1,446 @@
-r"""What the commands do: load a model, run one analysis, write its report and tell of it."""
+r"""The commands: each loads a model, runs one analysis, writes its files and prints it."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ecco_captum.cli.output import (
-    shown,
-    tell_probes,
-    tell_rankings,
-    tell_report,
-    tell_saliency,
-    tell_similarity,
-)
+import typer
 
-_FIGURES = (".pdf", ".svg", ".png")
+import ecco_captum
+from ecco_captum.cli import output as out
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
-def models(options: argparse.Namespace) -> int:
-    """Lists the models that need no hub."""
-    from ecco_captum.models.bundled import offline_models
+    from ecco_captum import Activations, Generation, LanguageModel
+    from ecco_captum.core.progress import Progress
 
-    print(f"{'NAME':14}{'SIZE':>7}  {'LICENCE':12}{'HERE':6}MODEL")
-    for model in offline_models():
-        here = "yes" if model.cached else "no"
-        print(f"{model.name:14}{model.megabytes:>4} MB  {model.licence:12}{here:6}{model.title}")
-        print(f"{'':41}{model.kind}")
-    print(
-        "\nFetched once, at first use. Any model of the Hugging Face hub works as well, by its id."
-    )
-    return 0
+DEMO_MODEL = "smollm2-135m"
+DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
 
 
-def saliency(options: argparse.Namespace) -> int:
-    """Generates, attributes every output, and writes the report."""
-    _check_paths(options)
-    prompt = _prompt(options)
-
-    from ecco_captum.attribution.faithfulness.measure import faithfulness
-    from ecco_captum.attribution.methods.catalogue import get_method
-    from ecco_captum.attribution.saliency import saliency
-    from ecco_captum.generation.scores import as_score
-
-    get_method(options.method), as_score(options.score)  # before the model is loaded
-    lm = _loaded(options)
-    generation = _generation(lm, prompt, options)
-    chosen = ("method", "score", "versus", "aggregate", "outputs")
-    attribution = saliency(lm, generation, **{name: getattr(options, name) for name in chosen})
-    tested = faithfulness(lm, attribution) if options.faithfulness else None
-    attribution.to_html(options.output, faithfulness=tested)
-    if options.save is not None:
-        attribution.save(options.save)
-    tell_saliency(attribution)
-    if tested is not None:
-        print(f"\n{tested}")
-    print(f"\nReport: {options.output.absolute()}")
-    return 0
+def _option(panel: str, words: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=words, rich_help_panel=panel, **settings)
 
 
-def report(options: argparse.Namespace) -> int:
-    """Makes every analysis of one text, and writes them as one page."""
-    _check_paths(options)
-    prompt = _prompt(options)
-
-    from ecco_captum.attribution.methods.catalogue import get_method
-    from ecco_captum.probing.treebank import read_conllu
-    from ecco_captum.report.make import report
-
-    get_method(options.method)  # before the model is loaded
-    corpus = read_conllu(options.conllu)
-    corpus.labels(options.label)
-    lm = _loaded(options)
-    found = report(
-        lm,
-        _generation(lm, prompt, options),
-        method=options.method,
-        n_components=options.components,
-        corpus=corpus,
-        label=options.label,
-    )
-    tell_report(found)
-    _write(found, options)
-    return 0
+def _offline() -> list[str]:
+    return [model.name for model in ecco_captum.offline_models()]
 
 
-def rankings(options: argparse.Namespace) -> int:
-    """Generates, ranks every output by every layer, and writes what was asked for."""
-    _check_paths(options)
-    prompt = _prompt(options)
-
-    from ecco_captum.lens.rankings import rankings
-
-    lm = _loaded(options)
-    generation = _generation(lm, prompt, options)
-    chosen = ("layers", "lens", "value", "positions", "control")
-    found = rankings(lm, generation, **{name: getattr(options, name) for name in chosen})
-    print(f"{found.subtitle}\n")
-    print(f"{generation.prompt}[{generation.text}]\n")
-    tell_rankings(found)
-    print(f"\n{found.sentence}")
-    _write(found, options)
-    return 0
+def parse_slice(text: str) -> slice:
+    """Reads a slice as Python writes it, or one index."""
+    try:
+        if ":" not in text:
+            return slice(int(text), int(text) + 1 or None)
+        start, end = (int(part) if part else None for part in text.split(":"))
+        return slice(start, end)
+    except ValueError:
+        raise typer.BadParameter(f"got {text!r}, accepts START:END or one number") from None
 
 
-def watch(options: argparse.Namespace) -> int:
-    """Ranks the watched tokens by every layer, and writes what was asked for."""
-    _check_paths(options)
-    prompt = _prompt(options)
-    if not options.words and not options.id:
-        raise ValueError("WORD: got none, accepts at least one token to watch")
+option, text_option = partial(_option, "Analysis"), partial(_option, "Text")
+model_option, file_option = partial(_option, "Model"), partial(_option, "Output", metavar="FILE")
+slice_option = partial(option, parser=parse_slice, metavar="START:END")
 
-    from ecco_captum.lens.watch import rankings_watch
-
-    chosen = ("position", "layers", "lens")
-    found = rankings_watch(
-        _loaded(options),
-        prompt,
-        [*options.words, *options.id],
-        **{name: getattr(options, name) for name in chosen},
-    )
-    names = [shown(text) for text in found.watch_texts]
-    widths = [max(7, len(name)) for name in names]
-    print(f"{found.subtitle}\n")
-    print("  ".join([f"{'LAYER':>10}", *map(str.rjust, names, widths), "TOP TOKEN"]))
-    rows = zip(found.layer_names, found.ranks, found.top_ids, strict=True)
-    for layer, ranks, top in rows:
-        cells = [f"{rank:>{width}}" for rank, width in zip(ranks, widths, strict=True)]
-        print("  ".join([f"{layer:>10}", *cells, shown(found.texts[str(top)])]))
-    print(f"\n{found.sentence}")
-    _write(found, options)
-    return 0
+Model = Annotated[str, model_option("Hub id, path or offline name.", autocompletion=_offline)]
+OwnCode = Annotated[bool, model_option("Let the model's own code run.", "--trust-remote-code")]
+Output = Annotated[Path | None, file_option("Write the HTML report here.", "--output", "-o")]
+Method = Annotated[str, option("The attribution method, such as ig or attn_lrp.")]
+Versus = Annotated[list[str] | None, option("Contrast with this; repeatable.", metavar="TOKEN")]
+Aggregate = Annotated[str | None, option("l2, sum, l1 or max_abs (default: the method's own).")]
+Label = Annotated[str, text_option("The column to predict: upos, xpos, deprel or a feature.")]
+Layers = Annotated[slice | None, slice_option("0 is the embedding, 1 block 0; '-3:' the last 3.")]
+TheseLayers = Annotated[slice | None, slice_option("Only these, counted from 0.")]
+Lens = Annotated[Path | None, option("The folder of a tuned lens, to replace the logit lens.")]
+Positions = Annotated[Literal["outputs", "all"], option("Outputs, or the prompt's tokens too.")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Tokens to watch.")]
+Ids = Annotated[list[int] | None, option("Watch this token id; repeatable.", "--id", metavar="N")]
+Negatives = Annotated[Literal["clip", "split", "abs"], option("How to treat negative activations.")]
+Effects = Annotated[list[int] | None, option("Ablate this factor; repeatable.", metavar="K")]
+Kinds = Literal["hidden", "neurons", "both"]
 
 
-def factors(options: argparse.Namespace) -> int:
-    """Factorises the neurons over the prompt, tests what was asked for, and writes it."""
-    _check_paths(options)
-    prompt = _prompt(options)
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and how it is loaded."""
 
-    from ecco_captum.activations.neurons import neurons
-    from ecco_captum.factors.nmf import nmf
+    model: Model = DEMO_MODEL
+    dtype: Annotated[str | None, model_option("Load as float32, bfloat16 or float16.")] = None
+    trust_remote_code: OwnCode = False
 
-    lm = _loaded(options)
-    read = neurons(lm, prompt, layers=options.layers)
-    found = nmf(read, options.components, negatives=options.negatives)
-    stability = found.stability(options.stability) if options.stability else None
-    effects = [found.effect(lm, prompt, component) for component in options.effect]
-    print(f"{found.subtitle}\n")
-    print(f"{'FACTOR':>6} {'EXPLAINS':>9}  TOP TOKENS")
-    for k, share in enumerate(found.explained()):
-        words = "  ".join(shown(text) for _, text, _ in found.top_tokens(k, 8))
-        print(f"{k:>6} {share:>9.1%}  {words}")
-    print("\n".join(["", found.sentence, *(effect.sentence for effect in effects)]))
-    if options.save is not None:
-        found.save(options.save)
-    if options.plot is not None:
-        found.plot().savefig(options.plot)
-        print(f"\nFigure: {options.plot.absolute()}")
-    if options.output is not None:
-        found.to_html(options.output, effects=effects, stability=stability)
-        print(f"\nReport: {options.output.absolute()}")
-    return 0
-
-
-def similarity(options: argparse.Namespace) -> int:
-    """Compares layers over the texts of a file, and writes what was asked for."""
-    _check_paths(options)
-    lines = options.text_file.read_text(encoding="utf-8").splitlines()
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise ValueError(f"--text-file: {str(options.text_file)!r} is empty, accepts some lines")
-
-    from ecco_captum.activations.neurons import hidden_states, neurons
-    from ecco_captum.similarity.compare import compare
-
-    kinds = {"hidden": [hidden_states], "neurons": [neurons], "both": [hidden_states, neurons]}
-
-    def read(model: str) -> list[Any]:
-        lm = _loaded(options, model)
-        chosen = kinds[options.representations]
-        return [states(lm, texts, layers=options.layers) for states in chosen]
-
-    found = compare(
-        read(options.model),
-        None if options.other_model is None else read(options.other_model),
-        measure=options.measure,
-        n_permutations=options.permutations,
-        bootstrap=options.bootstrap,
-        seed=options.seed,
-    )
-    print(f"{found.subtitle}\n")
-    tell_similarity(found)
-    print(f"\n{found.sentence}")
-    _write(found, options)
-    return 0
-
-
-def probe(options: argparse.Namespace) -> int:
-    """Probes the layers for the labels of a treebank, and writes what was asked for."""
-    _check_paths(options)
-
-    from ecco_captum.probing.probe import probe
-    from ecco_captum.probing.treebank import read_conllu
-
-    corpus = read_conllu(options.conllu)
-    corpus.labels(options.label)  # before the model is loaded
-    kinds = {"both": ("hidden", "neurons")}
-    chosen = (
-        *("label", "layers", "trials", "epochs", "control", "split", "seed"),
-        *("codelength", "checkpoint"),
-    )
-    found = probe(
-        _loaded(options),
-        corpus,
-        representations=kinds.get(options.representations, (options.representations,)),
-        n_tokens=options.tokens,
-        **{name: getattr(options, name) for name in chosen},
-    )
-    print(f"{found.subtitle}\n")
-    tell_probes(found)
-    print(f"\n{found.sentence}")
-    _write(found, options)
-    return 0
-
-
-def _loaded(options: argparse.Namespace, model: str | None = None) -> Any:
-    from ecco_captum.models.language_model import load
-
-    if not sys.stderr.isatty():
+    def load(self, model: str | None = None) -> LanguageModel:
+        """Loads the model, or another in the same way; on a terminal, bars show downloads."""
+        name, terminal = model or self.model, sys.stderr.isatty()
+        if terminal:
+            print(f"Loading {name} …", file=sys.stderr)
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-    kwargs = {} if options.dtype is None else {"dtype": options.dtype}
-    return load(model or options.model, trust_remote_code=options.trust_remote_code, **kwargs)
+        if terminal:
+            logging.hf_hub_utils.enable_progress_bars()
+        kwargs = {} if self.dtype is None else {"dtype": self.dtype}
+        return ecco_captum.load(name, trust_remote_code=self.trust_remote_code, **kwargs)
 
 
-def _generation(lm: Any, prompt: str, options: argparse.Namespace) -> Any:
-    """What the model writes, fills in, or calls the prompt; or the continuation given."""
-    from ecco_captum.generation.generate import force_decode, generate
+@dataclass(frozen=True, kw_only=True)
+class NamedModel(ModelOptions):
+    """A model that must be named."""
 
-    if options.continuation is not None:
-        return force_decode(lm, prompt, options.continuation)
-    if not lm.model.can_generate():
-        return generate(lm, prompt)
-    sampling = {} if options.seed is None else {"do_sample": True, "seed": options.seed}
-    return generate(lm, prompt, max_new_tokens=options.max_new_tokens, **sampling)
+    model: Model = field()
 
 
-def _check_paths(options: argparse.Namespace) -> None:
-    """Before anything is computed that could then not be written."""
-    named: dict[Path, str] = {}
-    for name in ("output", "save", "plot"):
-        path = getattr(options, name, None)
-        if path is None:
-            continue
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"--{name}: there is no folder {str(path.absolute().parent)!r}")
-        if path.is_dir():
-            raise IsADirectoryError(f"--{name}: {str(path)!r} is a folder, accepts a file")
-        other = named.setdefault(path.absolute(), name)
-        if other != name:
-            raise ValueError(f"--{name}: {str(path)!r} is where --{other} goes; name another file")
-    if getattr(options, "plot", None) is not None:
-        if options.plot.suffix not in _FIGURES:
-            accepted = ", ".join(_FIGURES)
-            raise ValueError(f"--plot: got {str(options.plot)!r}, accepts a name with {accepted}")
-        if importlib.util.find_spec("matplotlib") is None:
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """The text that the model reads."""
+
+    prompt: Annotated[str | None, text_option("The prompt; '-' reads standard input.")] = None
+    prompt_file: Annotated[Path | None, text_option("Read the prompt from this file.")] = None
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.prompt_file is None):
+            raise typer.BadParameter("give one of --prompt and --prompt-file")
+
+    def read(self) -> str:
+        """Returns the prompt itself."""
+        if self.prompt_file is not None:
+            return self.prompt_file.read_text(encoding="utf-8")
+        return sys.stdin.read() if self.prompt == "-" else str(self.prompt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated(Prompt):
+    """The prompt, and how the model goes on."""
+
+    max_new_tokens: Annotated[int, text_option("How many tokens to write, at most.")] = 32
+    continuation: Annotated[str | None, text_option("Read this text, generate none.")] = None
+    seed: Annotated[int | None, text_option("Sample with this seed, not greedily.")] = None
+
+    def generate(self, lm: LanguageModel, prompt: str, progress: Progress) -> Generation:
+        """Returns what the model writes, fills in or calls the prompt; or the continuation."""
+        if self.continuation is not None:
+            return ecco_captum.force_decode(lm, prompt, self.continuation)
+        options: dict[str, Any] = {}
+        if lm.model.can_generate():
+            options["max_new_tokens"] = self.max_new_tokens
+            if self.seed is not None:
+                options |= {"do_sample": True, "seed": self.seed}
+        return ecco_captum.generate(lm, prompt, progress=progress, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where results go; refused before anything is computed that could then not be written."""
+
+    output: Output = None
+    save: Annotated[Path | None, file_option("Save the record (.npz) for load_record().")] = None
+    plot: Annotated[Path | None, file_option("Write the figure (.pdf, .svg, .png).")] = None
+
+    def __post_init__(self) -> None:
+        named: dict[Path, str] = {}
+        for name, path in vars(self).items():
+            if path is None:
+                continue
+            place = path.absolute()
+            if not place.parent.is_dir():
+                raise FileNotFoundError(f"--{name}: there is no folder '{place.parent}'")
+            if path.is_dir():
+                raise IsADirectoryError(f"--{name}: '{path}' is a folder, accepts a file")
+            if (other := named.setdefault(place, name)) != name:
+                raise ValueError(f"--{name}: '{path}' is where --{other} goes; name another file")
+        if self.plot is not None and self.plot.suffix not in (".pdf", ".svg", ".png"):
+            raise ValueError(f"--plot: got '{self.plot}', accepts a name with .pdf, .svg, .png")
+        if self.plot is not None and importlib.util.find_spec("matplotlib") is None:
             raise ValueError("--plot: needs matplotlib: pip install 'ecco-captum[plot]'")
 
-
-def _write(found: Any, options: argparse.Namespace) -> None:
-    """The report, the record and the figure, those of them that were asked for."""
-    if options.save is not None:
-        found.save(options.save)
-    if getattr(options, "plot", None) is not None:
-        found.plot().savefig(options.plot)
-        print(f"\nFigure: {options.plot.absolute()}")
-    if options.output is not None:
-        found.to_html(options.output)
-        print(f"\nReport: {options.output.absolute()}")
-
-
-def _prompt(options: argparse.Namespace) -> str:
-    if options.prompt_file is not None:
-        return str(options.prompt_file.read_text(encoding="utf-8"))
-    return sys.stdin.read() if options.prompt == "-" else str(options.prompt)
+    def write(self, record: Any, *blocks: RenderableType, **page: Any) -> None:
+        """Writes what was asked for, then prints these blocks and where the files are."""
+        if self.save is not None:
+            record.save(self.save)
+        if self.plot is not None:
+            record.plot().savefig(self.plot)
+        if self.output is not None:
+            record.to_html(self.output, **page)
+        lines = ("Figure", self.plot), ("Report", self.output)
+        out.show(*blocks, *(out.file_line(name, path) for name, path in lines if path is not None))
 
 
-DEMO_MODEL = "smollm2-135m"
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles(Files):
+    """A report that must be named, and no figure."""
 
-_MODEL = "hub id, local directory, .gguf file or offline name"
-_REPORT = "the HTML report to write"
-_FIGURE = "also write the figure (.pdf, .svg, .png)"
+    output: Output = field()
+    plot: Path | None = field(default=None, init=False)
 
 
-def _add_text_options(
-    parser: argparse.ArgumentParser, *, model: str | None, writes: bool = True
+def demo(output: Output = Path("ecco-captum-demo.html")) -> None:
+    """Run every analysis on a text of SmolLM2-135M."""
+    text = Generated(prompt=DEMO_PROMPT, max_new_tokens=24)
+    report(text=text, model=NamedModel(model=DEMO_MODEL), files=ReportFiles(output=output))
+
+
+def models() -> None:
+    """List the models that need no model hub."""
+    note = "Fetched once, at first use. Any model of the Hugging Face hub works as well, by its id."
+    out.show(out.models_table(ecco_captum.offline_models()), note)
+
+
+def report(
+    text: Generated,
+    model: NamedModel,
+    files: ReportFiles,
+    method: Method = "input_x_gradient",
+    components: Annotated[int, option("How many factors, at most.")] = 6,
+    conllu: Annotated[Path | None, text_option("A treebank; else the built-in one.")] = None,
+    label: Label = "upos",
 ) -> None:
-    """What every analysis reads, and where its results go; without a default model, both named."""
-    add = parser.add_argument
-    add("--model", required=model is None, default=model, help=_MODEL)
-    prompt = parser.add_mutually_exclusive_group(required=True)
-    prompt.add_argument("--prompt", help="the prompt; '-' reads it from standard input")
-    prompt.add_argument(
-        "--prompt-file", type=Path, metavar="FILE", help="read the prompt from here"
-    )
-    add("-o", "--output", type=Path, required=model is None, metavar="FILE", help=_REPORT)
-    if writes:
-        add("--max-new-tokens", type=int, default=32, metavar="N", help="how many tokens to write")
-        add("--continuation", metavar="TEXT", help="read this text instead of letting it write")
-        add("--seed", type=int, help="sample with this seed instead of decoding greedily")
-    _add_common_options(parser)
+    """Run every analysis on one text.
+
+    Generates the text and writes one page, where each analysis comes with its test.
+    ```bash
+    ecco-captum report --model smollm2-135m --prompt "Paris is in" -o paris.html
+    ```
+    """
+    from ecco_captum.attribution.methods.catalogue import get_method
+
+    prompt, corpus = text.read(), ecco_captum.read_conllu(conllu)
+    get_method(method), corpus.labels(label)  # before the model is loaded
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        result = ecco_captum.report(
+            lm,
+            generation,
+            method=method,
+            n_components=components,
+            corpus=corpus,
+            label=label,
+            progress=step("Analysing"),
+        )
+    files.write(result, out.text_of(generation), *out.findings(result))
 
 
-def _add_common_options(parser: argparse.ArgumentParser) -> None:
-    """How a model is loaded, and where the record goes."""
-    add = parser.add_argument
-    add("--dtype", help="load the weights as float32, bfloat16 or float16")
-    add("--save", type=Path, metavar="FILE", help="also save the record (.npz), for load_record()")
-    add("--trust-remote-code", action="store_true", help="let the checkpoint's own code run")
+def saliency(
+    text: Generated,
+    model: NamedModel,
+    files: ReportFiles,
+    method: Method = "input_x_gradient",
+    score: Annotated[str, option("What to explain: logit, logprob, prob or entropy.")] = "logit",
+    versus: Versus = None,
+    aggregate: Aggregate = None,
+    outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
+    tested: Annotated[bool, option("Test it: remove tokens.", "--faithfulness")] = False,
+) -> None:
+    """Show which tokens each token came from.
+
+    Generates a text and attributes each generated token to the tokens before it.
+    ```bash
+    ecco-captum saliency --model smollm2-135m --prompt "Paris is in" -o paris.html
+    ```
+    """
+    from ecco_captum.attribution.methods.catalogue import get_method
+    from ecco_captum.generation.scores import as_score
+
+    prompt = text.read()
+    get_method(method), as_score(score)  # before the model is loaded
+    lm, test = model.load(), None
+    with out.progress_bar(2 + tested) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        attribution = ecco_captum.saliency(
+            lm,
+            generation,
+            method=method,
+            score=score,
+            versus=versus or None,
+            aggregate=aggregate,  # type: ignore[arg-type]  # checked there
+            outputs=outputs,
+            progress=step("Attributing"),
+        )
+        if tested:
+            test = ecco_captum.faithfulness(lm, attribution, progress=step("Testing"))
+    blocks = attribution.subtitle, out.text_of(generation), out.saliency_table(attribution)
+    files.write(attribution, *blocks, *([str(test)] if tested else []), faithfulness=test)
 
 
-def add_saliency_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum saliency``."""
-    _add_text_options(parser, model=None)
-    add = parser.add_argument
-    add("--method", default="input_x_gradient", help="the attribution method, such as ig, attn_lrp")
-    add("--score", default="logit", help="what is explained: logit, logprob, prob or entropy")
-    add("--versus", action="append", metavar="TOKEN", help="contrast with this; may be repeated")
-    add("--aggregate", help="l2, sum, l1 or max_abs over the embedding (default: the method's own)")
-    add("--outputs", type=_slice, metavar="START:END", help="explain these outputs only")
-    add("--faithfulness", action="store_true", help="test it: remove the salient tokens")
+def rankings(
+    text: Generated,
+    model: ModelOptions,
+    files: Files,
+    layers: Layers = None,
+    lens: Lens = None,
+    value: Annotated[Literal["rank", "logit", "prob"], option("What to show.")] = "rank",
+    positions: Positions = "outputs",
+    no_control: Annotated[bool, option("Leave out the shuffled model.", "--no-control")] = False,
+) -> None:
+    """Rank each generated token at every layer.
+
+    Generates a text and shows when each token becomes the top prediction.
+    ```bash
+    ecco-captum rankings --prompt "The capital of France is" -o rankings.html
+    ```
+    """
+    prompt = text.read()
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        step("Ranking")
+        result = ecco_captum.rankings(
+            lm,
+            generation,
+            layers=layers,
+            value=value,
+            positions=positions,
+            lens=lens,
+            control=not no_control,
+        )
+    blocks = result.subtitle, out.text_of(generation), out.rankings_table(result)
+    files.write(result, *blocks, result.sentence)
 
 
-def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum report``."""
-    _add_text_options(parser, model=None)
-    add = parser.add_argument
-    add("--method", default="input_x_gradient", help="the attribution method, such as ig, attn_lrp")
-    add("--components", type=int, default=6, metavar="N", help="how many factors, at most")
-    own = "what probes learn from, in CoNLL-U (default: the package's own small treebank)"
-    add("--conllu", type=Path, metavar="FILE", help=own)
-    add("--label", default="upos", help="the column that is told: upos, xpos, deprel, a feature")
+def watch(
+    text: Prompt,
+    model: ModelOptions,
+    files: Files,
+    words: Words = None,
+    layers: Layers = None,
+    lens: Lens = None,
+    ids: Ids = None,
+    position: Annotated[int, option("What follows this token; -1 is the last.")] = -1,
+) -> None:
+    """Rank several tokens at one position.
+
+    Shows which WORD each layer prefers as the next token; a WORD has its leading space.
+    ```bash
+    ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
+    ```
+    """
+    prompt, watched = text.read(), [*(words or ()), *(ids or ())]
+    if not watched:
+        raise ValueError("WORD: got none, accepts at least one token to watch")
+    options: dict[str, Any] = {"position": position, "layers": layers, "lens": lens}
+    result = ecco_captum.rankings_watch(model.load(), prompt, watched, **options)
+    files.write(result, result.subtitle, out.watched_table(result), result.sentence)
 
 
-def _add_lens_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--layers",
-        type=_slice,
-        metavar="START:END",
-        help="0 is the embedding, 1 block 0; --layers=-3: the last 3",
-    )
-    add("--lens", type=Path, metavar="FOLDER", help="a tuned lens instead of the logit lens")
-    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
+def factors(
+    text: Prompt,
+    model: ModelOptions,
+    files: Files,
+    components: Annotated[int, option("How many factors.")] = 8,
+    layers: TheseLayers = None,
+    negatives: Negatives = "split",
+    stability: Annotated[int, option("Fit again from so many other starts.")] = 0,
+    effect: Effects = None,
+) -> None:
+    """Find neurons that fire together.
+
+    Factorises the feed-forward neurons' activations over a text, which is not continued.
+    ```bash
+    ecco-captum factors --prompt-file text.txt --components 10 -o factors.html
+    ```
+    """
+    prompt, ablated = text.read(), effect or []
+    lm = model.load()
+    with out.progress_bar(3 + len(ablated)) as step:
+        acts = ecco_captum.neurons(lm, prompt, layers=layers, progress=step("Reading"))
+        step("Factorising")
+        result = ecco_captum.nmf(acts, components, negatives=negatives)
+        step("Fitting again")
+        stable = result.stability(stability) if stability else None
+        effects = [result.effect(lm, prompt, k, progress=step("Ablating")) for k in ablated]
+    sentences = "\n".join([result.sentence, *(effect.sentence for effect in effects)])
+    blocks = result.subtitle, out.factors_table(result), sentences
+    files.write(result, *blocks, effects=effects, stability=stable)
 
 
-def add_rankings_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum rankings``."""
-    _add_text_options(parser, model=DEMO_MODEL)
-    _add_lens_options(parser)
-    add = parser.add_argument
-    add("--value", default="rank", choices=("rank", "logit", "prob"), help="what is shown")
-    every = "outputs, or all: the prompt's tokens too"
-    add("--positions", default="outputs", choices=("outputs", "all"), help=every)
-    add("--no-control", dest="control", action="store_false", help="leave the shuffled model out")
+def similarity(
+    text_file: Annotated[Path, text_option("Texts, one in each line.")],
+    model: ModelOptions,
+    files: Files,
+    other_model: Annotated[str | None, model_option("Compare with this model.")] = None,
+    measure: Annotated[Literal["cca", "svcca", "pwcca", "cka"], option("The measure.")] = "cka",
+    representations: Annotated[Kinds, option("Which activations to compare.")] = "hidden",
+    layers: TheseLayers = None,
+    permutations: Annotated[int, option("Shuffles of the tokens, for the null.")] = 10,
+    bootstrap: Annotated[int, option("Resamples of the texts, for an interval.")] = 0,
+    seed: Annotated[int, option("The seed of shuffles and resamples.")] = 0,
+) -> None:
+    """Compare layers of a model, or of two.
+
+    Each value stands beside what shuffled tokens give.
+    ```bash
+    ecco-captum similarity --model minilm-l6 --text-file lines.txt -o similarity.html
+    ```
+    """
+    lines = text_file.read_text(encoding="utf-8").splitlines()
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise ValueError(f"--text-file: {str(text_file)!r} is empty, accepts some lines")
+    readers = {"hidden": ecco_captum.hidden_states, "neurons": ecco_captum.neurons}
+    chosen = [read for kind, read in readers.items() if representations in (kind, "both")]
+
+    def states(name: str) -> list[Activations]:
+        lm = model.load(name)
+        with out.progress_bar(len(chosen)) as step:
+            return [read(lm, texts, layers=layers, progress=step("Reading")) for read in chosen]
+
+    x, y = states(model.model), None if other_model is None else states(other_model)
+    sizes = {"n_permutations": permutations, "bootstrap": bootstrap}
+    with out.progress_bar(1) as step:
+        bar = step("Comparing")
+        result = ecco_captum.compare(x, y, measure=measure, **sizes, seed=seed, progress=bar)
+    files.write(result, result.subtitle, out.similarity_table(result), result.sentence)
 
 
-def add_watch_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum watch``."""
-    _add_text_options(parser, model=DEMO_MODEL, writes=False)
-    _add_lens_options(parser)
-    add = parser.add_argument
-    add("words", nargs="*", metavar="WORD", help="tokens to watch, with their leading space")
-    add("--id", type=int, action="append", default=[], metavar="N", help="watch this token id")
-    position = "what follows this token of the prompt; -1 is the last"
-    add("--position", type=int, default=-1, metavar="N", help=position)
+def probe(
+    conllu: Annotated[Path, text_option("The treebank, in CoNLL-U.")],
+    model: ModelOptions,
+    files: Files,
+    label: Label = "upos",
+    tokens: Annotated[int, text_option("How many words, at most.")] = 10_000,
+    representations: Annotated[Kinds, option("Which activations to probe.")] = "both",
+    layers: TheseLayers = None,
+    trials: Annotated[int, option("How often to draw splits and controls.")] = 5,
+    epochs: Annotated[int, option("How often each probe sees the words.")] = 50,
+    no_control: Annotated[bool, option("Leave out the control tasks.", "--no-control")] = False,
+    split: Annotated[Literal["token", "sentence"], option("What to hold out.")] = "token",
+    codelength: Annotated[bool, option("Also the description length.", "--codelength")] = False,
+    checkpoint: Annotated[Path | None, option("Keep finished parts in this folder.")] = None,
+    seed: Annotated[int, option("The seed of all random draws.")] = 0,
+) -> None:
+    """Train linear probes on each layer.
+
+    They predict a treebank's labels, beside control tasks with random labels.
+    ```bash
+    ecco-captum probe --model minilm-l6 --conllu en_ewt-ud-dev.conllu -o probes.html
+    ```
+    """
+    corpus = ecco_captum.read_conllu(conllu)
+    corpus.labels(label)  # before the model is loaded
+    lm = model.load()
+    kinds = ["hidden", "neurons"] if representations == "both" else [representations]
+    with out.progress_bar(1) as step:
+        result = ecco_captum.probe(
+            lm,
+            corpus,
+            label=label,
+            representations=kinds,
+            layers=layers,
+            n_tokens=tokens,
+            trials=trials,
+            epochs=epochs,
+            control=not no_control,
+            split=split,
+            codelength=codelength,
+            checkpoint=checkpoint,
+            seed=seed,
+            progress=step("Probing"),
+        )
+    files.write(result, result.subtitle, out.probes_table(result), result.sentence)
 
 
-def add_factors_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum factors``."""
-    _add_text_options(parser, model=DEMO_MODEL, writes=False)
-    add = parser.add_argument
-    add("--components", type=int, default=8, metavar="N", help="how many factors")
-    add("--layers", type=_slice, metavar="START:END", help="blocks, from 0 (default: all)")
-    negatives = "of gated layers' negative activations"
-    add("--negatives", default="split", choices=("clip", "split", "abs"), help=negatives)
-    add("--stability", type=int, default=0, metavar="SEEDS", help="fit again from other starts")
-    add("--effect", type=int, action="append", default=[], metavar="K", help="ablate factor K")
-    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
-
-
-def add_similarity_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum similarity``."""
-    add = parser.add_argument
-    add("--model", default=DEMO_MODEL, help=_MODEL)
-    add("--other-model", metavar="MODEL", help="compare with this one's layers, word by word")
-    add("--text-file", type=Path, required=True, metavar="FILE", help="texts, one in each line")
-    add("-o", "--output", type=Path, metavar="FILE", help=_REPORT)
-    measures = ("cca", "svcca", "pwcca", "cka")
-    add("--measure", default="cka", choices=measures, help="how layers are compared")
-    kinds = ("hidden", "neurons", "both")
-    add("--representations", default="hidden", choices=kinds, help="which states are compared")
-    add("--layers", type=_slice, metavar="START:END", help="of these, from 0 (default: all)")
-    add("--permutations", type=int, default=10, metavar="N", help="shufflings that make the null")
-    add("--bootstrap", type=int, default=0, metavar="N", help="draws of texts, for an interval")
-    add("--seed", type=int, default=0, help="of shufflings and draws")
-    _add_common_options(parser)
-    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
-
-
-def add_probe_options(parser: argparse.ArgumentParser) -> None:
-    """Of ``ecco-captum probe``."""
-    add = parser.add_argument
-    add("--model", default=DEMO_MODEL, help=_MODEL)
-    add("--conllu", type=Path, required=True, metavar="FILE", help="the treebank, in CoNLL-U")
-    add("--label", default="upos", help="the column that is told: upos, xpos, deprel, a feature")
-    kinds = ("hidden", "neurons", "both")
-    add("--representations", default="both", choices=kinds, help="which states are probed")
-    add("--layers", type=_slice, metavar="START:END", help="of these, from 0 (default: all)")
-    add("--tokens", type=int, default=10_000, metavar="N", help="how many words")
-    add("--trials", type=int, default=5, metavar="N", help="how often all is drawn anew")
-    add("--epochs", type=int, default=50, metavar="N", help="how often words are seen")
-    add("--no-control", dest="control", action="store_false", help="leave the control tasks out")
-    add("--split", default="token", choices=("token", "sentence"), help="what is tested on whole")
-    add("--codelength", action="store_true", help="measure the description length as well")
-    done = "keep the report of each representation here, for a run that was interrupted"
-    add("--checkpoint", type=Path, metavar="FOLDER", help=done)
-    add("--seed", type=int, default=0, help="of all draws")
-    add("-o", "--output", type=Path, metavar="FILE", help=_REPORT)
-    _add_common_options(parser)
-    add("--plot", type=Path, metavar="FILE", help=_FIGURE)
-
-
-def _slice(text: str) -> slice:
-    """Outputs as Python's slices are written."""
-    parts = text.split(":")
-    try:
-        numbers = [int(part) if part else None for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2) or (len(numbers) == 1 and numbers[0] is None):
-        raise argparse.ArgumentTypeError(f"got {text!r}, accepts START:END or one number")
-    if len(numbers) == 1:
-        start = int(numbers[0] or 0)
-        return slice(start, start + 1 if start != -1 else None)
-    return slice(*numbers)
+COMMANDS = demo, models, report, saliency, rankings, watch, factors, similarity, probe

@@ -1,4 +1,4 @@
-r"""How far a piece of work is: on a bar, or told to a function."""
+r"""How far a piece of work is: on a bar, or passed to a function."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 from tqdm.auto import tqdm
 
 Progress = bool | Callable[[float], object] | None
-"""Whether to show a bar (None: on a terminal and in notebooks), or what is told the part done."""
+"""Whether to show a bar (None: on a terminal and in notebooks), or a function of the part done."""
 
 
-class _Told:
-    """Tells a function the part that is done; where that raises an error, the work ends."""
+class _Callback:
+    """Passes the part done to a function; where that raises an error, the work ends."""
 
-    def __init__(self, tell: Callable[[float], object], total: float) -> None:
-        self.tell, self.total, self.n = tell, total, 0.0
+    def __init__(self, function: Callable[[float], object], total: float) -> None:
+        self.function, self.total, self.n = function, total, 0.0
 
     def update(self, n: float = 1) -> None:
         self.n += n
-        self.tell(min(1.0, self.n / self.total))
+        self.function(min(1.0, self.n / self.total))
 
     def close(self) -> None:
         """Nothing is left open."""
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> _Callback:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -58,6 +58,6 @@ def progress_bar(progress: Progress, *, total: float | None, desc: str, **option
         **options: further options of a bar.
     """
     if callable(progress):
-        return _Told(progress, total or 1.0)
+        return _Callback(progress, total or 1.0)
     hidden = None if progress is None else not progress
     return _Bar(total=total, desc=desc, leave=False, disable=hidden, **options)
