@@ -21,6 +21,13 @@ from ecco_captum.cli.output import progress_bar, show, watched_table
 from ecco_captum.models.language_model import LanguageModel
 
 
+@pytest.fixture(autouse=True)
+def plain_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """typer takes GitHub's log for a terminal; lines are as wide there as here."""
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 @pytest.fixture
 def model(tiny_lm: Callable[..., LanguageModel], tmp_path: Path) -> str:
     lm = tiny_lm("gpt2")

@@ -233,7 +233,9 @@ def saliency(
     versus: Versus = None,
     aggregate: Aggregate = None,
     outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
-    tested: Annotated[bool, option("Test it: remove tokens.", "--faithfulness")] = False,
+    tested: Annotated[
+        bool, option("Test it by removing salient tokens.", "--faithfulness")
+    ] = False,
 ) -> None:
     """Show which tokens each token came from.
 
@@ -362,7 +364,7 @@ def similarity(
     model: ModelOptions,
     files: Files,
     other_model: Annotated[str | None, model_option("Compare with this model.")] = None,
-    measure: Annotated[Literal["cca", "svcca", "pwcca", "cka"], option("The measure.")] = "cka",
+    measure: Annotated[Literal["cca", "svcca", "pwcca", "cka"], option("How to compare.")] = "cka",
     representations: Annotated[Kinds, option("Which activations to compare.")] = "hidden",
     layers: TheseLayers = None,
     permutations: Annotated[int, option("Shuffles of the tokens, for the null.")] = 10,
