@@ -1,4 +1,4 @@
-"""Probes as a page and as a figure: every number, lines with bands, labels told as labels."""
+"""Probes as a page: every number, lines with bands, labels told as labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from figure_samples import texts_of
 from heat_samples import probed
 
 from ecco_captum.probing.html import probe_view
-from ecco_captum.probing.plot import probe_figure
 
 POINTS = re.compile(r'<polyline points="([^"]+)"')
 BANDS = re.compile(r'<polygon class="ecco-band" points="([^"]+)"')
@@ -74,43 +72,3 @@ def test_what_was_not_measured_is_not_shown() -> None:
 def test_wrong_tables(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         probe_view(**{**probed(), **change})
-
-
-def figure(**change: Any) -> Any:
-    given = probed()
-    control = given["accuracy"] - given["control_accuracy"]
-    names = {key: given[key] for key in ("representations", "layers", "accuracy")}
-    return probe_figure(**{**names, "selectivity": control, "baseline": 0.79, **change})
-
-
-def test_the_figure_holds_the_means_at_their_layers() -> None:
-    drawn, given = figure(title="What?"), probed()
-    upper, lower = drawn.axes
-    lines = [line for line in upper.lines if len(line.get_xdata()) == 5]
-    np.testing.assert_allclose(lines[0].get_ydata(), given["accuracy"][:5].mean(axis=1))
-    neurons = np.asarray(lines[1].get_ydata(), dtype=float)
-    assert np.isnan(neurons[0])
-    np.testing.assert_allclose(neurons[1:], given["accuracy"][5:].mean(axis=1))
-    assert len(lower.collections) == 2, "a band of each"
-    shown = " ".join(texts_of(drawn))
-    for text in ("accuracy", "selectivity", "hidden", "neurons", "word's label", "embedding"):
-        assert text in shown
-    alone = figure(selectivity=None, baseline=None)
-    assert len(alone.axes) == 1
-    turned = probed()["representations"][::-1]
-    first = figure(representations=turned, layers=[*probed()["layers"][::-1]])
-    assert "embedding" in texts_of(first)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"accuracy": np.zeros((3, 2))}, r"accuracy: got .*shape \(3, 2\)"),
-        ({"selectivity": np.full((9, 3), 2.0)}, "selectivity: got 2"),
-        ({"layers": []}, "layers: got"),
-        ({"width": 0.4}, "width"),
-    ],
-)
-def test_wrong_figures(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        figure(**change)

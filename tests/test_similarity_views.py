@@ -1,4 +1,4 @@
-"""A matrix of similarities as a page and as a figure: every number, and grey where chance is."""
+"""A matrix of similarities as a page: every number, and grey where chance is."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from figure_samples import saved, texts_of
 from heat_samples import alike
-from matplotlib.colors import to_hex
-from matplotlib.patches import Rectangle
 from view_samples import HOSTILE, Outline
 
 from ecco_captum.core.text import format_fixed
 from ecco_captum.similarity.html import similarity_view
-from ecco_captum.similarity.plot import similarity_figure
 from ecco_captum.similarity.record import Similarity
 
 CELL = re.compile(r"<td([^>]*)>([^<]*)</td>")
@@ -75,7 +71,6 @@ def test_hostile_names_stay_text() -> None:
     assert not found.comments
 
 
-@pytest.mark.parametrize("draw", [similarity_view, similarity_figure])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -85,45 +80,14 @@ def test_hostile_names_stay_text() -> None:
         ({"null_95": np.zeros(3)}, r"null_95: got .*shape \(3,\), accepts"),
     ],
 )
-def test_wrong_input(draw: Any, change: dict[str, Any], message: str) -> None:
-    given = {**alike(), **change}
-    if draw is similarity_figure:
-        del given["null_mean"], given["interval"]
+def test_wrong_input(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        draw(**given)
+        similarity_view(**{**alike(), **change})
 
 
 def test_half_a_null_is_refused() -> None:
     with pytest.raises(ValueError, match="null_mean, null_95: got one of them"):
         similarity_view(**{**alike(), "null_95": None})
-
-
-def figure(**change: Any) -> Any:
-    given = {**alike(), **change}
-    del given["null_mean"], given["interval"]
-    return similarity_figure(**given)
-
-
-def test_the_figure_says_the_same() -> None:
-    given = alike()
-    drawn = figure()
-    shown = texts_of(drawn)
-    for value in np.unique(given["values"]):
-        times = int((given["values"] == value).sum())
-        assert shown.count(format_fixed(value).removeprefix("0")) == times
-    grey = [patch for patch in drawn.axes[0].patches if isinstance(patch, Rectangle)]
-    places = {(int(patch.get_y()), int(patch.get_x())) for patch in grey}
-    chance = given["values"] <= given["null_95"]
-    assert places == {(int(i), int(j)) for i, j in np.argwhere(chance)}
-    assert len({to_hex(patch.get_facecolor()) for patch in grey}) == 1
-    assert any("grey: no more than shuffled tokens" in text for text in shown)
-    assert "grey" not in " ".join(texts_of(figure(null_95=None)))
-
-
-def test_cells_too_small_for_numbers_have_none() -> None:
-    drawn = figure(**{k: v for k, v in alike(40, 40).items() if k != "measure"}, width=3.35)
-    assert not [text for text in texts_of(drawn) if text == "1.00"[1:] or text == ".96"]
-    assert saved(drawn, "pdf") == saved(figure(**alike(40, 40), width=3.35), "pdf")
 
 
 def record(**change: Any) -> Similarity:
@@ -140,7 +104,6 @@ def test_the_record_draws_itself() -> None:
     assert "PWCCA over 1,200 tokens of 1 text" in page
     assert "weighed by what they account for in the rows&#x27; neurons" in page
     assert "3 of 6 pairs are more alike than with shuffled tokens" in page
-    assert ".96" in texts_of(record().plot())
 
 
 def test_a_record_without_null_and_interval_draws_itself() -> None:
@@ -149,4 +112,3 @@ def test_a_record_without_null_and_interval_draws_itself() -> None:
     page = bare.to_html()
     assert "shuffled" not in re.sub(r"(?s)<script.*?</script>|<style.*?</style>", "", page)
     assert "over texts" not in page
-    assert "grey" not in " ".join(texts_of(bare.plot()))

@@ -182,15 +182,7 @@ class Attribution(Record):
         """
         from ecco_captum.attribution.plot import saliency_figure
 
-        texts, last = self.tokens.texts, int(self.known.max())
-        return saliency_figure(
-            [texts[self.tokens.prompt_length + output] for output in np.asarray(self.outputs)],
-            texts[:last],
-            self.shares[:, :last],
-            self.known,
-            width=width,
-            title=title,
-        )
+        return saliency_figure(self, width=width, title=title)
 
     def by_word(self) -> Attribution:
         r"""Returns the same attribution with the pieces of each word taken together.

@@ -1,9 +1,9 @@
-"""Figures for papers of which neurons fire together: arrays in, a matplotlib figure out."""
+"""The figure of which neurons fire together for a paper."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,29 +12,30 @@ from ecco_captum.display.figure import (
     ACCENT,
     FAINT,
     GAP,
-    LAYER_LETTERS,
     LINE,
-    MARGIN,
     SOFT,
     PaperFigure,
-    counted,
-    numbers,
+    laid_out,
     paper_style,
     room_left,
     spaced,
     text_width,
     titled_figure,
-    widest,
     wrapped,
     written,
 )
-from ecco_captum.factors.html import strongest_tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ecco_captum.factors.record import Factors
 
 _NAMED = 3  # tokens of each factor
 _ROW = _NAMED * LINE + GAP  # inches
 _FOOT, _HIGH = 0.95, 0.85  # of a row: where a weight of 0 lies, how high the largest is
-_AREA: dict[str, Any] = {"color": ACCENT, "linewidth": 0.3, "clip_on": False}
-_DOT: dict[str, Any] = {
+_TICKS = 7  # of the positions, at most
+_SAYS = "weight at each token, scaled to the factor’s own maximum; right, its strongest tokens"
+_DOTS: dict[str, Any] = {
     "color": ACCENT,
     "linestyle": "",
     "marker": "o",
@@ -43,130 +44,71 @@ _DOT: dict[str, Any] = {
     "markerfacecolor": "white",
     "zorder": 3,
     "clip_on": False,
+    "in_layout": False,
 }
-_TICKS = 7  # of the positions, at most
-_SAYS = "weight at each token, scaled to the factor’s own maximum; right, its strongest tokens"
 
 
 @paper_style()
-def factors_figure(
-    tokens_texts: Sequence[str],
-    weights: np.ndarray,
-    *,
-    explained: Sequence[float] | np.ndarray | None = None,
-    names: Sequence[str] | None = None,
-    width: float = 7.0,
-    title: str = "",
-) -> PaperFigure:
+def factors_figure(factors: Factors, *, width: float, title: str) -> PaperFigure:
     r"""
     Draw how strong each factor of a factorisation is at each token.
 
     Each factor has a row, scaled to its own maximum. On its right stand its three strongest tokens
     with their positions; on the row, dots mark these places.
-
-    Args:
-        tokens_texts (sequence of str): Texts of the tokens.
-        weights (numpy.ndarray): Shape (factors, tokens), 0 or more, in the factors' own unit.
-        explained (sequence of float, optional): Shape (factors,), the share that each factor
-            explains, 0 to 1. Default: not shown.
-        names (sequence of str, optional): Shape (factors,). Default: ``"factor 0"`` and so on
-        width (float, optional): Of the figure, in inches. Default: ``7.0``, two columns
-        title (str, optional): Above the figure. Default: ``""``
-
-    Returns:
-        PaperFigure: A matplotlib ``Figure``.
-
-    Raises:
-        ValueError: Shapes do not fit each other, weights are negative or not finite, or ``width``
-            is too small for the labels.
-
-    Examples::
-
-        >>> figure = factors_figure(tokens.texts, weights, explained=shares)
-        >>> figure.savefig("factors.pdf")
     """
-    weights = numbers("weights", weights, (-1, *counted(tokens_texts=tokens_texts)), least=0)
-    count = len(weights)
-    shares = [""] * count
-    if explained is not None:
-        found = numbers("explained", np.asarray(explained), (count,), least=0, most=1)
-        shares = [format_share(share) for share in found.tolist()]
+    count, length = factors.weights.shape
+    tops = [[top for top in factors.top_tokens(k, _NAMED) if top[2] > 0] for k in range(count)]
+    # A token without a text of its own only continues a character.
+    names = [[written(text) or "⋯" for _, text, _ in top] for top in tops]
+    places = [[place for place, _, _ in top] for top in tops]
+    wide = max((text_width(name) for row in names for name in row), default=0) + 4 * GAP
+    numbers = text_width(str(length))
     labels = [f"factor {k}" for k in range(count)]
-    if names is not None:
-        if isinstance(names, str) or len(names) != count:
-            raise ValueError(f"names: got {names!r}, accepts a text for each of {count} factors")
-        labels = [written(name, LAYER_LETTERS) for name in names]
-    return _drawn(weights, (tokens_texts, labels, shares), width, title)
-
-
-def _drawn(
-    weights: np.ndarray,
-    words: tuple[Sequence[str], Sequence[str], Sequence[str]],
-    width: float,
-    title: str,
-) -> PaperFigure:
-    texts, labels, shares = words
-    tops = strongest_tokens(weights, _NAMED)
-    named = [[(_name(texts, i), str(i)) for i in row] for row in tops]
-    left = MARGIN + widest([*labels, *shares]) + 2 * GAP
-    names, places = ([pair[part] for row in named for pair in row] for part in (0, 1))
-    right = widest(names) + widest(places) + 4 * GAP
-    across = room_left(width - left - right - MARGIN, width)
-    says = wrapped(_SAYS, width - 2 * MARGIN)
-    rows = _ROW * len(weights)
-    height = LINE * (len(says) + 2) + rows + 3 * GAP + MARGIN
-    figure, top = titled_figure(width, height, title)
-    for line in says:
-        figure.say(MARGIN, top, line, color=SOFT)
-        top += LINE
-    top += 2 * GAP
-    _draw_rows(figure, weights, tops, (left, top, across))
-    for k, (label, share) in enumerate(zip(labels, shares, strict=True)):
-        figure.say(left - 2 * GAP, top + _ROW * k + GAP, label, ha="right")
-        figure.say(left - 2 * GAP, top + _ROW * k + GAP + LINE, share, ha="right", color=SOFT)
-    _name_tokens(figure, named, left + across + 2 * GAP, top)
-    return figure
-
-
-def _name_tokens(
-    figure: PaperFigure, named: Sequence[Sequence[tuple[str, str]]], left: float, top: float
-) -> None:
-    """Beside each row, below each other: texts and positions of its strongest tokens."""
-    right = figure.get_size_inches()[0] - MARGIN
-    for k, row in enumerate(named):
-        for line, (name, place) in enumerate(row):
-            height = top + _ROW * k + LINE * line + GAP / 2
-            figure.say(left, height, name)
-            figure.say(right, height, place, ha="right", color=SOFT)
-
-
-def _name(texts: Sequence[str], position: int) -> str:
-    """A token without a text of its own only continues a character."""
-    return written(texts[position]) or "⋯"
-
-
-def _draw_rows(
-    figure: PaperFigure,
-    weights: np.ndarray,
-    tops: Sequence[Sequence[int]],
-    at: tuple[float, float, float],
-) -> None:
-    left, top, across = at
-    count, length = weights.shape
-    axes = figure.axes_at(left, top, across, _ROW * count)
-    axes.set(xlim=(-0.5, length - 0.5), ylim=(count - 1 + _FOOT, -1 + _FOOT))
-    edges = np.arange(length + 1) - 0.5
-    for k, row in enumerate(weights):
-        heights = k + _FOOT - _HIGH * row / (row.max() or 1)
-        axes.axhline(k + _FOOT, color=FAINT, linewidth=0.5, zorder=1)
-        # The edge keeps single tokens of a long text in sight.
-        axes.stairs(heights, edges, baseline=k + _FOOT, fill=True, zorder=2, **_AREA)
-        if tops[k]:
-            axes.plot(tops[k], heights[tops[k]], **_DOT)
+    across = room_left(width, labels) - wide - numbers
+    figure = titled_figure(width, title, [_ROW * count])
+    axes = figure.axes[0]
+    axes.set(xlim=(-0.5, length - 0.5), ylim=(count - 1 + _FOOT, _FOOT - 1))
+    axes.set_title(wrapped(_SAYS, across + wide + numbers), loc="left")
+    for k, weights in enumerate(factors.weights):
+        _draw_row(axes, k, weights, places[k])
+        if names[k]:
+            _write(axes, k, names[k], 2 * GAP, "left")
+            _write(axes, k, map(str, places[k]), wide + numbers, "right", color=SOFT)
+    shares = map(format_share, factors.explained().clip(0, 1).tolist())
+    rows = np.arange(count)
+    axes.set_yticks(rows + 0.3, labels)
+    axes.set_yticks(rows + 0.65, shares, minor=True, color=SOFT)
+    axes.tick_params("y", which="both", length=0, pad=6)
     axes.spines["left"].set_visible(False)
-    axes.set_yticks([])
     # The first and the last position, and round ones between.
-    sizes = [max(text_width(str(length)) + 2 * GAP, across / _TICKS)] * length
-    shown = spaced(sizes, across / length)
-    axes.set_xticks(shown, [str(i) for i in shown])
-    axes.set_xlabel("position of the token", color=SOFT, labelpad=1)
+    positions = [str(position) for position in range(length)]
+    shown = spaced(positions, across / length, max(numbers + 2 * GAP, across / _TICKS))
+    axes.set_xticks(shown, [positions[k] for k in shown])
+    axes.set_xlabel("position of the token")
+    return laid_out(figure)
+
+
+def _draw_row(axes: Axes, row: int, weights: np.ndarray, dots: list[int]) -> None:
+    heights = row + _FOOT - _HIGH * weights / (weights.max() or 1)
+    edges = np.arange(len(weights) + 1) - 0.5
+    axes.axhline(row + _FOOT, color=FAINT, linewidth=0.5, zorder=1)
+    # The edge keeps single tokens of a long text in sight.
+    look: dict[str, Any] = {"color": ACCENT, "linewidth": 0.3, "zorder": 2}
+    axes.stairs(heights, edges, baseline=row + _FOOT, fill=True, **look)
+    if dots:
+        axes.plot(dots, heights[dots], **_DOTS)
+
+
+def _write(axes: Axes, row: int, lines: Iterable[str], left: float, ha: str, **look: Any) -> None:
+    """Lines beside a row, ``left`` inches from it."""
+    axes.annotate(
+        "\n".join(lines),
+        (1, row + 0.5),
+        (72 * left, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        ha=ha,
+        va="center",
+        parse_math=False,
+        **look,
+    )

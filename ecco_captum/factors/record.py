@@ -281,8 +281,7 @@ class Factors(Record):
         """
         from ecco_captum.factors.plot import factors_figure
 
-        texts, shares = self.tokens.texts, self.contributions.clip(0, 1)
-        return factors_figure(texts, self.weights, explained=shares, width=width, title=title)
+        return factors_figure(self, width=width, title=title)
 
     def _title(self) -> str:
         from ecco_captum.factors.html import TITLE

@@ -185,17 +185,7 @@ class Rankings(ByLayer, Record):
         """
         from ecco_captum.lens.plot import rankings_figure
 
-        return rankings_figure(
-            self.target_texts,
-            self.layer_names,
-            self.ranks,
-            self.logits,
-            self.probs,
-            self.top_texts,
-            value=value or self.value,
-            width=width,
-            title=title,
-        )
+        return rankings_figure(self, value or self.value, width=width, title=title)
 
     def plot_agreement(self, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns the test of the lens over layers as a figure for a paper.
@@ -210,16 +200,7 @@ class Rankings(ByLayer, Record):
         """
         from ecco_captum.lens.plot import agreement_figure
 
-        shuffled = self.shuffled_ranks
-        return agreement_figure(
-            self.layer_names,
-            self.cosine,
-            self.divergence,
-            (self.ranks == 1).mean(axis=1),
-            None if shuffled is None else (shuffled == 1).mean(axis=1),
-            width=width,
-            title=title,
-        )
+        return agreement_figure(self, width=width, title=title)
 
     @property
     def _names(self) -> list[str]:
@@ -403,17 +384,7 @@ class WatchedRankings(ByLayer, Record):
         """
         from ecco_captum.lens.plot import watch_figure
 
-        if len(self.positions) > 1:
-            raise ValueError(
-                f"position: {len(self.positions)} positions were watched, a figure shows one; "
-                "call rankings_watch with it alone"
-            )
-        ranks = self.ranks.reshape(len(self.layers), -1)
-        row = int(self._crossing_rows[0])
-        since = row if row > 0 else None
-        return watch_figure(
-            self.watch_texts, self.layer_names, ranks, since=since, width=width, title=title
-        )
+        return watch_figure(self, width=width, title=title)
 
     @property
     def subtitle(self) -> str:
@@ -544,14 +515,7 @@ class LayerPredictions(ByLayer, Record):
         """
         from ecco_captum.lens.plot import predictions_figure
 
-        return predictions_figure(
-            self.layer_names,
-            self.texts,
-            self.probs,
-            self.token_ids == self.true_id,
-            width=width,
-            title=title,
-        )
+        return predictions_figure(self, width=width, title=title)
 
     @property
     def subtitle(self) -> str:
@@ -697,7 +661,7 @@ class MinimalPairs(ByLayer, Record):
         """
         from ecco_captum.lens.plot import pairs_figure
 
-        return pairs_figure(self.layer_names, self.margins, width=width, title=title)
+        return pairs_figure(self, width=width, title=title)
 
     @property
     def subtitle(self) -> str:

@@ -208,17 +208,7 @@ class ProbeReport(Record):
         """
         from ecco_captum.probing.plot import probe_figure
 
-        tested = not np.isnan(self.control_accuracy).any()
-        known = not np.isnan(self.by_type).any()
-        return probe_figure(
-            self.representations,
-            self.layers,
-            self.accuracy,
-            self.selectivity if tested else None,
-            baseline=float(self.by_type.mean()) if known else None,
-            width=width,
-            title=title,
-        )
+        return probe_figure(self, width=width, title=title)
 
     def named(self, row: int) -> str:
         """A row as a sentence names it, such as "hidden states of block 3"."""

@@ -190,15 +190,7 @@ class Similarity(Record):
         """
         from ecco_captum.similarity.plot import similarity_figure
 
-        return similarity_figure(
-            self.values,
-            self.rows,
-            self.columns,
-            null_95=None if np.isnan(self.null_95).any() else self.null_95,
-            measure=self.measure_title,
-            width=width,
-            title=title,
-        )
+        return similarity_figure(self, width=width, title=title)
 
     def __str__(self) -> str:
         return self.sentence

@@ -1,0 +1,47 @@
+"""Similarities as a figure for a paper: every number in its cell, and grey where chance is."""
+
+from __future__ import annotations
+
+import numpy as np
+from figure_samples import MADE, similarity, texts_of
+from matplotlib.colors import to_hex
+
+from ecco_captum.core.text import format_fixed
+from ecco_captum.display.colours import COLORS
+
+
+def test_every_number_stands_in_its_cell_and_what_chance_explains_is_grey() -> None:
+    record = similarity()
+    drawn = record.plot()
+    shown = texts_of(drawn)
+    for value in np.unique(record.values):
+        times = int((record.values == value).sum())
+        assert shown.count(format_fixed(value).replace("0.", ".")) == times
+    mesh = drawn.axes[0].collections[0]
+    cells, colors = mesh.get_array(), mesh.to_rgba(mesh.get_array())
+    chance = record.values <= record.null_95
+    np.testing.assert_array_equal(cells.mask, chance)
+    assert {to_hex(color) for color in colors[chance]} == {COLORS["line"][0]}
+    clear = record.values[~chance]
+    np.testing.assert_allclose(
+        mesh.norm(cells.compressed()), (clear - clear.min()) / (clear.max() - clear.min())
+    )
+    assert {"0.67", "0.96"} <= {*shown}, "the ends of the scale, as precise as the cells"
+    assert any("PWCCA; grey: no more than shuffled tokens" in text for text in shown)
+
+
+def test_where_all_is_chance_all_is_grey() -> None:
+    drawn = similarity(null_95=np.ones((5, 4))).plot()
+    assert drawn.axes[0].collections[0].get_array().mask.all()
+    assert {".96", "−.20"} <= {*texts_of(drawn)}
+
+
+def test_a_record_without_a_null_has_no_grey() -> None:
+    missing = np.full((5, 4), np.nan)
+    drawn = similarity(null_mean=missing, null_95=missing).plot()
+    assert not np.ma.getmaskarray(drawn.axes[0].collections[0].get_array()).any()
+    assert "grey" not in " ".join(texts_of(drawn))
+
+
+def test_cells_too_small_for_numbers_have_none() -> None:
+    assert not {".96", "1.00"} & {*texts_of(MADE["many layers"](width=3.35))} - {"0.96"}
