@@ -233,9 +233,7 @@ def saliency(
     versus: Versus = None,
     aggregate: Aggregate = None,
     outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
-    tested: Annotated[
-        bool, option("Test it by removing salient tokens.", "--faithfulness")
-    ] = False,
+    tested: Annotated[bool, option("Test it by removing top tokens.", "--faithfulness")] = False,
 ) -> None:
     """Show which tokens each token came from.
 
