@@ -67,24 +67,19 @@ _STYLE = {
     "svg.hashsalt": "ecco-captum",
     "text.hinting": "no_hinting",  # hinted letters are wider on some screens than in the file
 }
-_DATES = {"svg": "Date", "pdf": "CreationDate"}
 _RAMP = LinearSegmentedColormap.from_list("accent", ["#ffffff", ACCENT]).with_extremes(bad=FAINT)
 
 
 class PaperFigure(Figure):
-    r"""
-    A figure that shows itself in a notebook, and whose files are fit for a paper.
-
-    Text stays text in SVG and PDF (TrueType, where the font is; it can be searched), and the same
-    figure gives the same bytes. Everything else is matplotlib's ``Figure``.
-    """
+    """A figure that shows itself in a notebook, and whose files are fit for a paper: in SVG and PDF
+    text stays text (TrueType, where the font is), and the same figure gives the same bytes."""
 
     heights: Sequence[float] = ()  # inches, of its axes
 
     def savefig(self, fname: Any, **kwargs: Any) -> None:
         """Save as ``Figure.savefig`` does, whatever the reader's settings are."""
         kind = str(kwargs.get("format") or str(fname).rpartition(".")[2]).lower()
-        undated = {_DATES[kind]: None} if kind in _DATES else {}
+        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
         kwargs["metadata"] = {**undated, **(kwargs.get("metadata") or {})} or None
         # PDF takes TrueType outlines only as such; any others stay right as drawings of letters.
         letters = {ord(letter) for text in self.findobj(Text) for letter in text.get_text()}
