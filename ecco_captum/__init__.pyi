@@ -10,6 +10,7 @@ from .attribution.faithfulness.measure import faithfulness as faithfulness
 from .attribution.faithfulness.record import Faithfulness as Faithfulness
 from .attribution.record import Attribution as Attribution
 from .attribution.saliency import saliency as saliency
+from .core.errors import UnsupportedError as UnsupportedError
 from .core.record import Record as Record
 from .core.record import load_record as load_record
 from .factors.effect_record import FactorEffect as FactorEffect

@@ -13,12 +13,12 @@ import tiny_models
 import tiny_tokenizers
 import torch
 from method_samples import subject
-from model_state import state_of
 from torch import Tensor
 
 from ecco_captum import ablate, generate, neurons, nmf
 from ecco_captum.factors.record import Factors
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 TEXT = [5, 9, 6, 7, 30, 8, 9]
 CHOSEN = {0: [1, 4], 2: [0]}
@@ -63,7 +63,7 @@ def test_it_does_what_hooks_do(name: str) -> None:
     lm, _ = subject(name)
     acts = neurons(lm, [TEXT, TEXT[:3]])
     means = acts.values.mean(axis=1)
-    before, plain = state_of(lm.model), logits(lm)
+    before, plain = model_state(lm.model), logits(lm)
     pairs = [(0, 1), (0, 4, 0.7), (2, 0)]
     for value, expected in (
         ("zero", 0.0),
@@ -78,14 +78,14 @@ def test_it_does_what_hooks_do(name: str) -> None:
                 found = logits(lm)
             torch.testing.assert_close(found, wanted)
             assert not torch.allclose(found, plain, atol=1e-4)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     torch.testing.assert_close(logits(lm), plain)
 
 
 def test_generation_and_capture_happen_without_the_neurons() -> None:
     lm, _ = subject("causal:llama")
     everything = {k: range(lm.anatomy.blocks[k].neurons[0].width) for k in range(3)}
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     plain = neurons(lm, TEXT).values
     with ablate(lm, neurons=everything):
         written = generate(lm, TEXT, max_new_tokens=6)
@@ -102,12 +102,12 @@ def test_generation_and_capture_happen_without_the_neurons() -> None:
     assert written.output_ids.tolist() == wanted.output_ids.tolist()
     np.testing.assert_allclose(written.logits, wanted.logits, atol=1e-5)
     assert written.output_ids.tolist() != generate(lm, TEXT, max_new_tokens=6).output_ids.tolist()
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_contexts_nest_and_errors_leave_nothing_behind() -> None:
     lm, _ = subject("causal:gpt2")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with ablate(lm, neurons={0: [1]}), ablate(lm, neurons={0: [4], 2: [0]}):
         both = logits(lm)
     with ablate(lm, neurons=CHOSEN):
@@ -119,7 +119,7 @@ def test_contexts_nest_and_errors_leave_nothing_behind() -> None:
         ablate(lm, neurons=CHOSEN, value=lambda values: values[..., :1]),
     ):
         logits(lm)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def factors_of(lm: LanguageModel) -> Factors:
@@ -150,7 +150,7 @@ def test_whatever_the_architecture(name: str) -> None:
     model = tiny_models.build(kind, name)
     lm = LanguageModel(model, tiny_tokenizers.byte_level(), name)
     inputs = tiny_models.example_inputs(model)
-    before = state_of(model)
+    before = model_state(model)
     with torch.no_grad():
         plain = model(**inputs).logits
         last = len(lm.anatomy.blocks) - 1
@@ -159,7 +159,7 @@ def test_whatever_the_architecture(name: str) -> None:
         with ablate(lm, neurons={last: [0, 1, 2]}, value=lambda values: values):
             torch.testing.assert_close(model(**inputs).logits, plain)
     assert float((found - plain).abs().max()) > 1e-6
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_whatever_the_architecture(name: str) -> None:
 )
 def test_errors(options: dict[str, Any], error: Any, message: str) -> None:
     lm, _ = subject("causal:gpt2")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(error, match=message), ablate(lm, **options):
         pass
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_a_factor_of_another_model_is_refused() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from method_samples import subject
-from model_state import state_of
 
 from ecco_captum import force_decode
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.activations.record import Activations
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 TEXTS = [[5, 9, 6, 7, 30], [8, 9], [5, 9, 6, 7, 31], [7], [9, 8]]
 READ: dict[str, Callable[..., Activations]] = {"neurons": neurons, "hidden": hidden_states}
@@ -25,9 +25,9 @@ READ: dict[str, Callable[..., Activations]] = {"neurons": neurons, "hidden": hid
 @pytest.mark.parametrize("name", ["causal:gpt2", "causal:llama", "masked:bert"])
 def test_texts_together_are_as_each_alone(name: str, kind: str) -> None:
     lm, _ = subject(name)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     together = READ[kind](lm, TEXTS)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     assert together.sequences.tolist() == [0, 5, 7, 12, 13]
     assert together.tokens.ids.tolist() == [one for text in TEXTS for one in text]
     for number, text in enumerate(TEXTS):
@@ -130,10 +130,10 @@ def test_training_mode_and_inference_mode_change_nothing(
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
     expected = neurons(lm, TEXTS).values
-    before = state_of(lm.model.train())
+    before = model_state(lm.model.train())
     with torch.inference_mode():
         np.testing.assert_array_equal(neurons(lm, TEXTS).values, expected)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_the_record_is_kept_and_told(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from method_samples import subject
-from model_state import state_of
 
 from ecco_captum import force_decode, hidden_states, neurons
 from ecco_captum.activations import neurons as activations
@@ -24,6 +23,7 @@ from ecco_captum.activations import store as activations_store
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.stored_array import StoredValues, opened_group
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 READ: dict[str, Callable[..., Activations]] = {"neurons": neurons, "hidden": hidden_states}
 
@@ -59,9 +59,9 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["causal:gpt2", "causal:llama", "masked:bert"])
 def test_the_same_numbers_as_in_memory(name: str, kind: str, tmp_path: Path) -> None:
     lm, _ = subject(name)
-    texts, before = corpus(), state_of(lm.model)
+    texts, before = corpus(), model_state(lm.model)
     found = READ[kind](lm, iter(texts), store=tmp_path / "acts.zarr", batch_tokens=40)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     assert isinstance(found.values, StoredValues)
     same(found, READ[kind](lm, texts))
     same(Activations.open(tmp_path / "acts.zarr"), found)

@@ -10,7 +10,6 @@ import accelerate
 import pytest
 import tiny_models
 import torch
-from model_state import state_of
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel, GPT2LMHeadModel, T5EncoderModel
@@ -26,6 +25,7 @@ from ecco_captum.models.anatomy.parts import (
     Stack,
 )
 from ecco_captum.models.interventions import recorded_inputs, recorded_outputs
+from ecco_captum.testing import model_state
 
 # Kind, type, embedding, blocks, down-projection of block 1, head: as the models' own code has it.
 FAMILIES = [
@@ -295,13 +295,13 @@ def test_the_model_is_left_as_it_was(failure: type[BaseException] | None) -> Non
             raise failure("while the model runs")
 
     model.transformer.h[1].mlp.act.register_forward_hook(fail)
-    before, random = state_of(model), torch.get_rng_state()
+    before, random = model_state(model), torch.get_rng_state()
     if failure is None:
         find_anatomy(model).require("gradient")
     else:
         with pytest.raises(AnatomyError if failure is RuntimeError else failure):
             find_anatomy(model)
-    assert state_of(model) == before
+    assert model_state(model) == before
     assert torch.equal(torch.get_rng_state(), random)
 
 
@@ -320,9 +320,9 @@ def test_weights_that_are_elsewhere_until_they_are_needed() -> None:
     model = tiny_models.build("causal", "llama")
     accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
     assert model.device.type == "meta"
-    before = state_of(model)
+    before = model_state(model)
     assert find_anatomy(model) == expected
-    assert state_of(model)["forwards"] == before["forwards"]
+    assert model_state(model)["forwards"] == before["forwards"]
 
 
 def test_inside_inference_mode() -> None:

@@ -9,12 +9,12 @@ import pytest
 import tiny_models
 import torch
 import torch.nn.functional as F  # noqa: N812
-from model_state import state_of
 from rule_samples import embeddings, logits_from, sample
 from torch import Tensor, nn
 
 from ecco_captum.attribution.methods.attention import recorded_attention, rollout
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
+from ecco_captum.testing import model_state
 
 FAMILIES = [("causal", "gpt2"), ("causal", "llama"), ("masked", "bert"), ("seq2seq", "t5")]
 
@@ -32,12 +32,12 @@ def test_they_are_transformers_own(kind: str, name: str, attention: str) -> None
     else:
         expected = list(outputs.attentions)
     model = sample(kind, name, attention, torch.float32)
-    before = state_of(model)
+    before = model_state(model)
     with torch.no_grad():
         plain = model(**inputs, use_cache=False).logits
         with recorded_attention(model) as found:
             logits = model(**inputs, use_cache=False).logits
-    assert state_of(model) == before
+    assert model_state(model) == before
     assert torch.equal(logits, plain)
     for layer, all_heads in zip(found, expected, strict=True):
         assert layer.dtype == torch.float32

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from model_state import state_of
 from naive_saliency import naive_saliency
 from tiny_tokenizers import byte_level
 from transformers import Phi3ForCausalLM
@@ -18,6 +17,7 @@ from ecco_captum import Attribution, Generation, force_decode, generate, salienc
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.segments import segments, whole_segment
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 MakeLM = Callable[..., LanguageModel]
 CAUSAL = ["gpt2", "llama", "gemma2", "gemma3_text", "qwen3", "mixtral", "opt", "bloom", "mamba"]
@@ -174,9 +174,9 @@ def test_the_model_is_left_as_it_was(tiny_lm: MakeLM, mode: str) -> None:
     generation = force_decode(lm, "The keys to", " the cabinet are")
     getattr(lm.model, mode)()
     next(lm.model.parameters()).requires_grad_(False)
-    before, random = state_of(lm.model), torch.random.get_rng_state()
+    before, random = model_state(lm.model), torch.random.get_rng_state()
     saliency(lm, generation)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     assert torch.equal(random, torch.random.get_rng_state())
 
 
@@ -197,10 +197,10 @@ def test_nothing_stays_behind_after_an_interruption(
             raise error("stop")
 
     hook = lm.model.transformer.h[2].register_forward_hook(interrupt)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(error):
         saliency(lm, generation)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     hook.remove()
     assert saliency(lm, generation).scores.any()
 
@@ -211,10 +211,10 @@ def test_nan_gradients_are_an_error(tiny_lm: MakeLM) -> None:
     lm.anatomy  # noqa: B018
     with torch.no_grad():
         lm.model.transformer.h[1].mlp.c_fc.weight[0, 0] = float("nan")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(ValueError, match=r"the gradient of output \d+ is not finite"):
         saliency(lm, generation)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
@@ -234,7 +234,7 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
         saliency(lm, generation, seed=-1)
     with pytest.raises(TypeError, match="input_x_gradient has no option 'n_steps', accepts none"):
         saliency(lm, generation, n_steps=5)
-    with pytest.raises(ValueError, match="baseline: input_x_gradient has none"):
+    with pytest.raises(ValueError, match="baseline: input_x_gradient has no baseline"):
         saliency(lm, generation, baseline="zero")
     long = Generation(
         **{**vars(generation), "tokens": Tokens(np.arange(70), ("a",) * 70, 1), "model": "other"}

@@ -160,7 +160,7 @@ def test_errors(baseline: Any, message: str) -> None:
 
 
 def test_methods_without_a_baseline_take_none() -> None:
-    with pytest.raises(ValueError, match="baseline: saliency has none, accepts None"):
+    with pytest.raises(ValueError, match="baseline: saliency has no baseline, accepts None"):
         saliency(*subject("causal:gpt2"), method="saliency", baseline="zero")
     with pytest.raises(ValueError, match="keep_first: attention has no baseline"):
         saliency(*subject("causal:gpt2"), method="attention", keep_first=True)

@@ -13,11 +13,11 @@ import torch
 from captum.attr import visualization
 from captum.metrics import infidelity, sensitivity_max
 from captum.testing.helpers.basic import assertTensorAlmostEqual
-from model_state import state_of
 
 from ecco_captum import Generation, GenerationInputXGradient, force_decode, generate, saliency
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import drawing
+from ecco_captum.testing import model_state
 
 MakeLM = Callable[..., LanguageModel]
 FAMILIES = [("gpt2", "causal"), ("llama", "causal"), ("gemma2", "causal"), ("qwen3", "causal")]
@@ -109,7 +109,7 @@ def test_encoder_decoders_and_masked_models_from_embeddings(tiny_lm: MakeLM) -> 
 def test_generation_input_x_gradient_is_a_captum_class(tiny_lm: MakeLM, family: str) -> None:
     lm = tiny_lm(family)
     generation = text(lm)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     explainer = GenerationInputXGradient(lm, generation)
     assert isinstance(explainer, captum.attr.GradientAttribution)
     assert explainer.multiplies_by_inputs
@@ -124,7 +124,7 @@ def test_generation_input_x_gradient_is_a_captum_class(tiny_lm: MakeLM, family: 
     same(batch[1], every[0])
     with pytest.raises(ValueError, match="target: got None for a batch of 2"):
         explainer.attribute(explainer.inputs.expand(2, -1, -1))
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_captums_metrics_and_noise_tunnel_take_it(tiny_lm: MakeLM) -> None:

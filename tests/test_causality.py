@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import tiny_models
 import torch
-from model_state import state_of
 from tiny_tokenizers import byte_level
 
 from ecco_captum.models.causality import is_causal, shares_forwards
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ from ecco_captum.models.language_model import LanguageModel
 )
 def test_known_families(kind: str, family: str, expected: bool) -> None:
     model = tiny_models.build(kind, family)
-    before = state_of(model)
+    before = model_state(model)
     assert is_causal(model) is expected
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 def test_models_that_rule_tokens_out_are_no_exception() -> None:

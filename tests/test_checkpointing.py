@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from method_samples import SUBJECTS, fresh_subject, subject
-from model_state import state_of
 
 from ecco_captum import force_decode, saliency
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 METHODS: dict[str, dict[str, Any]] = {
     "input_x_gradient": {},
@@ -49,10 +49,10 @@ def test_the_same_numbers(name: str, method: str) -> None:
 @pytest.mark.parametrize("name", [*SUBJECTS, "causal:mamba", "causal:opt", "causal:mixtral"])
 def test_on_every_kind_of_model(name: str) -> None:
     lm, generation = subject(name)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     one, other = (saliency(lm, generation, checkpointing=c) for c in (False, True))
     np.testing.assert_allclose(other.scores, one.scores, rtol=1e-4, atol=1e-6)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvolution"])
@@ -113,10 +113,10 @@ def test_the_model_is_put_back(error: type[BaseException]) -> None:
         raise error("stop")
 
     hook = lm.model.transformer.h[2].register_forward_hook(stop)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(error):
         saliency(lm, generation, checkpointing=True)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     hook.remove()
     assert saliency(lm, generation, checkpointing=True).scores.any()
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import accelerate
 import numpy as np
 import pytest
-from model_state import state_of
 
 from ecco_captum import faithfulness, force_decode, saliency
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 MakeLM = Callable[..., LanguageModel]
 
@@ -23,9 +23,9 @@ def test_accelerates_hooks_change_nothing(tiny_lm: MakeLM, method: str) -> None:
     expected = saliency(lm, generation, method=method, **options)
     accelerate.dispatch_model(lm.model, {"": "cpu"}, force_hooks=True)
     assert hasattr(lm.model, "_hf_hook") or hasattr(lm.model.model, "_hf_hook")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     found = saliency(lm, generation, method=method, **options)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
     tested = faithfulness(lm, found, progress=False, randomisation=False)
     assert np.isfinite(tested.comprehensiveness).all()
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before

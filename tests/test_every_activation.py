@@ -13,13 +13,13 @@ import tiny_models
 import tiny_tokenizers
 import torch
 import transformers
-from model_state import state_of
 from torch import Tensor
 
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.record import Generation
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 EVERY = [
     (kind, name) for kind in ("causal", "masked", "seq2seq") for name in tiny_models.names(kind)
@@ -112,9 +112,9 @@ def check_stack(lm: LanguageModel, texts: list[Generation], name: str) -> None:
     sites = [site for block in stack.blocks for site in block.neurons]
     names = {site.module for site in (*sites, *stack.blocks)}
     seen = [patched(lm, names, text) for text in texts]
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     hidden = hidden_states(lm, texts, stack=name)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     rows = [k for k, block in enumerate(stack.blocks) if block.neurons]
     widths = {sum(site.width for site in stack.blocks[k].neurons) for k in rows}
     if len(widths) > 1:

@@ -10,7 +10,6 @@ import tiny_models
 import tiny_tokenizers
 import torch
 import transformers
-from model_state import state_of
 from torch import Tensor
 
 from ecco_captum import Generation, rankings
@@ -18,6 +17,7 @@ from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.tasks import task_of
 from ecco_captum.models.interventions import recorded_stream, replay_tail
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 PROMPT, OUTPUTS = 7, 5
 EVERY = [
@@ -95,9 +95,9 @@ def test_equals_a_tail_run_for_each_token_and_layer(kind: str, name: str) -> Non
             asked = forwards(lm, text)
             for inputs, _ in asked:
                 model(**inputs, use_cache=False)
-        before = state_of(model)
+        before = model_state(model)
         found = rankings(lm, text, positions="all" if text.task == "masked" else "outputs")
-        assert state_of(model) == before
+        assert model_state(model) == before
         stack, targets = lm.anatomy.stack, torch.tensor(found.target_ids)
         for column, (inputs, place) in enumerate(asked):
             with torch.no_grad(), recorded_stream(model, stack) as stream:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from heat_samples import probed
 from method_samples import subject
-from model_state import state_of
 
 import ecco_captum as ec
 from ecco_captum import widgets
 from ecco_captum.probing.record import ProbeReport
+from ecco_captum.testing import model_state
 from ecco_captum.widgets.running import Runner
 
 LM, GENERATION = subject("causal:gpt2")
@@ -79,7 +79,7 @@ def test_every_record_opens_with_its_static_view_beside(kind: str) -> None:
 
 
 def test_another_method_is_computed_once_and_kept() -> None:
-    before = state_of(LM.model)
+    before = model_state(LM.model)
     record = ec.saliency(LM, GENERATION, progress=False)
     explorer = record.explore(LM)
     explorer.selected = 2
@@ -94,7 +94,7 @@ def test_another_method_is_computed_once_and_kept() -> None:
     settled(explorer.runner)
     expected = ec.saliency(LM, GENERATION, score="prob", aggregate="sum", progress=False)
     np.testing.assert_array_equal(explorer.shown[0].scores, expected.scores)
-    assert state_of(LM.model) == before
+    assert model_state(LM.model) == before
 
 
 def test_two_attributions_stand_side_by_side_and_move_together() -> None:

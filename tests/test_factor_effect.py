@@ -13,7 +13,6 @@ import tiny_tokenizers
 import torch
 import transformers
 from method_samples import subject
-from model_state import state_of
 from tiny_models import tiny_config
 
 import ecco_captum
@@ -22,6 +21,7 @@ from ecco_captum.factors.effect import _random
 from ecco_captum.factors.effect_record import FactorEffect
 from ecco_captum.factors.record import Factors
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 TEXTS = [[5, 9, 6, 7, 30, 8, 9, 31, 12, 5], [8, 9, 7, 7, 5, 6, 40, 41]]
 
@@ -39,9 +39,9 @@ def losses(lm: LanguageModel, ids: list[int]) -> list[float]:
 def test_changes_are_losses_with_and_without() -> None:
     lm, _ = subject("causal:llama")
     factors = factors_of(lm)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     found = factors.effect(lm, TEXTS, 1, n_neurons=6, draws=3, share=0.25, value=0.5)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(1, 6)]
     assert [tuple(one) for one in found.neurons] == chosen
     plain = [loss for ids in TEXTS for loss in losses(lm, ids)]
@@ -127,8 +127,8 @@ def test_the_sentence_says_what_the_interval_allows(tmp_path: Path) -> None:
 )
 def test_errors(options: dict[str, Any], message: str) -> None:
     lm, _ = subject("causal:llama")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     arguments = {"texts": TEXTS, "component": 1, **options}
     with pytest.raises(ValueError, match=message):
         factors_of(lm).effect(lm, arguments.pop("texts"), arguments.pop("component"), **arguments)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before

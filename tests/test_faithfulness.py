@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from model_state import state_of
 
 from ecco_captum import (
     Attribution,
@@ -23,6 +22,7 @@ from ecco_captum import (
 from ecco_captum.attribution.faithfulness.record import summary
 from ecco_captum.models.interventions import replaced_output
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 MakeLM = Callable[..., LanguageModel]
 QUICK = {"randomisation": False, "progress": False}
@@ -198,12 +198,12 @@ def test_the_cost_is_bounded(tiny_lm: MakeLM) -> None:
 def test_the_randomisation_check(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     attribution = saliency(lm, text(lm))
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     weights = {name: value.clone() for name, value in lm.model.state_dict().items()}
     tested = faithfulness(lm, attribution, progress=False)
     assert tested.rank_correlation is not None
     assert -1 <= tested.rank_correlation < 0.9
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     for name, value in lm.model.state_dict().items():
         assert torch.equal(value, weights[name])
     ablation = saliency(lm, text(lm), method="feature_ablation")
@@ -268,7 +268,7 @@ def test_nothing_stays_behind_after_an_interruption(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     attribution: Attribution = saliency(lm, text(lm))
     lm.model.train()
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     calls = 0
 
     def interrupt(*_: object) -> None:
@@ -281,4 +281,4 @@ def test_nothing_stays_behind_after_an_interruption(tiny_lm: MakeLM) -> None:
     with pytest.raises(KeyboardInterrupt):
         faithfulness(lm, attribution, **QUICK)
     hook.remove()
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from model_state import state_of
 from tiny_tokenizers import word_piece
 from transformers import BertForTokenClassification, GenerationConfig
 
 from ecco_captum import force_decode, generate
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 MakeLM = Callable[..., LanguageModel]
 PROMPT = "The keys to the cabinet"
@@ -170,10 +170,10 @@ def test_the_text_reads_as_it_was_written(lm: LanguageModel) -> None:
 def test_bad_options_say_what_is_wrong(
     lm: LanguageModel, options: dict[str, Any], words: str
 ) -> None:
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(ValueError, match=words):
         generate(lm, PROMPT, **options)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_models_that_cannot_write_are_refused_by_name(tiny_lm: MakeLM) -> None:
@@ -190,10 +190,10 @@ def test_nan_weights_are_an_error(tiny_lm: MakeLM, options: dict[str, Any]) -> N
     lm = tiny_lm("gpt2")
     with torch.no_grad():
         lm.model.transformer.h[1].mlp.c_fc.weight[0, 0] = float("nan")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(ValueError, match="logits of 'tiny gpt2' are NaN"):
         generate(lm, PROMPT, max_new_tokens=3, **options)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_a_model_in_training_is_put_back_into_training(tiny_lm: MakeLM) -> None:
@@ -204,7 +204,7 @@ def test_a_model_in_training_is_put_back_into_training(tiny_lm: MakeLM) -> None:
     expected = generate(lm, PROMPT, max_new_tokens=4)
     lm.model.train()
     lm.model.transformer.h[0].eval()
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     again = generate(lm, PROMPT, max_new_tokens=4)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     np.testing.assert_array_equal(again.logits, expected.logits)

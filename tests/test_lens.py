@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from method_samples import subject
-from model_state import state_of
 from torch import Tensor
 
 from ecco_captum import Generation, force_decode, layer_predictions, rankings
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 Tail = Callable[[Any, Tensor], Tensor]
 
@@ -65,9 +65,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_every_number_equals_the_tail_written_out(name: str) -> None:
     lm, text = subject(name)
     logits = by_hand(name)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     found = rankings(lm, text)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     own = np.take_along_axis(logits, text.output_ids[None, :, None], axis=2)
     probs = softmax(logits)
     final = probs[-1:]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from method_samples import subject
-from model_state import state_of
 
 import ecco_captum
 from ecco_captum import Rankings, force_decode, layer_predictions, rankings, rankings_watch
@@ -19,6 +18,7 @@ from ecco_captum.lens import unembedding
 from ecco_captum.lens.translators import Translators
 from ecco_captum.models.interventions import replay_tail
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 
 def test_where_a_tail_needs_the_whole_text_it_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_an_interrupted_control_leaves_the_model_as_it_was(
 ) -> None:
     lm = tiny_lm("gpt2")
     text = force_decode(lm, [5, 9, 6, 7], [8, 9])
-    before = state_of(lm.model)
+    before = model_state(lm.model)
 
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
@@ -100,7 +100,7 @@ def test_an_interrupted_control_leaves_the_model_as_it_was(
     monkeypatch.setattr("ecco_captum.lens.unembedding.segment_logits", interrupt)
     with pytest.raises(KeyboardInterrupt):
         rankings(lm, text)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_the_record_is_kept_and_told(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_dropout_is_off_whatever_the_mode(tiny_lm: Callable[..., LanguageModel])
         lambda: rankings_watch(lm, text, 5).logits,
     ):
         expected = run()
-        before = state_of(lm.model.train())
+        before = model_state(lm.model.train())
         np.testing.assert_array_equal(run(), expected)
-        assert state_of(lm.model) == before
+        assert model_state(lm.model) == before
         lm.model.eval()
 
 

@@ -13,11 +13,11 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel
 from captum.log import log_usage
 from method_samples import Subject, subject
-from model_state import state_of
 from naive_methods import NaiveTarget, naive_baseline, naive_rows
 from torch import Tensor, nn
 
 from ecco_captum import Attribution, saliency
+from ecco_captum.testing import model_state
 
 NAMES = ["causal:gpt2", "causal:llama", "seq2seq:t5", "masked:bert", "classification:bert"]
 
@@ -189,8 +189,8 @@ def test_other_things_are_no_methods(given: Any) -> None:
 )
 def test_what_is_passed_in_is_left_untouched(method: Any, options: dict[str, Any]) -> None:
     inner = getattr(method, "attribution_method", method)
-    before = dict(vars(method)), dict(vars(inner)), state_of(subject("causal:gpt2")[0].model)
+    before = dict(vars(method)), dict(vars(inner)), model_state(subject("causal:gpt2")[0].model)
     found: Attribution = saliency(*subject("causal:gpt2"), method=method, **options)
     assert found.method == type(method).__name__
     assert (dict(vars(method)), dict(vars(inner))) == before[:2]
-    assert state_of(subject("causal:gpt2")[0].model) == before[2]
+    assert model_state(subject("causal:gpt2")[0].model) == before[2]

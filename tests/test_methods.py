@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from method_samples import SEPARATE, SUBJECTS, Subject, subject
-from model_state import state_of
 from naive_methods import GRADIENT_OPTIONS, NaiveTarget, naive_baseline, naive_rows
 
 from ecco_captum import Attribution, saliency
 from ecco_captum.attribution.methods.base import UnsupportedMethodError
 from ecco_captum.attribution.methods.catalogue import ALIASES, METHODS
+from ecco_captum.testing import model_state
 
 RELU = {"seq2seq:t5", "causal:opt"}
 HOOKED = ["guided_backprop", "deconvolution"]
@@ -35,7 +35,7 @@ def run(method: Any, found: Subject, **options: Any) -> Attribution:
 def test_equals_the_naive_loop(method: str, name: str) -> None:
     lm, generation = subject(name)
     options = GRADIENT_OPTIONS[method]
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     expected = naive_rows(lm, generation, method, together=name not in SEPARATE, **options)
     seen: list[torch.Tensor] = []
 
@@ -53,7 +53,7 @@ def test_equals_the_naive_loop(method: str, name: str) -> None:
         sums = other.sum(dim=-1).numpy()
         assert np.abs(scores[: len(other)] - sums).max() <= 1e-3 * size
         assert not scores[len(other) :].any()
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 @FEW_STEPS
@@ -84,12 +84,12 @@ def test_methods_for_relu_warn_where_there_is_none(method: str, name: str) -> No
 @pytest.mark.parametrize("method", HOOKED)
 def test_relu_as_a_function_is_refused(method: str) -> None:
     lm, generation = subject("causal:nemotron")  # its activation squares what F.relu gives
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(
         UnsupportedMethodError, match="calls ReLU as a function, which Captum cannot hook"
     ):
         saliency(lm, generation, method=method)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 @pytest.mark.parametrize("name", [*SUBJECTS, "causal:opt"])

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from model_state import state_of
 from tiny_tokenizers import byte_level
 
 import ecco_captum
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.testing import model_state
 
 MakeLM = Callable[..., LanguageModel]
 
@@ -89,11 +89,11 @@ def test_a_damaged_checkpoint_is_named(tiny_lm: MakeLM, tmp_path: Path) -> None:
 def test_wrap_leaves_the_model_as_it_is(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     lm.model.train()
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     wrapped = ecco_captum.wrap(lm.model, lm.tokenizer)
     assert wrapped.model is lm.model
     assert wrapped.anatomy.blocks
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     assert re.fullmatch(r"LanguageModel\('.+', GPT2LMHeadModel, 0M parameters\)", repr(wrapped))
 
 
@@ -130,14 +130,14 @@ def test_quiet_puts_back_each_mode_and_flag(tiny_lm: MakeLM) -> None:
     model.train()
     model.transformer.h[1].eval()
     next(model.parameters()).requires_grad_(False)
-    before = state_of(model)
+    before = model_state(model)
     with evaluation_mode(model):
         assert not any(module.training for module in model.modules())
         assert not any(parameter.requires_grad for parameter in model.parameters())
-    assert state_of(model) == before
+    assert model_state(model) == before
     with pytest.raises(KeyboardInterrupt), evaluation_mode(model):
         raise KeyboardInterrupt
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 def test_context_length(tiny_lm: MakeLM) -> None:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from method_samples import subject
-from model_state import state_of
 
 from ecco_captum import ablate, hidden_states, neurons, rankings, saliency
 from ecco_captum.models.modes import exclusive
+from ecco_captum.testing import model_state
 
 
 def test_threads_do_not_see_each_others_hooks() -> None:
@@ -23,12 +23,12 @@ def test_threads_do_not_see_each_others_hooks() -> None:
         lambda: hidden_states(lm, texts, progress=False).values,
         lambda: neurons(lm, texts, progress=False).values,
     )
-    before, expected = state_of(lm.model), [one() for one in work]
+    before, expected = model_state(lm.model), [one() for one in work]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(4):
             for found, wanted in zip(pool.map(lambda one: one(), work), expected, strict=True):
                 np.testing.assert_array_equal(found, wanted)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
 
 
 def test_an_ablation_changes_this_thread_alone() -> None:

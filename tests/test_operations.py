@@ -9,13 +9,13 @@ import pytest
 import tiny_models
 import torch
 import torch.nn.functional as F  # noqa: N812
-from model_state import state_of
 from rule_samples import embeddings, logits_from, sample
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from ecco_captum.attribution.methods.operations import rules_applied
 from ecco_captum.attribution.methods.rules import Attention, Bilinear, Norm, RuleError, Rules, Unary
+from ecco_captum.testing import model_state
 
 
 class Marking(Rules):
@@ -202,25 +202,25 @@ def test_the_module_that_runs_is_named() -> None:
     model = sample("causal", "mixtral", "sdpa", torch.float32)
     inputs = tiny_models.example_inputs(model)
     leaves = embeddings(model, inputs)
-    before = state_of(model)
+    before = model_state(model)
     with (
         pytest.raises(RuleError, match=r"no test rule for torch\.topk in MixtralTopKRouter"),
         rules_applied(model, Marking()),
     ):
         logits_from(model, inputs, leaves)
-    assert state_of(model) == before
+    assert model_state(model) == before
     assert not torch.overrides._get_current_function_mode_stack()
 
 
 def test_everything_is_put_back() -> None:
     model = tiny_models.build("causal", "gpt2")
     next(model.parameters()).requires_grad_(False)
-    before = state_of(model)
+    before = model_state(model)
     with rules_applied(model, Marking()):
         assert not any(parameter.requires_grad for parameter in model.parameters())
         with pytest.raises(RuleError, match="other rules are in force"):
             rules_applied(model, Marking()).__enter__()
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 def test_without_gradients_nothing_happens() -> None:

@@ -16,12 +16,12 @@ import pytest
 import torch
 from captum._utils.models.linear_model import SkLearnLasso, SkLearnLinearRegression
 from method_samples import SUBJECTS, Subject, fresh_subject, rows_of, subject
-from model_state import state_of
 from naive_methods import NaiveTarget, naive_baseline, seed_everything
 from torch import Tensor
 
 from ecco_captum import force_decode, saliency
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 METHODS: dict[str, dict[str, Any]] = {
     "feature_ablation": {},
@@ -187,11 +187,11 @@ def test_kept_beginnings_change_nothing_and_read_less(
 ) -> None:
     lm, _ = subject(name)
     found = lm, force_decode(lm, list(range(5, 25)), [30, 31, 32])
-    monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet())
+    monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet())
     with counted(lm.model) as kept:
         one = saliency(*found, method=method, **METHODS[method])
     monkeypatch.setattr(
-        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+        "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
     with counted(lm.model) as anew:
         other = saliency(*found, method=method, **METHODS[method])
@@ -207,10 +207,10 @@ def test_models_that_cannot_keep_a_beginning_read_it_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, generation = subject(name)
-    monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet())
+    monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet())
     one = saliency(lm, generation, method="feature_ablation")
     monkeypatch.setattr(
-        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+        "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
     other = saliency(lm, generation, method="feature_ablation")
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
@@ -223,7 +223,7 @@ def test_all_targets_come_from_one_forward_a_text(
 ) -> None:
     lm, generation = subject(name)
     monkeypatch.setattr(
-        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+        "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
     last = len(generation.output_ids) - 1
     counts = []
@@ -239,7 +239,7 @@ def test_all_targets_come_from_one_forward_a_text(
 def test_ablation_reads_one_text_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, generation = subject("causal:gpt2")
     monkeypatch.setattr(
-        "ecco_captum.attribution.methods.masked_scorer._FORGETFUL", WeakSet([lm.model])
+        "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
     saliency(lm, generation)  # sees whether targets can share a forward
     with counted(lm.model) as forwards:
@@ -284,10 +284,10 @@ def test_an_interruption_leaves_the_model_as_it_was(method: str, calls: int) -> 
     lm.model.train()
     random_state = torch.get_rng_state()
     hook = interrupt_after(lm, calls)
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     with pytest.raises(KeyboardInterrupt):
         saliency(lm, generation, method=method, **METHODS[method])
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     assert torch.equal(random_state, torch.get_rng_state())
     hook.remove()
     assert saliency(lm, generation, method=method, **METHODS[method]).scores.any()

@@ -14,6 +14,7 @@ from test_probing import corpus_of, quick
 
 from ecco_captum import ProbeReport, hidden_states, neurons, probe
 from ecco_captum.probing import probe as probing
+from ecco_captum.probing.options import ProbeOptions
 from ecco_captum.probing.training import LabelledWords, Training, codelength, make_trial
 
 TYPES = 40
@@ -127,8 +128,9 @@ def test_a_code_is_what_it_says() -> None:
     labels = rng.integers(3, size=1000)
     x = torch.from_numpy(rng.standard_normal((3, 6))[labels] + rng.standard_normal((1000, 6)))
     words = LabelledWords(None, labels, ("a", "b", "c"), None)
-    draw = make_trial(words, 0.33, "token", None, (0, 0))
-    training = Training(3, (0.05,), 8, "validation", 0, codes=True)
+    options = ProbeOptions(learning_rates=(0.05,), epochs=8, control=None, codelength=True)
+    draw = make_trial(words, options, (0, 0))
+    training = Training(3, options, 0)
     found = codelength(x.float(), [draw], training, lambda: None)
     ends = [1, 2, 4, 8, 16, 32, 62, 125, 250, 500, 1000]
     assert found.shape == (1, 1)

@@ -14,6 +14,7 @@ from test_treebank import written
 from ecco_captum import ProbeReport, TaggedCorpus, probe, read_conllu
 from ecco_captum.probing import sources as probe_sources
 from ecco_captum.probing.html import probe_view
+from ecco_captum.probing.options import ProbeOptions
 from ecco_captum.probing.training import LabelledWords, by_type, level, majority, make_trial
 
 NOUNS, VERBS = ("dog", "cat", "key", "table"), ("saw", "are", "sat", "left")
@@ -114,7 +115,8 @@ def labelled(corpus: TaggedCorpus) -> LabelledWords:
 @pytest.mark.parametrize("split", ["token", "sentence"])
 def test_no_word_is_on_two_sides(tmp_path: Path, split: str) -> None:
     words = labelled(corpus_of(tmp_path))
-    draws = [make_trial(words, 0.33, split, "type", (0, trial)) for trial in range(4)]
+    options = ProbeOptions(split=split)
+    draws = [make_trial(words, options, (0, trial)) for trial in range(4)]
     for draw in draws:
         parts = [draw.train, draw.validation, draw.test]
         assert sorted(np.concatenate(parts)) == list(range(480))
@@ -131,7 +133,7 @@ def test_no_word_is_on_two_sides(tmp_path: Path, split: str) -> None:
 
 def test_baselines_by_hand(tmp_path: Path) -> None:
     words = labelled(corpus_of(tmp_path, 30))
-    draw = make_trial(words, 0.4, "token", None, (0, 0))
+    draw = make_trial(words, ProbeOptions(test_size=0.4, control=None), (0, 0))
     names = np.array(words.names)[words.labels]
     assert majority(words, draw) == pytest.approx((names[draw.test] == "NOUN").mean())
     forms = words.forms or []

@@ -1,4 +1,4 @@
-"""A bar, or a function that is told the part done and may stop the work, leaving no hook behind."""
+"""A bar, or a function that takes the part done and may stop the work, leaving no hook behind."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 import tqdm.auto
 from method_samples import subject
-from model_state import state_of
 from tqdm.notebook import tqdm_notebook
 
 from ecco_captum import faithfulness, generate, hidden_states, saliency
 from ecco_captum.core.progress import _Full, progress_bar
+from ecco_captum.testing import model_state
 
 
-def test_a_function_is_told_the_part_that_is_done() -> None:
-    told: list[float] = []
-    with progress_bar(told.append, total=4, desc="Working", unit=" parts") as bar:
+def test_a_function_gets_the_part_that_is_done() -> None:
+    parts: list[float] = []
+    with progress_bar(parts.append, total=4, desc="Working", unit=" parts") as bar:
         bar.update()
         bar.update(2)
         bar.update(9)
-    assert told == [0.25, 0.75, 1.0]
-    with progress_bar(told.append, total=None, desc="Working") as bar:
+    assert parts == [0.25, 0.75, 1.0]
+    with progress_bar(parts.append, total=None, desc="Working") as bar:
         bar.update(0)
-    assert told[-1] == 0
+    assert parts[-1] == 0
 
 
 @pytest.mark.parametrize("progress", [False, True])
@@ -43,7 +43,7 @@ def test_a_notebooks_bar_is_gone_when_the_work_is_done(bases: tuple[type, ...], 
 
 
 class StoppedError(Exception):
-    """Raised by what is told."""
+    """Raised by the function."""
 
 
 def stop(part: float) -> None:
@@ -53,7 +53,7 @@ def stop(part: float) -> None:
 @pytest.mark.parametrize("work", ["saliency", "faithfulness", "hidden_states", "generate"])
 def test_work_that_is_stopped_leaves_nothing_behind(work: str) -> None:
     lm, generation = subject("causal:gpt2")
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     attribution = saliency(lm, generation, progress=False)
     given: dict[str, Any] = {
         "saliency": lambda **o: saliency(lm, generation, method="ig", n_steps=5, **o),
@@ -61,10 +61,10 @@ def test_work_that_is_stopped_leaves_nothing_behind(work: str) -> None:
         "hidden_states": lambda **o: hidden_states(lm, ["one text", "another"], **o),
         "generate": lambda **o: generate(lm, "a b", max_new_tokens=4, **o),
     }
-    told: list[float] = []
-    given[work](progress=told.append)
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1, abs=1e-6)
+    parts: list[float] = []
+    given[work](progress=parts.append)
+    assert parts == sorted(parts)
+    assert parts[-1] == pytest.approx(1, abs=1e-6)
     with pytest.raises(StoppedError):
         given[work](progress=stop)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before

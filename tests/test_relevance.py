@@ -9,12 +9,12 @@ import explicit_lrp
 import pytest
 import tiny_models
 import torch
-from model_state import state_of
 from rule_samples import EAGER_ONLY, FAMILIES, embeddings, logits_from, relative_error, sample
 from torch import Tensor, nn
 
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
 from ecco_captum.attribution.methods.rules import RuleError
+from ecco_captum.testing import model_state
 
 
 def relevances(kind: str, name: str, attention: str, dtype: torch.dtype) -> list[Tensor]:
@@ -185,9 +185,9 @@ def test_what_is_made_of_the_outputs_keeps_its_gradient() -> None:
 def test_a_model_without_a_rule_is_left_as_it_was() -> None:
     model = sample("causal", "mixtral", "eager", torch.float32)
     inputs = tiny_models.example_inputs(model)
-    leaves, before = embeddings(model, inputs), state_of(model)
+    leaves, before = embeddings(model, inputs), model_state(model)
     words = r"no AttnLRP rule for torch\.topk in MixtralTopKRouter"
     with pytest.raises(RuleError, match=words), attn_lrp_rules(model):
         logits_from(model, inputs, leaves)
-    assert state_of(model) == before
+    assert model_state(model) == before
     assert not torch.overrides._get_current_function_mode_stack()

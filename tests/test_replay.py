@@ -11,7 +11,6 @@ import pytest
 import tiny_models
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
-from model_state import state_of
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -26,6 +25,7 @@ from ecco_captum.models.interventions import (
     replay_tail,
     wrapped_forward,
 )
+from ecco_captum.testing import model_state
 
 Pair = namedtuple("Pair", ["first", "second"])
 
@@ -153,7 +153,7 @@ def test_nothing_is_left_behind(failure: type[BaseException] | None) -> None:
     # accelerate puts a forward of its own on instances; it has to be there afterwards.
     add_hook_to_module(model.transformer.h[0], ModelHook())
     stack = find_anatomy(model).stack
-    before = state_of(model)
+    before = model_state(model)
 
     def fail(hidden: Tensor) -> Tensor:
         if failure is not None:
@@ -174,7 +174,7 @@ def test_nothing_is_left_behind(failure: type[BaseException] | None) -> None:
     else:
         with pytest.raises(failure):
             run()
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 def test_signature_of_forward_stays_visible() -> None:

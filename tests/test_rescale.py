@@ -10,7 +10,6 @@ import pytest
 import tiny_models
 import torch
 import torch.nn.functional as F  # noqa: N812
-from model_state import state_of
 from rule_samples import (
     EAGER_ONLY,
     FAMILIES,
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
 from ecco_captum.attribution.methods.rules import RuleError
+from ecco_captum.testing import model_state
 
 CASES = [
     (kind, name, attention)
@@ -215,8 +215,8 @@ def test_a_batch_against_one_baseline() -> None:
 def test_everything_is_put_back_after_an_error() -> None:
     model = sample("causal", "mixtral", "sdpa", torch.float32)
     inputs = tiny_models.example_inputs(model)
-    before = state_of(model)
+    before = model_state(model)
     tape = ReferenceTape(model)
     with pytest.raises(RuleError, match=r"no DeepLIFT rule for torch\.topk"), tape.recording():
         logits_from(model, inputs, embeddings(model, inputs))
-    assert state_of(model) == before
+    assert model_state(model) == before

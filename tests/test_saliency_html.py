@@ -22,10 +22,10 @@ from view_samples import (
 )
 
 from ecco_captum.attribution.html import first_output, known_lengths, pack_scores, saliency_view
+from ecco_captum.core.choices import Task
 from ecco_captum.core.text import format_share, visible, visible_parts
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.display.page import page
-from ecco_captum.generation.record import Task
 
 SECOND = "ecco-c32"  # a class of the second hue
 

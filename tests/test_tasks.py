@@ -11,12 +11,12 @@ import tiny_tokenizers
 import torch
 import transformers
 from method_samples import SUBJECTS, fresh_subject, subject
-from model_state import state_of
 
 import ecco_captum
 from ecco_captum import force_decode, generate, saliency
 from ecco_captum.generation.tasks import classes_of, task_of
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 TEXT = "the [MASK] to the [MASK] are"
 
@@ -91,9 +91,9 @@ def test_classes_have_the_names_of_the_config() -> None:
 def test_every_position_can_be_attributed_to(name: str) -> None:
     lm, generation = subject(name)
     lm.model.train()
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     attribution = saliency(lm, generation)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     lm.model.eval()
     start = attribution.tokens.prompt_length
     assert attribution.known.tolist() == [start] * len(generation.output_ids)

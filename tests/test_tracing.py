@@ -10,7 +10,6 @@ import tiny_models
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_state import state_of
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from ecco_captum.models.anatomy.tracing import (
     written,
 )
 from ecco_captum.models.interventions import all_tensors
+from ecco_captum.testing import model_state
 
 BATCH, LENGTH, WIDTH = 3, 5, 8
 
@@ -235,14 +235,14 @@ def test_nothing_is_left_behind(failure: type[BaseException] | None) -> None:
             raise failure("while the model runs")
 
     model.model.layers[1].mlp.act_fn.register_forward_hook(fail)
-    before = state_of(model)
+    before = model_state(model)
     if failure is None:
         watched = trace(model, inputs)
         assert not any(tensor.requires_grad for tensor in all_tensors(watched.outputs))
     else:
         with pytest.raises(failure):
             trace(model, inputs)
-    assert state_of(model) == before
+    assert model_state(model) == before
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from method_samples import subject
-from model_state import state_of
 from scipy.stats import binomtest
 
 from ecco_captum import (
@@ -28,6 +27,7 @@ from ecco_captum import (
 )
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.testing import model_state
 
 NAMES = ("ranks", "logits", "probs")
 
@@ -40,10 +40,10 @@ def test_watched_tokens_have_the_numbers_of_rankings(name: str) -> None:
     places = [start + t for t in range(len(text.output_ids))]
     if text.places is not None:
         places = text.places.tolist()
-    before = state_of(lm.model)
+    before = model_state(lm.model)
     ids, columns = np.unique(text.output_ids, return_inverse=True)
     found = rankings_watch(lm, text, ids, position=places)
-    assert state_of(lm.model) == before
+    assert model_state(lm.model) == before
     for field in NAMES:
         values = getattr(found, field)
         assert values.shape == (len(places), len(found.layers), len(ids))

@@ -52,7 +52,7 @@ def test_agreement_needs_no_order_and_the_sentence_says_so(real_lm: LanguageMode
     test = order_test(real_lm, TEXT, [" is", " are"])
     assert test.watch_texts == (" are", " is")
     assert test.sentence.startswith("“are” leads by ")
-    assert test.sentence in test._html()
+    assert test.sentence in test.fragment()
 
 
 def test_what_it_refuses(tiny_lm: Callable[..., LanguageModel]) -> None:

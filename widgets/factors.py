@@ -47,7 +47,7 @@ class FactorsExplorer(Explorer):
     ) -> None:
         self._refit, self._effect = refit, effect
         self.factors = record
-        self.view = View(record._html(), "factors", selected=[0])
+        self.view = View(record.fragment(), "factors", selected=[0])
         self.runner, self.bars = Runner(), Bars(write=format_number, left=150)
         self.verdict = ipywidgets.HTML()
         self.test = ipywidgets.Button(description="Ablate this factor", layout={"width": "auto"})
@@ -90,10 +90,10 @@ class FactorsExplorer(Explorer):
         what = f"{count} factors of blocks {low} to {high}"
         self.runner.run(what, lambda tell: refit(count, layers), self._put)
 
-    def _put(self, found: Factors) -> None:
-        self.record = self.factors = found
+    def _put(self, factors: Factors) -> None:
+        self.record = self.factors = factors
         self.verdict.value = ""
-        self.view.show(found._html())
+        self.view.show(factors.fragment())
         self.selected = 0
         self.view.selected = [0]
         self._show_neurons()
@@ -109,9 +109,9 @@ class FactorsExplorer(Explorer):
         self._show_neurons()
 
     def _show_neurons(self) -> None:
-        found = self.factors.top_neurons(self.selected, _NEURONS)
-        names = [f"block {block}, {neuron}" for block, neuron, _ in found]
-        weights = np.abs([weight for *_, weight in found])
+        neurons = self.factors.top_neurons(self.selected, _NEURONS)
+        names = [f"block {block}, {neuron}" for block, neuron, _ in neurons]
+        weights = np.abs([weight for *_, weight in neurons])
         heading = f"Strongest neurons of factor {self.selected}, part of its unit length"
         self.bars.show(names, weights, heading)
 
@@ -119,9 +119,9 @@ class FactorsExplorer(Explorer):
         factors, component, effect = self.factors, self.selected, self._effect
         assert effect is not None
 
-        def done(found: FactorEffect) -> None:
-            said = f"<b>Factor {component}.</b> {escape(found.sentence)}"
-            note = f'<div class="ecco-keys">{escape(found.note)}</div>'
+        def done(effect: FactorEffect) -> None:
+            said = f"<b>Factor {component}.</b> {escape(effect.sentence)}"
+            note = f'<div class="ecco-keys">{escape(effect.note)}</div>'
             self.verdict.value = f'<div class="ecco-message">{said}</div>{note}'
 
         self.runner.run(

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 
 from ecco_captum.display.page import escape
-from ecco_captum.probing.html import TITLE, confusion_view
+from ecco_captum.probing.html import confusion_view
 from ecco_captum.widgets.charts import Lines
 from ecco_captum.widgets.explorer import Explorer, choice, row, sides
 from ecco_captum.widgets.view import View
@@ -36,7 +36,7 @@ class ProbeExplorer(Explorer):
         self.kind = choice("Representation", kinds, kinds[0])
         self.chart = ipywidgets.VBox()
         self.view = View(self._confusion(self._rows()[0]), "heat")
-        asks = ipywidgets.HTML(f'<div class="ecco-asks">{escape(TITLE)}</div>')
+        asks = ipywidgets.HTML(f'<div class="ecco-asks">{escape(record.title)}</div>')
         answers = ipywidgets.HTML(f'<div class="ecco-answers">{escape(record.sentence)}</div>')
         parts = [asks, row(self.kind), sides(self.chart), answers, self.view]
         super().__init__(record, parts)
@@ -70,6 +70,4 @@ class ProbeExplorer(Explorer):
         self.view.show(self._confusion(change["new"]))
 
     def _confusion(self, line: int) -> str:
-        report = self.report
-        where = f"{report.representations[line]}, {report.layers[line]}"
-        return confusion_view(where, report.labels, report.confusion[line], report.subtitle)
+        return confusion_view(self.report, line)

@@ -33,7 +33,7 @@ class _Lens(Explorer):
     hovered = traitlets.List(traitlets.Int(), help="Row and column of the cell in hand.")
 
     def __init__(self, record: Any, *beside: Any, above: tuple[Any, ...] = ()) -> None:
-        self.view = View(record._html(), "heat")
+        self.view = View(record.fragment(), "heat")
         self.value = choice("Chart", list(_VALUES), "rank")
         self.lines: Lines
         self._chart = ipywidgets.VBox()
@@ -107,8 +107,8 @@ class RankingsExplorer(_Lens):
             return
         position, predictions = int(self.rankings.positions[column]), self._predictions
 
-        def done(found: LayerPredictions) -> None:
-            self._known[column] = found
+        def done(predictions: LayerPredictions) -> None:
+            self._known[column] = predictions
             if self.selected[1:] == [column]:
                 self._tops(*self.selected)
 
@@ -117,11 +117,11 @@ class RankingsExplorer(_Lens):
     def _tops(self, layer: int, column: int) -> None:
         record, name = self.rankings, self.rankings.layer_names[layer]
         heading = f"{name}, in the place of “{visible(record.target_texts[column])}”"
-        found = self._known.get(column)
-        if found is None:
+        predictions = self._known.get(column)
+        if predictions is None:
             texts, probs = [record.top_texts[layer][column]], record.top_probs[layer, column][None]
         else:
-            texts, probs = found.texts[layer], found.probs[layer]
+            texts, probs = predictions.texts[layer], predictions.probs[layer]
         names = [visible(text) or "⋯" for text in texts[:_SHOWN]]
         self.bars.show(names, np.asarray(probs)[:_SHOWN], f"Best tokens of {heading}")
 

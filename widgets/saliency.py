@@ -73,7 +73,9 @@ class SaliencyExplorer(Explorer):
         self._draw()
 
     def _build(self, record: Attribution, methods: Sequence[Any]) -> None:
-        methods = [(one, one) if isinstance(one, str) else tuple(one) for one in methods]
+        methods = [
+            (method, method) if isinstance(method, str) else tuple(method) for method in methods
+        ]
         if record.method not in [name for _, name in methods]:
             methods = [(record.label or record.method, record.method), *methods]
         self._titles = {name: title for title, name in methods}
@@ -139,25 +141,24 @@ class SaliencyExplorer(Explorer):
     def _draw(self) -> None:
         """Draws what is shown, the same output chosen as before."""
         group = self.group.value
-        records = [one.by_word() if group == "words" else one for one in self.shown]
+        records = [record.by_word() if group == "words" else record for record in self.shown]
         below = self._tested.get(id(self.record), "")
         kept = self.selected if self._drawn == group else None
         self._drawn = group
         for k, record in enumerate(records):
-            given = drawn_as(record) | {"below": "" if k else below, "selected": kept}
+            own = "" if k else below
             if k < len(self.strips):
-                self.strips[k].show(record.tokens, record.scores, **given)
+                self.strips[k].show(record, below=own, selected=kept)
             else:
-                self.strips.append(self._strip(record, given))
+                self.strips.append(self._strip(record, own, kept))
         self.selected = self.strips[0].selected
         if len(self.view.children) != len(records):
             self.view.children = self.strips[: len(records)]
 
-    def _strip(self, record: Attribution, given: dict[str, Any]) -> TokenStrip:
-        chosen = given.pop("selected")
-        strip = TokenStrip(record.tokens, record.scores, **given)
-        if chosen in strip.explained:
-            strip.selected = chosen
+    def _strip(self, record: Attribution, below: str, selected: int | None) -> TokenStrip:
+        strip = TokenStrip(record, below=below)
+        if selected is not None and selected in strip.explained:
+            strip.selected = selected
         strip.observe(self._chosen, "selected")
         strip.observe(lambda change: self.set_trait("hovered", change["new"]), "hovered")
         strip.add_class("ecco-side")
@@ -177,8 +178,8 @@ class SaliencyExplorer(Explorer):
         record, test = self.shown[0], self._test
         assert test is not None
 
-        def done(found: Any) -> None:
-            self._tested[id(record)] = found.strip()
+        def done(faithfulness: Any) -> None:
+            self._tested[id(record)] = faithfulness.strip()
             self._draw()
 
         self.runner.run("Faithfulness", lambda tell: test(record, progress=tell), done)
@@ -187,22 +188,3 @@ class SaliencyExplorer(Explorer):
 def _part(tell: Callable[[float], None], k: int, of: int, done: float) -> None:
     """Tells the part that is done of several things, of which this is the k-th."""
     tell((k + done) / of)
-
-
-def drawn_as(record: Any) -> dict[str, Any]:
-    r"""
-    How a strip draws an attribution.
-
-    Args:
-        record (Attribution): With ``tokens`` and ``scores``.
-    """
-    # The masks of a text whose tokens were taken together are no positions of the groups.
-    grouped = record.spans is not None
-    return {
-        "outputs": record.outputs,
-        "task": record.generation.task,
-        "places": None if grouped else record.generation.places,
-        "subtitle": record.subtitle,
-        "unit": record.unit,
-        "note": record.note,
-    }

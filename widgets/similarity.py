@@ -38,7 +38,7 @@ class SimilarityExplorer(Explorer):
     ) -> None:
         self._compute, self._known = compute, {record.measure: record}
         self.similarity = record
-        self.view = View(record._html(), "heat")
+        self.view = View(record.fragment(), "heat")
         self.runner = Runner()
         self.measure = choice("Measure", _MEASURES, record.measure)
         self.null = ipywidgets.Checkbox(value=True, description="by chance", indent=False)
@@ -66,10 +66,10 @@ class SimilarityExplorer(Explorer):
             self._put,
         )
 
-    def _put(self, found: Similarity) -> None:
-        self._known[found.measure] = self.record = self.similarity = found
+    def _put(self, similarity: Similarity) -> None:
+        self._known[similarity.measure] = self.record = self.similarity = similarity
         chosen = self.selected
-        self.view.show(found._html())
+        self.view.show(similarity.fragment())
         self.selected = chosen
         self._draw()
 
@@ -84,11 +84,11 @@ class SimilarityExplorer(Explorer):
     def _draw(self) -> None:
         if not self.selected:
             return
-        found, line = self.similarity, self.selected[0]
-        name = f"{found.rows[line]} with each layer"
-        lines, bands = {name: found.values[line]}, {}
-        if not np.isnan(found.interval).any():
-            bands[name] = (found.interval[line, :, 0], found.interval[line, :, 1])
-        if self.null.value and not np.isnan(found.null_mean).any():
-            lines["shuffled tokens, up to 95%"] = found.null_95[line]
+        similarity, line = self.similarity, self.selected[0]
+        name = f"{similarity.rows[line]} with each layer"
+        lines, bands = {name: similarity.values[line]}, {}
+        if not np.isnan(similarity.interval).any():
+            bands[name] = (similarity.interval[line, :, 0], similarity.interval[line, :, 1])
+        if self.null.value and not np.isnan(similarity.null_mean).any():
+            lines["shuffled tokens, up to 95%"] = similarity.null_95[line]
         self.lines.show(lines, bands)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import numpy as np
 import traitlets
 
 from ecco_captum.attribution.html import (
-    TITLE,
-    checked_outputs,
-    checked_scores,
-    known_lengths,
     pack_scores,
     saliency_data,
     saliency_script,
     saliency_view,
 )
-from ecco_captum.core.tokens import Tokens
 from ecco_captum.display.page import frame, without_scripts
 from ecco_captum.display.token_text import token_text_css
-from ecco_captum.generation.record import Task
+
+if TYPE_CHECKING:
+    from ecco_captum.attribution.record import Attribution
 
 MOST_SCORES = 2**24
 """How many scores are sent at once, 64 MiB of them."""
@@ -46,27 +42,13 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     untrusted notebook, an export without state), the static view is shown instead.
 
     Args:
-        tokens (Tokens): Prompt (source, text) and output tokens, or names of classes.
-        scores (numpy.ndarray): Shape (explained, positions), raw; the row of output ``t`` covers
-            the prompt and, where a text is written on, the outputs before ``t``; the rest is 0.
-        outputs (sequence of int, optional): Which outputs the rows explain, ascending; only these
-            can be selected. Default: all.
-        task (str, optional): What the outputs are: ``"causal"``, ``"seq2seq"``, ``"masked"`` or
-            ``"classification"``. Default: ``"causal"``
-        places (sequence of int, optional): For ``"masked"``, each output's mask. Default: not said.
-        title (str, optional): The question above the view.
-        subtitle (str, optional): What is drawn, such as model and method. Default: ``""``
-        unit (str, optional): Unit of a raw score. Default: ``""``
-        note (str, optional): A sentence below the view. Default: ``""``
+        attribution (Attribution): What is shown; only the outputs that it explains can be selected.
         below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
-
-    Raises:
-        ValueError: The scores do not fit the tokens, or are not finite.
 
     Examples::
 
         >>> from ecco_captum.widgets import TokenStrip
-        >>> strip = TokenStrip(attribution.tokens, attribution.scores)
+        >>> strip = TokenStrip(attribution)
         >>> strip.observe(lambda change: print(change["new"]), "selected")
         >>> strip.selected = 3
         3
@@ -91,65 +73,46 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         -1, help="Index of the output under the pointer or the keyboard's focus; -1 for none."
     ).tag(sync=True)
 
-    def __init__(self, tokens: Tokens, scores: np.ndarray, **options: Any) -> None:
+    def __init__(self, attribution: Attribution, *, below: str = "") -> None:
         super().__init__(_script=saliency_script())
         self.on_msg(self._asked)
-        try:
-            self.show(tokens, scores, **options)
-        except Exception:
-            self.close()  # there is no widget of what cannot be drawn
-            raise
+        self.show(attribution, below=below)
 
     def show(
-        self,
-        tokens: Tokens,
-        scores: np.ndarray,
-        *,
-        outputs: Sequence[int] | np.ndarray | None = None,
-        task: Task = "causal",
-        places: Sequence[int] | np.ndarray | None = None,
-        below: str = "",
-        unit: str = "",
-        selected: int | None = None,
-        title: str = TITLE,
-        subtitle: str = "",
-        note: str = "",
+        self, attribution: Attribution, *, below: str = "", selected: int | None = None
     ) -> None:
         r"""
-        Draws another text in the same place.
+        Draws another attribution in the same place.
 
         Args:
-            tokens (Tokens): As for a new strip, and so are the other arguments.
-            scores (numpy.ndarray): Shape (explained, positions).
+            attribution (Attribution): As for a new strip.
+            below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
             selected (int, optional): The output that is chosen, if it is explained.
                 Default: the one whose sources are the most concentrated
-
-        Raises:
-            ValueError: The scores do not fit the tokens, or are not finite.
         """
-        scores = checked_scores(tokens, scores, outputs=outputs, task=task)
-        data = saliency_data(tokens, scores, outputs=outputs, task=task, places=places, unit=unit)
-        known = known_lengths(tokens, checked_outputs(tokens, outputs), task)
-        later = int(np.sum(known)) > MOST_SCORES
-        packed = b"" if later else pack_scores(tokens, scores, outputs=outputs, task=task)
-        words = {"title": title, "subtitle": subtitle, "note": note}
-        options: dict[str, Any] = {"outputs": outputs, "task": task, "places": places}
-        self.explained = checked_outputs(tokens, outputs).tolist()
-        self._view = tokens, scores, options | words | {"unit": unit, "below": below}
-        self._rows = [row[:length] for row, length in zip(scores, known, strict=True)]
+        data = saliency_data(attribution)
+        later = int(attribution.known.sum()) > MOST_SCORES
+        words = {
+            "title": attribution.title,
+            "subtitle": attribution.subtitle,
+            "note": attribution.note,
+        }
+        self.explained = np.asarray(attribution.outputs).tolist()
+        self._attribution, self._below = attribution, below
         with self.hold_sync():
             self._frame = frame(f'<div class="ecco-swap"></div>{below}', **words)
-            self._scores = packed
+            self._scores = b"" if later else pack_scores(attribution)
             self._data = {**data, "later": later}
             self._shown += 1
-            chosen: Any = selected if selected in self.explained else data["first"]
-            self.selected = chosen
+            kept = selected if selected in self.explained else None
+            self.selected = data["first"] if kept is None else kept
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """Sends the scores of one output of a text that has too many for one message."""
         if content.get("shown") == self._shown and content.get("row") in self.explained:
-            row = self._rows[self.explained.index(content["row"])]
-            self.send(content, buffers=[np.asarray(row).astype("<f4").tobytes()])
+            k = self.explained.index(content["row"])
+            row = self._attribution.scores[k, : self._attribution.known[k]]
+            self.send(content, buffers=[row.astype("<f4").tobytes()])
 
     @traitlets.validate("selected")
     def _is_output(self, proposal: dict[str, Any]) -> int:
@@ -165,8 +128,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         if bundle is None:
             return None
         data, metadata = bundle
-        tokens, scores, options = self._view
-        html = saliency_view(tokens, scores, **options)
+        html = saliency_view(self._attribution, below=self._below)
         # A notebook's file should not hold what is too much for a message.
         return {
             **data,

@@ -35,7 +35,7 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
 
     Examples::
 
-        >>> view = View(rankings._html(), "heat")
+        >>> view = View(rankings.fragment(), "heat")
         >>> view.observe(lambda change: print("row, column:", change["new"]), "selected")
     """
 

@@ -110,9 +110,9 @@ def chosen_neurons(lm: LanguageModel, neurons: Any) -> dict[int, list[int]]:
     """
     try:
         if isinstance(neurons, Mapping):
-            pairs = [(block, one) for block, some in neurons.items() for one in some]
+            pairs = [(block, neuron) for block, some in neurons.items() for neuron in some]
         else:
-            pairs = [(one[0], one[1]) for one in neurons]
+            pairs = [(neuron[0], neuron[1]) for neuron in neurons]
         whole = [(int(block), int(neuron)) for block, neuron in pairs]
         exact = all(a == b for a, b in zip(whole, pairs, strict=True))
     except (TypeError, ValueError, IndexError) as error:
@@ -121,7 +121,7 @@ def chosen_neurons(lm: LanguageModel, neurons: Any) -> dict[int, list[int]]:
             raise TypeError(_accepted(neurons)) from error
     if not exact or not whole:
         raise ValueError(_accepted(neurons))
-    found: dict[int, set[int]] = {}
+    by_block: dict[int, set[int]] = {}
     for block, neuron in whole:
         blocks = lm.anatomy.blocks
         width = _width(blocks[block]) if 0 <= block < len(blocks) else 0
@@ -130,8 +130,8 @@ def chosen_neurons(lm: LanguageModel, neurons: Any) -> dict[int, list[int]]:
                 f"neurons: there is no neuron {neuron} of block {block}; {lm.name!r} has "
                 f"{len(blocks)} blocks" + (f", this one {width} neurons" if width else "")
             )
-        found.setdefault(block, set()).add(neuron)
-    return {block: sorted(found[block]) for block in sorted(found)}
+        by_block.setdefault(block, set()).add(neuron)
+    return {block: sorted(by_block[block]) for block in sorted(by_block)}
 
 
 def _accepted(given: Any) -> str:
@@ -156,7 +156,7 @@ def _of_neurons(
         if replace is None:
             means = torch.from_numpy(_means(reference, number, _width(block)))
         for site, part in _sites(block):
-            columns = [one - part.start for one in ids if part.start <= one < part.stop]
+            columns = [neuron - part.start for neuron in ids if part.start <= neuron < part.stop]
             if not columns:
                 continue
             own = replace or partial(_filled, with_=means[part][columns])
@@ -236,10 +236,10 @@ def _filled(values: Tensor, with_: Tensor) -> Tensor:
 
 def _columns_replaced(values: Tensor, columns: list[int], replace: _Change) -> Tensor:
     changed = values.clone()
-    found = replace(values[..., columns])
-    if not isinstance(found, Tensor) or found.shape != values[..., columns].shape:
+    replaced = replace(values[..., columns])
+    if not isinstance(replaced, Tensor) or replaced.shape != values[..., columns].shape:
         raise ValueError("value: the function must return a tensor of the shape that it is given")
-    changed[..., columns] = found.to(values)
+    changed[..., columns] = replaced.to(values)
     return changed
 
 

@@ -49,8 +49,8 @@ class Reading:
     @property
     def description(self) -> dict[str, Any]:
         """What makes values those of this reading."""
-        told = {"kind": self.kind, "stack": self.name, "model": self.lm.name}
-        return {**told, "layers": self.rows, "dtype": self.dtype}
+        source = {"kind": self.kind, "stack": self.name, "model": self.lm.name}
+        return {**source, "layers": self.rows, "dtype": self.dtype}
 
 
 def read_layers(
@@ -87,8 +87,8 @@ def read_layers(
                 values = torch.from_numpy(out[:, : shape[1]])
             for row, layer in enumerate(read):
                 _check_range(reading.dtype, layer)
-                for k, one in zip(batch, layer, strict=True):
-                    values[row, starts[k] : starts[k + 1]].copy_(one)
+                for k, states in zip(batch, layer, strict=True):
+                    values[row, starts[k] : starts[k + 1]].copy_(states)
             tell(len(batch))
     assert out is not None  # there is a text, and so a batch
     return out if out.shape[1] == starts[-1] else out[:, : starts[-1]]

@@ -78,20 +78,20 @@ def neurons(
         >>> neurons(lm, texts, layers=3, store="acts.zarr").shape  # on disk
         (1, 29, 1536)
     """
-    found = _stack(lm, stack)
-    with_neurons = [k for k, block in enumerate(found.blocks) if block.neurons]
+    blocks = _stack(lm, stack)
+    with_neurons = [k for k, block in enumerate(blocks.blocks) if block.neurons]
     if layers is None:
         lm.anatomy.require("neurons")
         rows = with_neurons
     else:
-        rows = chosen_numbers("layers", layers, len(found.blocks))
+        rows = chosen_numbers("layers", layers, len(blocks.blocks))
     for row in rows:
         if row not in with_neurons:
-            why = found.blocks[row].lacks or "it has none"
+            why = blocks.blocks[row].lacks or "it has none"
             raise ValueError(f"layers: block {row} of {lm.name!r} gives no neurons: {why}")
-    sites = [found.blocks[row].neurons for row in rows]
+    sites = [blocks.blocks[row].neurons for row in rows]
     how = _checked(lm, dtype, batch_tokens)
-    reading = Reading(lm, "neurons", stack, found, rows, sites, *how)
+    reading = Reading(lm, "neurons", stack, blocks, rows, sites, *how)
     return _read(reading, texts, store, progress)
 
 
@@ -136,15 +136,15 @@ def hidden_states(
         >>> found.shape, found.sequences
         ((2, 6, 576), array([0, 3]))
     """
-    found = _stack(lm, stack)
+    blocks = _stack(lm, stack)
     lm.anatomy.require("blocks")
-    rows = chosen_numbers("layers", layers, 1 + len(found.blocks))
-    if rows[0] == 0 and found.entry is None:
+    rows = chosen_numbers("layers", layers, 1 + len(blocks.blocks))
+    if rows[0] == 0 and blocks.entry is None:
         raise ValueError(f"layers: what enters the first block of {lm.name!r} was not found")
-    entry = found.entry if rows[0] == 0 else None
-    sites = [(found.blocks[row - 1],) for row in rows if row > 0]
+    entry = blocks.entry if rows[0] == 0 else None
+    sites = [(blocks.blocks[row - 1],) for row in rows if row > 0]
     how = _checked(lm, dtype, batch_tokens)
-    reading = Reading(lm, "hidden", stack, found, rows, sites, *how, entry)
+    reading = Reading(lm, "hidden", stack, blocks, rows, sites, *how, entry)
     return _read(reading, texts, store, progress)
 
 
@@ -196,8 +196,8 @@ def _record(reading: Reading, texts: list[ReadText], values: np.ndarray) -> Acti
 
 def _tokens(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
     """The tokens of all texts, and where each text starts."""
-    ids = np.array([one for text in texts for one in text.ids], dtype=np.int64)
-    shown = tuple(one for text in texts for one in text.texts)
+    ids = np.array([token for text in texts for token in text.ids], dtype=np.int64)
+    shown = tuple(token for text in texts for token in text.texts)
     prompt = texts[0].prompt if len(texts) == 1 else len(ids)
     starts = np.cumsum([0, *(len(text.ids) for text in texts)], dtype=np.int64)[:-1]
     return Tokens(ids, shown, prompt), starts

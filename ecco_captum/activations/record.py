@@ -140,7 +140,7 @@ class Activations(Record):
         chosen = [self.text(number) for number in texts]
         if not chosen:
             raise ValueError(f"texts: got none, accepts numbers of {len(self.sequences)} texts")
-        return np.concatenate([np.arange(one.start, one.stop) for one in chosen])
+        return np.concatenate([np.arange(span.start, span.stop) for span in chosen])
 
     def of_texts(self, texts: list[int]) -> Activations:
         r"""Returns the same of some texts alone, in memory.
@@ -153,7 +153,7 @@ class Activations(Record):
         """
         where = self.positions(texts)
         shown = tuple(self.tokens.texts[position] for position in where)
-        lengths = [(one := self.text(number)).stop - one.start for number in texts]
+        lengths = [(span := self.text(number)).stop - span.start for number in texts]
         prompt = self.tokens.prompt_length if len(self.sequences) == 1 else len(where)
         return dataclasses.replace(
             self,
@@ -201,7 +201,7 @@ class Activations(Record):
         layers, count, features = self.shape
         row, position = np.indices((layers, count)).reshape(2, -1)
         text = np.searchsorted(self.sequences, np.arange(count), side="right") - 1
-        told = data_frame(
+        names = data_frame(
             {
                 "text": text[position],
                 "position": position - self.sequences[text[position]],
@@ -211,7 +211,7 @@ class Activations(Record):
             }
         )
         table = np.asarray(self.values).reshape(-1, features)
-        return told.join(data_frame(table))
+        return names.join(data_frame(table))
 
     def __repr__(self) -> str:
         layers, tokens, features = self.shape

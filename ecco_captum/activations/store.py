@@ -117,8 +117,8 @@ class Store:
 
     def digests(self) -> list[int]:
         """What stands for each text that it holds."""
-        found: list[int] = self._group["digests"][: self.texts].tolist()
-        return found
+        digests: list[int] = self._group["digests"][: self.texts].tolist()
+        return digests
 
     def first(self, tokens: int) -> np.ndarray:
         """(layers, tokens, features) of its first tokens."""
@@ -136,7 +136,7 @@ class Store:
             digests (list of int): (texts,), what stands for each, 64 bits.
         """
         encoded = [text.encode("utf-8", "surrogatepass") for text in tokens.texts]
-        lengths = np.array([len(one) for one in encoded], np.uint32)
+        lengths = np.array([len(text) for text in encoded], np.uint32)
         added = np.frombuffer(b"".join(encoded), np.uint8)
         held = self._mark
         self._extend("values", held["tokens"], values, axis=1)
@@ -171,10 +171,10 @@ class Store:
 
     def _compare(self) -> None:
         for name, wanted in self._description.items():
-            found = self._mark[name]
-            if found != wanted:
+            held = self._mark[name]
+            if held != wanted:
                 raise ValueError(
-                    f"store: {str(self.path)!r} holds {name} {found!r}, this run has {wanted!r}; "
+                    f"store: {str(self.path)!r} holds {name} {held!r}, this run has {wanted!r}; "
                     "accepts the arguments that it was begun with, or a new folder"
                 )
 

@@ -45,14 +45,14 @@ def aggregated(attributions: Tensor, aggregate: Aggregate) -> Tensor:
     """
     wide = torch.promote_types(attributions.dtype, torch.float32)
     if callable(aggregate):
-        found = torch.as_tensor(aggregate(attributions))
-        if found.shape != attributions.shape[:2]:
+        scores = torch.as_tensor(aggregate(attributions))
+        if scores.shape != attributions.shape[:2]:
             raise ValueError(
                 f"aggregate: for attributions of shape {tuple(attributions.shape)} the callable "
-                f"returned {tuple(found.shape)}, accepts (targets, positions) = "
+                f"returned {tuple(scores.shape)}, accepts (targets, positions) = "
                 f"{tuple(attributions.shape[:2])}"
             )
-        return found
+        return scores
     if aggregate == "sum":
         return attributions.sum(dim=-1, dtype=wide)
     if aggregate == "max_abs":

@@ -50,8 +50,8 @@ def baseline_embeddings(
         shape = (segment.positions, _DRAWN)
         drawn = torch.randint(lm.vocabulary_size, shape, generator=generator).T
         return _embeddings_of(lm, segment, drawn.to(lm.device))
-    one = _token(lm, baseline)
-    ids = torch.full((1, segment.positions), one, device=lm.device)
+    token = _token(lm, baseline)
+    ids = torch.full((1, segment.positions), token, device=lm.device)
     return _embeddings_of(lm, segment, ids)
 
 
@@ -79,12 +79,12 @@ def _token(lm: LanguageModel, baseline: Any) -> int:
     if baseline not in ("pad", "mask"):
         names = ", ".join(map(repr, BASELINES))
         raise ValueError(f"baseline: got {baseline!r}, accepts {names}, a token id or embeddings")
-    one = getattr(lm.tokenizer, f"{baseline}_token_id")
-    if one is None:
+    token = getattr(lm.tokenizer, f"{baseline}_token_id")
+    if token is None:
         raise ValueError(
             f"baseline: the tokenizer of {lm.name!r} has no {baseline} token; accepts a token id"
         )
-    return int(one)
+    return int(token)
 
 
 def _embeddings_of(lm: LanguageModel, segment: Segment, ids: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ def _mean(lm: LanguageModel, segment: Segment) -> list[Tensor]:
         ids = torch.arange(start, min(start + _AT_ONCE, lm.vocabulary_size), device=lm.device)
         # One short text an id: where it stands must not matter.
         texts = dict.fromkeys(segment.inputs, ids[:, None])
-        found = lm.embeddings(**texts).double().sum(dim=0)
-        sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else list(found)
+        part = lm.embeddings(**texts).double().sum(dim=0)
+        sums = [a + b for a, b in zip(sums, part, strict=True)] if sums else list(part)
     return [total / lm.vocabulary_size for total in sums]
 
 

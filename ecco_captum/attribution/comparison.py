@@ -3,7 +3,7 @@ r"""Two attributions of one text, side by side, and how far they agree."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -23,8 +23,8 @@ class Comparison(Record):
     r"""Two attributions of the same outputs of one text.
 
     Args:
-        left (Attribution): one.
-        right (Attribution): the other.
+        left (Attribution): the first of the two.
+        right (Attribution): the second.
         rank_correlation (array): (explained,), float64, Spearman's correlation of the magnitudes of
             the two rows, over the positions that the output could depend on; NaN for fewer than
             three positions or a constant row.
@@ -37,6 +37,8 @@ class Comparison(Record):
         >>> beside.labels, beside.overlap.shape
         (('gradient × input', 'attention'), (5,))
     """
+
+    title: ClassVar[str] = "Do two attributions agree?"
 
     left: Attribution
     right: Attribution
@@ -64,25 +66,12 @@ class Comparison(Record):
             }
         )
 
-    def _title(self) -> str:
-        return "Do two attributions agree?"
+    def fragment(self) -> str:
+        r"""Returns the view as an HTML fragment."""
+        from ecco_captum.attribution.html import comparison_view
 
-    def _html(self) -> str:
-        from ecco_captum.attribution.comparison_html import comparison_view
-
-        left = self.left
-        return comparison_view(
-            left.tokens,
-            left.scores,
-            self.right.scores,
-            outputs=np.asarray(left.outputs).tolist(),
-            task=left.generation.task,
-            labels=self.labels,
-            agreement={"Spearman": self.rank_correlation, f"top-{_TOP} overlap": self.overlap},
-            title=self._title(),
-            subtitle=f"{left.subtitle} | {self.right.subtitle}",
-            note="Agreement is no evidence that either is right; faithfulness() tests each.",
-        )
+        agreement = {"Spearman": self.rank_correlation, f"top-{_TOP} overlap": self.overlap}
+        return comparison_view(self, agreement)
 
     def __repr__(self) -> str:
         defined = self.rank_correlation[~np.isnan(self.rank_correlation)]
@@ -95,8 +84,8 @@ def compared(left: Attribution, right: Attribution) -> Comparison:
     r"""Puts two attributions of one text side by side.
 
     Args:
-        left (Attribution): one.
-        right (Attribution): the other.
+        left (Attribution): the first of the two.
+        right (Attribution): the second.
 
     Returns:
         Comparison: both, and how far they agree.
@@ -107,11 +96,11 @@ def compared(left: Attribution, right: Attribution) -> Comparison:
     """
     if not isinstance(right, type(left)):
         raise TypeError(f"other: got a {type(right).__name__}, accepts an Attribution")
-    one, two = left.tokens, right.tokens
-    if one.texts != two.texts or one.prompt_length != two.prompt_length:
-        pairs = zip(one.texts, two.texts, strict=False)
+    tokens, other_tokens = left.tokens, right.tokens
+    if tokens.texts != other_tokens.texts or tokens.prompt_length != other_tokens.prompt_length:
+        pairs = zip(tokens.texts, other_tokens.texts, strict=False)
         differ = [i for i, (a, b) in enumerate(pairs) if a != b]
-        where = differ[0] if differ else min(len(one), len(two))
+        where = differ[0] if differ else min(len(tokens), len(other_tokens))
         raise ValueError(
             f"other: its tokens differ from position {where} on; two models with tokenizers of "
             "their own can be compared by_word(), if they split words alike"
@@ -127,16 +116,16 @@ def compared(left: Attribution, right: Attribution) -> Comparison:
     )
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
     """Spearman's, NaN where it is not defined."""
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+    if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
         return float("nan")
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(left, right).statistic)
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    count = min(_TOP, len(one))
-    both = set(np.argsort(-one, kind="stable")[:count]) & set(
-        np.argsort(-other, kind="stable")[:count]
+def _overlap(left: np.ndarray, right: np.ndarray) -> float:
+    count = min(_TOP, len(left))
+    both = set(np.argsort(-left, kind="stable")[:count]) & set(
+        np.argsort(-right, kind="stable")[:count]
     )
     return len(both) / count if count else 0.0

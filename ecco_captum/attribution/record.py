@@ -3,9 +3,10 @@ r"""Attribution: how much each token that was read moved the score of each outpu
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -99,6 +100,8 @@ class Attribution(Record):
         ((5, 10), (5, 7))
     """
 
+    title: ClassVar[str] = "Where did each token come from?"
+
     generation: Generation
     scores: np.ndarray
     method: str
@@ -117,6 +120,8 @@ class Attribution(Record):
         if self.outputs is None:
             object.__setattr__(self, "outputs", np.arange(len(self.scores), dtype=np.int64))
         super().__post_init__()
+        _check_outputs(self.tokens, np.asarray(self.outputs))
+        _check_scores(self)
 
     @property
     def tokens(self) -> Tokens:
@@ -280,9 +285,6 @@ class Attribution(Record):
             "say that the token caused the output. Remove that token to test it: faithfulness()."
         )
 
-    def _title(self) -> str:
-        return "Where did each token come from?"
-
     def to_html(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -304,23 +306,13 @@ class Attribution(Record):
             str: the page.
         """
         below = "" if faithfulness is None else faithfulness.strip()
-        return self._page(self._html(below), path, interactive)
+        return self._page(self.fragment(below), path, interactive)
 
-    def _html(self, below: str = "") -> str:
+    def fragment(self, below: str = "") -> str:
+        r"""Returns the view as an HTML fragment, with trusted HTML under it."""
         from ecco_captum.attribution.html import saliency_view
 
-        return saliency_view(
-            self.tokens,
-            self.scores,
-            outputs=np.asarray(self.outputs).tolist(),
-            task=self.generation.task,
-            places=self.generation.places if self.spans is None else None,
-            title=self._title(),
-            subtitle=self.subtitle,
-            unit=self.unit,
-            note=self.note,
-            below=below,
-        )
+        return saliency_view(self, below=below)
 
     def __repr__(self) -> str:
         rows, positions = self.scores.shape
@@ -341,3 +333,40 @@ _PHRASES = {
 def aggregate_phrase(name: str) -> str:
     """An aggregation in words, for titles; empty for methods that attribute to whole tokens."""
     return _PHRASES.get(name, f"{name} over the embedding" if name else "")
+
+
+def _check_outputs(tokens: Tokens, outputs: np.ndarray) -> None:
+    count = len(tokens.outputs)
+    if not count:
+        raise ValueError(
+            f"generation: all of its {len(tokens)} tokens are prompt, accepts a prompt with at "
+            "least one output token; there is nothing to explain yet"
+        )
+    fits = outputs.ndim == 1 and outputs.size > 0 and outputs.dtype.kind in "iu"
+    if not fits or outputs[0] < 0 or outputs[-1] >= count or (np.diff(outputs) < 1).any():
+        raise ValueError(
+            f"outputs: got {reprlib.repr(outputs.tolist())}, accepts ascending indices, each once, "
+            f"from 0 to {count - 1}"
+        )
+
+
+def _check_scores(attribution: Attribution) -> None:
+    scores = attribution.scores
+    shape = (len(np.asarray(attribution.outputs)), len(attribution.tokens))
+    if scores.shape != shape:
+        raise ValueError(
+            f"scores: got shape {scores.shape}, accepts (explained outputs, positions) = {shape}: "
+            "a column for each prompt and each output token"
+        )
+    if not np.isfinite(scores).all():
+        where = ", ".join(map(str, np.argwhere(~np.isfinite(scores))[0]))
+        raise ValueError(
+            f"scores: got {scores[~np.isfinite(scores)][0]} at [{where}], accepts finite numbers; "
+            "the usual cause is NaN weights or a float16 overflow"
+        )
+    if scores[np.arange(shape[1]) >= attribution.known[:, None]].any():
+        raise ValueError(
+            "scores: got values at tokens that an output cannot depend on, accepts row t with the "
+            "prompt and, where a text is written on, the outputs before t; the usual cause is a "
+            "shift by one position"
+        )

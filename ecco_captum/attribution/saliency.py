@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,16 @@ from ecco_captum.attribution.methods.base import Method, MethodInput
 from ecco_captum.attribution.methods.catalogue import get_method
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.checks import check_whole, chosen_numbers
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.generation.record import Generation
-from ecco_captum.generation.scores import embedded, scoring, target_scores
+from ecco_captum.generation.scores import Scoring, embedded, scoring, target_scores
 from ecco_captum.generation.segments import Segment, segments, whole_segment
 from ecco_captum.generation.tasks import check_gradients, check_text, plain, task_of
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import checkpointed, evaluation_mode
 
-# The share of the difference that attributions may miss before it is said aloud.
+# The share of the difference that attributions may miss without a warning.
 _LARGE_DELTA = 0.05
 
 
@@ -44,8 +46,6 @@ def saliency(
     versus: Any = None,
     aggregate: Aggregate | None = None,
     outputs: slice | Sequence[int] | int | None = None,
-    baseline: Any = None,
-    keep_first: bool | None = None,
     seed: int = 0,
     checkpointing: bool = False,
     memory_budget: int = 2**30,
@@ -84,17 +84,6 @@ def saliency(
             whose attributions add up to the score (integrated gradients, DeepLIFT, gradient SHAP,
             AttnLRP), else the L2 norm.
         outputs (slice, list, or int, optional): which outputs to explain. Default: all.
-        baseline (str, int or Tensor, optional): what stands for an absent token: ``"zero"``,
-            ``"mean"`` (over the vocabulary), ``"pad"``, ``"mask"``, ``"tokens"`` (drawn texts), a
-            token id, or embeddings that broadcast to (1, positions, embedding). Default:
-            ``"tokens"`` for gradient and DeepLIFT SHAP, else ``"mean"``. (At ``"zero"`` a
-            root-mean-square norm is singular.)
-        keep_first (bool, optional): whether the text's first token stays itself in the baseline, so
-            that its attribution is 0. Default: on models that write from left to right, for the
-            methods that follow a path to the baseline (integrated gradients, gradient SHAP,
-            DeepLIFT): many such models dump attention on their first token whatever it is (Xiao et
-            al. 2023), and on the way to another one their scores jump, which no number of steps
-            integrates.
         seed (int, optional): for methods that draw. Global random states are left as they were.
         checkpointing (bool, optional): whether to compute activations again instead of keeping
             them: a long text then needs less memory and more time.
@@ -102,10 +91,23 @@ def saliency(
             and one forward's activations. A lower budget costs time.
         progress (bool or Callable, optional): whether to show a progress bar, or what is told the
             part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
-        **options (Any): the method's own: ``n_steps`` (integrated gradients), ``n_samples``,
-            ``noise`` (relative to the embeddings' standard deviation), ``window`` (occlusion),
-            ``alpha`` (LIME, relative to the scores' spread); for a Captum object, what its
-            ``attribute`` accepts.
+        **options (Any): the method's own. Of methods with a baseline: ``baseline`` and
+            ``keep_first``. ``n_steps`` (integrated gradients), ``n_samples``, ``noise`` (relative
+            to the embeddings' standard deviation), ``window`` (occlusion), ``alpha`` (LIME,
+            relative to the scores' spread); for a Captum object, what its ``attribute`` accepts.
+
+            ``baseline`` (str, int or Tensor) is what stands for an absent token: ``"zero"``,
+            ``"mean"`` (over the vocabulary), ``"pad"``, ``"mask"``, ``"tokens"`` (drawn texts), a
+            token id, or embeddings that broadcast to (1, positions, embedding). Default:
+            ``"tokens"`` for gradient and DeepLIFT SHAP, else ``"mean"``. (At ``"zero"`` a
+            root-mean-square norm is singular.)
+
+            ``keep_first`` (bool) says whether the text's first token stays itself in the baseline,
+            so that its attribution is 0. Default: on models that write from left to right, for the
+            methods that follow a path to the baseline (integrated gradients, gradient SHAP,
+            DeepLIFT): many such models dump attention on their first token whatever it is (Xiao et
+            al. 2023), and on the way to another one their scores jump, which no number of steps
+            integrates.
 
     Returns:
         Attribution: scores of shape (explained outputs, prompt + outputs).
@@ -124,143 +126,190 @@ def saliency(
         >>> why.scores.shape
         (1, 10)
     """
-    chosen = get_method(method)
-    check_text(lm, generation)
-    check_gradients(lm)
-    check_whole("memory_budget", memory_budget)
-    check_whole("seed", seed, least=0)
-    how = aggregate or chosen.aggregate
-    if how is not None:
-        check_aggregate(how)
-    scored = score != "logit" or versus is not None
-    _check_method(
-        chosen,
-        aggregate=aggregate,
-        baseline=baseline,
-        keep_first=keep_first,
-        score=scored or None,
-        checkpointing=checkpointing or None,
+    request = _read_request(
+        lm, generation, get_method(method), score, versus, aggregate, outputs, seed, options
     )
-    settings = chosen.read_options(options)
-    explained = scoring(lm, score, versus)
-    rows = chosen_numbers("outputs", outputs, len(generation.output_ids))
-    found = np.zeros((len(rows), len(generation.tokens)), dtype=np.float32)
-    deltas, differences = np.zeros(len(rows)), np.zeros(len(rows))
-    kept = checkpointed(lm) if checkpointing else contextlib.nullcontext()
-    # A caller's inference_mode would leave nothing to take gradients of.
+    check_whole("memory_budget", memory_budget)
+    if checkpointing and request.method.name in ("attn_lrp", "deep_lift", "deep_lift_shap"):
+        raise ValueError(
+            f"checkpointing: {request.method.name} changes the backward pass, accepts False"
+        )
+    recomputing = checkpointed(lm) if checkpointing else contextlib.nullcontext()
     bar = progress_bar(progress, total=1.0, desc="Attributing", bar_format=_FORM)
-    with torch.inference_mode(False), evaluation_mode(lm.model), kept, bar:
-        task = task_of(lm)
-        whole = whole_segment(lm, generation, rows)
-        inputs = embedded(lm, whole)
-        absent = inputs
-        if chosen.baseline is not None:
-            wanted = chosen.baseline if baseline is None else baseline
-            absent = _absent(chosen, baseline_embeddings(lm, whole, inputs, wanted, seed))
-            if keep_first is None:
-                keep_first = task == "causal" and chosen.keeps_first
-            if keep_first:
-                first = inputs[:, :1].expand(len(absent), -1, -1)
-                absent = torch.cat([first, absent[:, 1:]], dim=1)
-        budget = memory_budget if chosen.differentiates else None
-        for segment in segments(lm, task, whole, budget):
-            end, at = segment.positions, list(segment.rows)
-            case = MethodInput(
-                lm,
-                segment,
-                explained,
-                inputs[:, :end].detach().requires_grad_(chosen.differentiates),
-                absent[:, :end],
-                settings,
-                seed,
-                _telling(bar, chosen, settings, segment, len(rows)),
-            )
-            attributions = chosen.attribute(case).detach()
-            found[at, :end] = _by_token(case, attributions, how, rows)
-            if chosen.complete:
-                differences[at] = _difference(case)
-                total = attributions.double().flatten(1).sum(dim=1).cpu().numpy()
-                deltas[at] = total - differences[at]
-    if chosen.complete:
-        _warn_of_delta(chosen, deltas, differences)
-    kept_options = {name: plain(value) for name, value in settings.items()}
-    if chosen.baseline is not None:
-        kept_options["baseline"] = plain(chosen.baseline if baseline is None else baseline)
-        kept_options["keep_first"] = keep_first
+    # A caller's inference_mode would leave nothing to take gradients of.
+    with torch.inference_mode(False), evaluation_mode(lm.model), recomputing, bar:
+        results = _attribute(lm, generation, request, memory_budget, bar)
+    if request.method.complete:
+        _warn_of_delta(request.method, results)
     return Attribution(
         generation,
-        found,
-        chosen.name,
-        outputs=np.array(rows, dtype=np.int64),
-        label=chosen.label,
-        score=score,
-        versus=explained.names,
-        foils=explained.foils,
-        aggregate=aggregate_name(how) if how else "",
-        deltas=deltas if chosen.complete else None,
-        differences=differences if chosen.complete else None,
-        settings={**kept_options, "seed": seed},
+        results.scores,
+        request.method.name,
+        outputs=np.array(request.outputs, dtype=np.int64),
+        label=request.method.label,
+        score=request.scoring.score,
+        versus=request.scoring.names,
+        foils=request.scoring.foils,
+        aggregate=aggregate_name(request.aggregate) if request.aggregate else "",
+        deltas=results.deltas if request.method.complete else None,
+        differences=results.differences if request.method.complete else None,
+        settings=request.settings,
     )
 
 
-def _check_method(method: Method, **given: Any) -> None:
-    """Refuses arguments that mean nothing to a method."""
-    has_baseline = method.baseline is not None
-    changes = method.name in ("attn_lrp", "deep_lift", "deep_lift_shap")
-    for argument, fits, why in (
-        ("aggregate", method.aggregate is not None, "attributes to whole tokens, accepts None"),
-        ("baseline", has_baseline, "has none, accepts None"),
-        ("keep_first", has_baseline, "has no baseline, accepts None"),
-        ("checkpointing", not changes, "changes the backward pass, accepts False"),
-        ("score", method not in ATTENTION_METHODS, "depends on no score, accepts the defaults"),
-    ):
-        if not fits and given[argument] is not None:
-            raise ValueError(f"{argument}: {method.name} {why}")
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for, read and checked; ``options`` are the method's own."""
+
+    method: Method
+    scoring: Scoring
+    aggregate: Aggregate | None
+    outputs: list[int]
+    baseline: Any
+    keep_first: bool
+    seed: int
+    options: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As a record keeps it."""
+        settings = {name: plain(value) for name, value in self.options.items()}
+        if self.method.baseline is not None:
+            settings |= {"baseline": plain(self.baseline), "keep_first": self.keep_first}
+        return {**settings, "seed": self.seed}
 
 
-def _absent(method: Method, baselines: Tensor) -> Tensor:
+def _read_request(
+    lm: LanguageModel,
+    generation: Generation,
+    method: Method,
+    score: str,
+    versus: Any,
+    aggregate: Aggregate | None,
+    outputs: Any,
+    seed: int,
+    options: dict[str, Any],
+) -> _Request:
+    """Refuses what is wrong, or means nothing to the method."""
+    check_text(lm, generation)
+    check_gradients(lm)
+    check_whole("seed", seed, least=0)
+    if aggregate is not None and method.aggregate is None:
+        raise ValueError(f"aggregate: {method.name} attributes to whole tokens, accepts None")
+    if (score != "logit" or versus is not None) and method in ATTENTION_METHODS:
+        raise ValueError(f"score: {method.name} depends on no score, accepts the defaults")
+    baseline, keep_first = options.pop("baseline", None), options.pop("keep_first", None)
+    for name, value in (("baseline", baseline), ("keep_first", keep_first)):
+        if value is not None and method.baseline is None:
+            raise ValueError(f"{name}: {method.name} has no baseline, accepts None")
+    if keep_first is None:
+        keep_first = task_of(lm) == "causal" and method.keeps_first
+    aggregate = aggregate or method.aggregate
+    if aggregate is not None:
+        check_aggregate(aggregate)
+    return _Request(
+        method,
+        scoring(lm, score, versus),
+        aggregate,
+        chosen_numbers("outputs", outputs, len(generation.output_ids)),
+        method.baseline if baseline is None else baseline,
+        keep_first,
+        seed,
+        method.read_options(options),
+    )
+
+
+@dataclass
+class _Results:
+    """Filled segment by segment: (outputs, positions) and (outputs,)."""
+
+    scores: np.ndarray
+    deltas: np.ndarray
+    differences: np.ndarray
+
+
+def _attribute(
+    lm: LanguageModel, generation: Generation, request: _Request, memory_budget: int, bar: Any
+) -> _Results:
+    """Attributes a segment's outputs at a time."""
+    method, count = request.method, len(request.outputs)
+    scores = np.zeros((count, len(generation.tokens)), dtype=np.float32)
+    results = _Results(scores, np.zeros(count), np.zeros(count))
+    whole = whole_segment(lm, generation, request.outputs)
+    embeddings = embedded(lm, whole)
+    baseline = _baseline(lm, whole, embeddings, request)
+    budget = memory_budget if method.differentiates else None
+    for segment in segments(lm, task_of(lm), whole, budget):
+        end, rows = segment.positions, list(segment.rows)
+        given = MethodInput(
+            lm,
+            segment,
+            request.scoring,
+            embeddings[:, :end].detach().requires_grad_(method.differentiates),
+            baseline[:, :end],
+            request.options,
+            request.seed,
+            _progress_of(bar, request, segment),
+        )
+        attributions = method.attribute(given).detach()
+        results.scores[rows, :end] = _by_token(given, attributions, request)
+        if method.complete:
+            results.differences[rows] = _difference(given)
+            sums = attributions.double().flatten(1).sum(dim=1).cpu().numpy()
+            results.deltas[rows] = sums - results.differences[rows]
+    return results
+
+
+def _baseline(lm: LanguageModel, whole: Segment, embeddings: Tensor, request: _Request) -> Tensor:
+    """(1 or texts, positions, embedding); the text itself for methods without a baseline."""
+    method = request.method
+    if method.baseline is None:
+        return embeddings
+    baselines = baseline_embeddings(lm, whole, embeddings, request.baseline, request.seed)
     if len(baselines) > 1 and not method.several:
         raise ValueError(
             f"baseline: got {len(baselines)} texts, {method.name} accepts one; gradient_shap and "
             "deep_lift_shap average over several"
         )
+    if request.keep_first:
+        first = embeddings[:, :1].expand(len(baselines), -1, -1)
+        baselines = torch.cat([first, baselines[:, 1:]], dim=1)
     return baselines
 
 
-def _by_token(
-    case: MethodInput, attributions: Tensor, how: Aggregate | None, outputs: list[int]
-) -> np.ndarray:
+def _by_token(given: MethodInput, attributions: Tensor, request: _Request) -> np.ndarray:
     """(targets, positions): one number a token, 0 where a target cannot depend on it."""
-    if how is not None and attributions.ndim == 3:
-        attributions = aggregated(attributions, how)
+    if request.aggregate is not None and attributions.ndim == 3:
+        attributions = aggregated(attributions, request.aggregate)
     scores = attributions.float().cpu()
     if not torch.isfinite(scores).all():
-        row = case.segment.rows[int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])]
-        raise ValueError(
-            f"lm: the gradient of output {outputs[row]} is not finite in {case.lm.name!r}; are "
-            f"its weights? (Their dtype is {case.lm.model.dtype}; float16 overflows early.)"
+        row = given.segment.rows[int((~torch.isfinite(scores)).any(dim=1).nonzero()[0])]
+        raise UnsupportedError(
+            f"lm: the gradient of output {request.outputs[row]} is not finite in "
+            f"{given.lm.name!r}; are its weights? (Their dtype is {given.lm.model.dtype}; float16 "
+            "overflows early.)"
         )
-    known = torch.arange(scores.shape[1])[None] < case.known[:, None]
+    known = torch.arange(scores.shape[1])[None] < given.known[:, None]
     return torch.where(known, scores, 0.0).numpy()
 
 
 @torch.no_grad()
-def _difference(case: MethodInput) -> np.ndarray:
+def _difference(given: MethodInput) -> np.ndarray:
     """(targets,): the score of the text less that of its baseline, which a complete method
     distributes."""
-    forward = target_scores(case.lm, case.segment, case.scoring)
-    whole = forward(case.inputs).double()[0]
-    absent = [forward(one).double()[0] for one in case.baseline.split(1)]
+    forward = target_scores(given.lm, given.segment, given.scoring)
+    whole = forward(given.inputs).double()[0]
+    absent = [forward(baseline).double()[0] for baseline in given.baseline.split(1)]
     return (whole - torch.stack(absent).mean(dim=0)).cpu().numpy()
 
 
-def _warn_of_delta(method: Method, deltas: np.ndarray, differences: np.ndarray) -> None:
-    size, of = np.abs(deltas).mean(), np.abs(differences).mean()
-    if size > _LARGE_DELTA * of:
+def _warn_of_delta(method: Method, results: _Results) -> None:
+    delta, difference = np.abs(results.deltas).mean(), np.abs(results.differences).mean()
+    if delta > _LARGE_DELTA * difference:
         more = "; more n_steps make it smaller" if "n_steps" in (method.defaults or ()) else ""
         warnings.warn(
             f"{method.name}: attributions miss the difference that they should add up to by "
-            f"{size:.2g} of {of:.2g} on average (see .deltas){more}",
+            f"{delta:.2g} of {difference:.2g} on average (see .deltas){more}",
             stacklevel=3,
         )
 
@@ -268,14 +317,12 @@ def _warn_of_delta(method: Method, deltas: np.ndarray, differences: np.ndarray) 
 _FORM = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
-def _telling(
-    bar: Any, method: Method, options: dict[str, Any], segment: Segment, outputs: int
-) -> Any:
+def _progress_of(bar: Any, request: _Request, segment: Segment) -> Callable[[int], None]:
     """Each text that is read moves the bar by its part of the work."""
-    share = len(segment.targets) / outputs
-    each = 1 if method.defaults is None else method.texts(options, segment.positions)
+    method, share = request.method, len(segment.targets) / len(request.outputs)
+    texts = 1 if method.defaults is None else method.texts(request.options, segment.positions)
 
-    def tell(texts: int) -> None:
-        bar.update(min(share * texts / each, max(0.0, 1.0 - bar.n)))
+    def advance(count: int) -> None:
+        bar.update(min(share * count / texts, max(0.0, 1.0 - bar.n)))
 
-    return tell
+    return advance

@@ -13,10 +13,10 @@ import dataclasses
 import importlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
@@ -66,6 +66,9 @@ class Record:
         (True, '<!doctype html>')
     """
 
+    title: ClassVar[str] = ""
+    """The reader's question that the view answers."""
+
     _kinds: ClassVar[dict[str, str]] = {}
     # Fields of files that an older version wrote, and what they are called now.
     _renamed: ClassVar[Mapping[str, str]] = {}
@@ -106,7 +109,7 @@ class Record:
         Returns:
             str: the page.
         """
-        return self._page(self._html(), path, interactive)
+        return self._page(self.fragment(), path, interactive)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         r"""Writes the record to one ``.npz`` file.
@@ -127,7 +130,7 @@ class Record:
         arrays: dict[str, np.ndarray] = {}
         meta = {"format": _FORMAT, "record": _pack(self, "", arrays)}
         arrays[_META] = np.array(json.dumps(meta, ensure_ascii=False))
-        with _replacing(path) as temporary, temporary.open("wb") as file:
+        with _replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         return path
 
@@ -178,10 +181,8 @@ class Record:
 
         return explore(self, **functions(lm, self))
 
-    def _title(self) -> str:
-        return type(self).__name__
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
+        r"""Returns the record's view as an HTML fragment, as a notebook cell shows it."""
         raise TypeError(f"a {type(self).__name__} has no static view")
 
     def _page(
@@ -191,13 +192,14 @@ class Record:
         from ecco_captum.display.page import page, without_scripts
 
         body = body if interactive else without_scripts(body)
-        text = page(body, title=self._title())
+        text = page(body, title=self.title)
         if path is not None:
-            _write_atomically(Path(path), text.encode("utf-8"))
+            with _replacing(Path(path)) as file:
+                file.write(text.encode("utf-8"))
         return text
 
     def _repr_html_(self) -> str:
-        return self._html()
+        return self.fragment()
 
 
 def load_record(path: str | os.PathLike[str]) -> Record:
@@ -290,35 +292,21 @@ def _record_class(name: str) -> type[Record] | type[Tokens]:
         return Tokens
     if name in Record._kinds:
         return getattr(importlib.import_module(Record._kinds[name]), name)
-    found = getattr(ecco_captum, name, None) if name in dir(ecco_captum) else None
-    if not (isinstance(found, type) and issubclass(found, Record)):
+    kind = getattr(ecco_captum, name, None) if name in dir(ecco_captum) else None
+    if not (isinstance(kind, type) and issubclass(kind, Record)):
         raise ValueError(f"path: it holds a {name!r}, which this version does not know")
-    return found
+    return kind
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary file beside ``path`` that takes its place if all went well."""
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside ``path`` that takes its place if all went well."""
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"path: there is no folder {str(path.absolute().parent)!r}")
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        yield temporary
-        # mkstemp makes files for the owner alone; a result is a file like any other.
-        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("xb") as file:
+            yield file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    with _replacing(path) as temporary:
-        temporary.write_bytes(data)

@@ -63,7 +63,7 @@ class StoredValues:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         given = index if isinstance(index, tuple) else (index,)
-        if len(given) > 3 or any(one is None or one is Ellipsis for one in given):
+        if len(given) > 3 or any(index is None or index is Ellipsis for index in given):
             raise IndexError(f"got [{index!r}], accepts numbers, slices and lists for 3 axes")
         whole = (slice(None),) * 3
         layers, tokens, features = (given + whole)[:3]
@@ -71,13 +71,13 @@ class StoredValues:
         axes = [_within(tokens, self.tokens), _within(features, self.features)]
         if rows.ndim == 0:
             return self._read(int(rows), axes)
-        found = None
+        values = None
         for k, row in enumerate(rows.tolist()):
             read = self._read(row, axes)
-            if found is None:
-                found = np.empty((len(rows), *read.shape), self.dtype)
-            found[k] = read
-        return np.empty((0, *self.shape[1:]), self.dtype) if found is None else found
+            if values is None:
+                values = np.empty((len(rows), *read.shape), self.dtype)
+            values[k] = read
+        return np.empty((0, *self.shape[1:]), self.dtype) if values is None else values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

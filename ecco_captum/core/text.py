@@ -71,7 +71,7 @@ def with_interval(three: Iterable[float]) -> str:
     Returns:
         str: Such as ``1.64 [0.725, 2.61]``.
     """
-    middle, low, high = (format_number(float(one)) for one in three)
+    middle, low, high = (format_number(float(number)) for number in three)
     return f"{middle} [{low}, {high}]"
 
 

@@ -35,23 +35,23 @@ def map_threads(
     threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
     count = min(threads, len(items))
 
-    def told() -> None:
+    def advance() -> None:
         if stopped.is_set():
             raise CancelledError
         with lock:
             tell()
 
     if count < 2:
-        return [work(item, told) for item in items]
+        return [work(item, advance) for item in items]
     torch.set_num_threads(threads // count)
     try:
         with ThreadPoolExecutor(count) as pool:
-            running = [pool.submit(work, item, told) for item in items]
+            running = [pool.submit(work, item, advance) for item in items]
             try:
                 done = wait(running, return_when=FIRST_EXCEPTION).done
-                for one in done:
-                    one.result()  # the first error, not that of work which it stopped
-                return [one.result() for one in running]
+                for future in done:
+                    future.result()  # the first error, not that of work which it stopped
+                return [future.result() for future in running]
             except BaseException:
                 stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)

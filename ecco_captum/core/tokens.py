@@ -107,7 +107,7 @@ def lone_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     """
     # Alone, many decoders drop a space before the first word.
     before = list(tokenizer("a", add_special_tokens=False)["input_ids"])[-1:]
-    return tuple(display_texts(tokenizer, [*before, one])[-1] for one in ids)
+    return tuple(display_texts(tokenizer, [*before, token])[-1] for token in ids)
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:

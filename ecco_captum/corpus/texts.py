@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.core.tokens import display_texts
 from ecco_captum.generation.generate import decoder_start
 from ecco_captum.generation.record import Generation
@@ -62,9 +63,9 @@ def each_text(lm: LanguageModel, given: Any, stack: str) -> Iterator[ReadText]:
     r"""Like :func:`read_texts`, one text at a time: an iterable is not held in memory."""
     several = _several(given)
     count = 0
-    for count, one in enumerate([given] if several is None else several, start=1):
+    for count, item in enumerate([given] if several is None else several, start=1):
         try:
-            text = _text(lm, one, stack)
+            text = _text(lm, item, stack)
         except (TypeError, ValueError) as error:
             if several is None:
                 raise
@@ -108,7 +109,7 @@ def _several(given: Any) -> Iterable[Any] | None:
         return given
     several = isinstance(given, list | tuple)
     texts = (str, Generation, list, tuple, np.ndarray)
-    return given if several and all(isinstance(one, texts) for one in given) else None
+    return given if several and all(isinstance(item, texts) for item in given) else None
 
 
 def _text(lm: LanguageModel, given: Any, name: str) -> ReadText:
@@ -130,7 +131,7 @@ def _text(lm: LanguageModel, given: Any, name: str) -> ReadText:
     inputs = {"input_ids": ids}
     if lm.is_encoder_decoder:
         if name == "decoder":
-            raise ValueError(
+            raise UnsupportedError(
                 f"texts: the decoder of {lm.name!r} reads what was written; accepts what "
                 "generate() or force_decode() returns, or stack='encoder'"
             )

@@ -12,6 +12,8 @@ from ecco_captum.activations.ablation import Value, ablate
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import check_whole
+from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.intervals import bootstrap_mean
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.corpus.texts import ReadText, read_texts
 from ecco_captum.factors.effect_record import FactorEffect, Measure
@@ -20,8 +22,6 @@ from ecco_captum.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors
-
-_RESAMPLES = 2000
 
 
 def measured_effect(
@@ -98,10 +98,10 @@ def measured_effect(
         random_changes=others,
         high=high,
         low=low,
-        on_high=_mean(own[high], rng),
-        on_low=_mean(own[low], rng),
-        random_on_high=_mean(others.mean(axis=0)[high], rng),
-        margin=_mean((own - others.mean(axis=0))[high], rng),
+        on_high=bootstrap_mean(own[high], rng),
+        on_low=bootstrap_mean(own[low], rng),
+        random_on_high=bootstrap_mean(others.mean(axis=0)[high], rng),
+        margin=bootstrap_mean((own - others.mean(axis=0))[high], rng),
         model=lm.name,
         settings={
             "value": value if isinstance(value, str | int | float) else repr(value),
@@ -129,7 +129,7 @@ def _random(
     others = {block: np.setdiff1d(np.arange(width), ids) for block, ids in taken.items()}
     for block, ids in taken.items():
         if len(others[block]) < len(ids):
-            raise ValueError(
+            raise UnsupportedError(
                 f"n_neurons: {len(ids)} of the {width} neurons of block {block} would be taken "
                 "out, which leaves too few to draw as many others; accepts fewer"
             )
@@ -148,8 +148,8 @@ def _states(
 ) -> np.ndarray:
     """Losses, (tokens,), or last hidden states, (tokens, width)."""
     if measure == "state":
-        found: Activations = hidden_states(lm, texts, layers=-1, progress=False)
-        return np.asarray(found.values[0], dtype=np.float64)
+        states: Activations = hidden_states(lm, texts, layers=-1, progress=False)
+        return np.asarray(states.values[0], dtype=np.float64)
     with evaluation_mode(lm.model):
         return np.concatenate([_losses(lm, text.ids) for text in reads])
 
@@ -175,20 +175,12 @@ def _parts(weights: np.ndarray, known: np.ndarray, share: float) -> tuple[np.nda
     """Where the factor is high, and where it is low, among the tokens with a change."""
     count = int(known.sum())
     if count < 4:
-        raise ValueError(f"texts: they have {count} tokens to compare, accepts 4 or more")
+        raise UnsupportedError(f"texts: they have {count} tokens to compare, accepts 4 or more")
     order = np.flatnonzero(known)[np.argsort(-weights[known], kind="stable")]
     top = order[: max(2, round(share * count))]
     top = top[weights[top] > 0]
     if not len(top):
-        raise ValueError("texts: the factor is nowhere in them, accepts texts that have it")
+        raise UnsupportedError("texts: the factor is nowhere in them, accepts texts that have it")
     high, low = np.zeros((2, len(weights)), dtype=bool)
     high[top], low[order[count // 2 :]] = True, True
     return high, low & ~high
-
-
-def _mean(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(3,): the mean, and its 95% bootstrap interval over tokens."""
-    count = len(values)
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) @ values / count
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return np.array([values.mean(), low, high])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ecco_captum.core.choices import Verdict
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.text import with_interval
 from ecco_captum.core.tokens import Tokens
@@ -53,7 +54,7 @@ class FactorEffect(Record):
         >>> found = nmf(neurons(encoder, text), 4, negatives="split")
         >>> effect = found.effect(encoder, texts, 1)
         >>> effect.verdict, effect.on_high.shape, effect.random_changes.shape
-        ('more', (3,), (10, 34))
+        ('supported', (3,), (10, 34))
     """
 
     tokens: Tokens
@@ -79,29 +80,30 @@ class FactorEffect(Record):
 
     @property
     def sentence(self) -> str:
-        """What the experiment found, and whether random neurons do the same."""
+        """The result in words, and whether random neurons do the same."""
         count, draws = len(self.neurons), len(self.random_changes)
         random = with_interval(self.random_on_high)
-        said = (
+        sentence = (
             f"Without its {count} strongest neurons {_WHAT[self.measure]} changes by "
             f"{with_interval(self.on_high)} {self.unit} where factor {self.component} is high "
             f"({int(self.high.sum())} tokens) and by {with_interval(self.on_low)} where it is low; "
             f"without {count} random neurons of the same blocks by {random} where it is high "
             f"({draws} draws)"
         )
-        if self.verdict == "more":
-            more = with_interval(self.margin)
-            return f"{said}. These neurons do more there than random ones, by {more}."
-        if self.verdict == "less":
+        margin = with_interval(self.margin)
+        if self.verdict == "supported":
+            return f"{sentence}. These neurons do more there than random ones, by {margin}."
+        if self.verdict == "not supported":
             less = with_interval(-self.margin[[0, 2, 1]])
-            return f"{said}. Random neurons do more there, by {less}."
-        return f"{said}. That cannot be told from what random neurons do ({self.margin[0]:+.2g})."
+            return f"{sentence}. Random neurons do more there, by {less}."
+        return f"{sentence}. That does not differ from what random neurons do ({margin})."
 
     @property
-    def verdict(self) -> str:
-        """Whether these neurons do "more" than random ones, "less", or that is "not told"."""
+    def verdict(self) -> Verdict:
+        """Whether these neurons do more than random ones: "supported", "not supported" where they
+        do less, else "inconclusive"."""
         low, high = self.margin[1:]
-        return "more" if low > 0 else "less" if high < 0 else "not told"
+        return "supported" if low > 0 else "not supported" if high < 0 else "inconclusive"
 
     @property
     def note(self) -> str:

@@ -198,10 +198,10 @@ def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
     tokens, columns = matrix.shape
     ends = np.minimum(firsts + _ROWS, tokens)
     places = np.cumsum([0, *(ends - firsts)])
-    found = np.empty((places[-1], columns), np.float32)
+    gathered = np.empty((places[-1], columns), np.float32)
     for first, end, place in zip(firsts, ends, places[:-1], strict=True):
-        found[place : place + end - first] = matrix.rows(first, end)
-    return found
+        gathered[place : place + end - first] = matrix.rows(first, end)
+    return gathered
 
 
 def best_weights(matrix: Matrix, components: np.ndarray) -> np.ndarray:
@@ -214,10 +214,10 @@ def best_weights(matrix: Matrix, components: np.ndarray) -> np.ndarray:
     Returns:
         array: (tokens, components).
     """
-    found = np.empty((matrix.shape[0], len(components)), np.float32)
+    weights = np.empty((matrix.shape[0], len(components)), np.float32)
     for where, rows in matrix.parts():
-        found[where] = _best(rows, components)
-    return found
+        weights[where] = _best(rows, components)
+    return weights
 
 
 def _best(rows: np.ndarray, components: np.ndarray) -> np.ndarray:

@@ -87,12 +87,12 @@ def nmf(
         "tol": tol,
         "memory_budget": memory_budget,
     }
-    found = Factors(**factorise(matrix, n_components, "nndsvdar", settings))
-    if found.settings["rounds"] >= max_iter:
+    factors = Factors(**factorise(matrix, n_components, "nndsvdar", settings))
+    if factors.settings["rounds"] >= max_iter:
         warnings.warn(
             f"max_iter: the fit did not converge in {max_iter} rounds; allow more", stacklevel=2
         )
-    return found
+    return factors
 
 
 def _check_count(count: int, matrix: Matrix) -> None:

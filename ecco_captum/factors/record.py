@@ -6,16 +6,15 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import check_whole
-from ecco_captum.core.record import Record
+from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.factors.effect_record import FactorEffect
-from ecco_captum.factors.html import sentence_of, subtitle_of, table_of, view_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +51,8 @@ class Factors(Record):
         >>> factors.transform(neurons(lm, texts)).shape
         (6, 29)
     """
+
+    title: ClassVar[str] = "Neuron factors: which neurons fire together?"
 
     activations: Activations
     weights: np.ndarray
@@ -233,13 +234,23 @@ class Factors(Record):
 
     @property
     def sentence(self) -> str:
-        """How much of the activations the factors account for, and what was clipped before."""
-        return sentence_of(self)
+        """How much of the activations the factors explain, and what was clipped before."""
+        of = {"clip": "' positive part", "abs": "' magnitudes"}.get(self.negatives, "")
+        share = f"{1 - self.error**2:.0%} of the activations{of} (squared error)"
+        sentence = f"{self.count} factors explain {share}."
+        if self.negatives == "clip":
+            sentence += f" Their negative part, {self.clipped:.1%} of all energy, was clipped."
+        return sentence
 
     @property
     def subtitle(self) -> str:
         """What is drawn."""
-        return subtitle_of(self)
+        layers, _, neurons = self.activations.shape
+        blocks = "1 block" if layers == 1 else f"{layers} blocks"
+        return (
+            f"{self.activations.model} · NMF of {layers * neurons:,} neurons in {blocks} · weight "
+            "of each factor at each token, over its own maximum"
+        )
 
     def to_html(
         self,
@@ -261,13 +272,7 @@ class Factors(Record):
             effects (Sequence of FactorEffect, optional): to stand under the picture.
             stability (array, optional): (components,), what :meth:`stability` returned.
         """
-        return self._page(self.view(effects, stability), path, interactive)
-
-    def view(
-        self, effects: Sequence[FactorEffect] = (), stability: np.ndarray | None = None
-    ) -> str:
-        """The factors beside the text, as an HTML fragment with what :meth:`to_html` takes."""
-        return view_of(self, effects, stability)
+        return self._page(self.fragment(effects, stability), path, interactive)
 
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns each factor's weights over the tokens as a figure for a paper.
@@ -283,13 +288,13 @@ class Factors(Record):
 
         return factors_figure(self, width=width, title=title)
 
-    def _title(self) -> str:
-        from ecco_captum.factors.html import TITLE
+    def fragment(
+        self, effects: Sequence[FactorEffect] = (), stability: np.ndarray | None = None
+    ) -> str:
+        r"""Returns the view as an HTML fragment, with what :meth:`to_html` takes."""
+        from ecco_captum.factors.html import factors_view
 
-        return TITLE
-
-    def _html(self) -> str:
-        return view_of(self)
+        return factors_view(self, effects, stability)
 
     def _number(self, component: int) -> int:
         whole = isinstance(component, int | np.integer) and not isinstance(component, bool)
@@ -299,7 +304,15 @@ class Factors(Record):
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a factor and token: factor, position, token, weight."""
-        return table_of(self)
+        factor, position = np.indices(self.weights.shape).reshape(2, -1)
+        return data_frame(
+            {
+                "factor": factor,
+                "position": position,
+                "token": np.array(self.tokens.texts, dtype=object)[position],
+                "weight": self.weights.ravel(),
+            }
+        )
 
     def __repr__(self) -> str:
         return (

@@ -29,15 +29,15 @@ def transform(factors: Factors, activations: Activations) -> np.ndarray:
         TypeError: if ``activations`` is none.
         ValueError: if they are of other layers or neurons, or not finite.
     """
-    found = best_weights(_same_neurons(factors, activations), _flat(factors))
-    return np.ascontiguousarray(found.T, dtype=np.float32)
+    weights = best_weights(_same_neurons(factors, activations), _flat(factors))
+    return np.ascontiguousarray(weights.T, dtype=np.float32)
 
 
 def match(factors: Factors, other: Factors) -> tuple[np.ndarray, np.ndarray]:
     """Each factor's partner, -1 for none, and the cosine of both; see :meth:`Factors.match`."""
     if not isinstance(other, type(factors)):
         raise TypeError(f"other: got a {type(other).__name__}, accepts Factors")
-    mine, theirs = (one.directions.reshape(one.count, -1) for one in (factors, other))
+    mine, theirs = (each.directions.reshape(each.count, -1) for each in (factors, other))
     same = np.array_equal(factors.activations.layers, other.activations.layers)
     if not same or mine.shape[1] != theirs.shape[1]:
         raise ValueError(
@@ -47,9 +47,9 @@ def match(factors: Factors, other: Factors) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.linalg.norm(mine, axis=1)[:, None] * np.linalg.norm(theirs, axis=1)
     cosines = np.divide(mine @ theirs.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     rows, columns = linear_sum_assignment(cosines, maximize=True)
-    partners, found = np.full(factors.count, -1), np.full(factors.count, np.nan)
-    partners[rows], found[rows] = columns, cosines[rows, columns]
-    return partners, found
+    partners, matched = np.full(factors.count, -1), np.full(factors.count, np.nan)
+    partners[rows], matched[rows] = columns, cosines[rows, columns]
+    return partners, matched
 
 
 def stability(factors: Factors, seeds: int) -> np.ndarray:
@@ -90,4 +90,6 @@ def _same_neurons(factors: Factors, activations: Activations) -> Matrix:
 
 def _flat(factors: Factors) -> np.ndarray:
     parts = [factors.components, factors.negative_components]
-    return np.concatenate([one.reshape(factors.count, -1) for one in parts if one is not None], 1)
+    return np.concatenate(
+        [component.reshape(factors.count, -1) for component in parts if component is not None], 1
+    )

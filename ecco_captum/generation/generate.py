@@ -12,10 +12,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from ecco_captum.core.choices import Task
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens, display_texts
 from ecco_captum.generation.prediction import predict
-from ecco_captum.generation.record import Generation, Task
+from ecco_captum.generation.record import Generation
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.generation.segments import Segment, Text, Written, segments, whole_segment
 from ecco_captum.generation.tasks import task_of
@@ -137,13 +138,13 @@ def teacher_forced(lm: LanguageModel, text: Text) -> tuple[np.ndarray, np.ndarra
         for segment in scored_segments(lm, text, whole):
             logits = segment_logits(lm, segment)
             own = logits.gather(1, segment.targets.to(logits.device)[:, None])
-            found = (
+            values = (
                 own[:, 0],
                 (own - logits.logsumexp(1, keepdim=True))[:, 0],
                 1 + (logits > own).sum(1),
             )
-            for column, values in zip(columns, found, strict=True):
-                column[list(segment.rows)] = values.cpu().numpy()
+            for column, column_values in zip(columns, values, strict=True):
+                column[list(segment.rows)] = column_values.cpu().numpy()
     return columns
 
 
@@ -287,21 +288,21 @@ def _chat(lm: LanguageModel, prompt: Prompt, prompt_ids: list[int]) -> dict[str,
 
 def _predicted(lm: LanguageModel, task: Task, prompt: Prompt, wanted: Any) -> Generation:
     prompt_ids = encode_prompt(lm, prompt)
-    found = predict(lm, task, prompt_ids, wanted)
-    ids = np.array(prompt_ids + found["output_ids"], dtype=np.int64)
-    texts = display_texts(lm.tokenizer, prompt_ids) + tuple(found["texts"])
+    prediction = predict(lm, task, prompt_ids, wanted)
+    ids = np.array(prompt_ids + prediction["output_ids"], dtype=np.int64)
+    texts = display_texts(lm.tokenizer, prompt_ids) + tuple(prediction["texts"])
     return Generation(
         prompt_ids=ids[: len(prompt_ids)],
         output_ids=ids[len(prompt_ids) :],
         tokens=Tokens(ids, texts, len(prompt_ids)),
-        logits=found["logits"],
-        logprobs=found["logprobs"],
-        ranks=found["ranks"],
+        logits=prediction["logits"],
+        logprobs=prediction["logprobs"],
+        ranks=prediction["ranks"],
         start_ids=ids[:0],
         model=lm.name,
         settings={"forced": wanted is not None},
         task=task,
-        places=found["places"] if task == "masked" else None,
+        places=prediction["places"] if task == "masked" else None,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecco_captum.generation.record import Task
+from ecco_captum.core.choices import Task
 from ecco_captum.generation.scores import class_index
 from ecco_captum.generation.tasks import classes_of
 from ecco_captum.models.encoding import encode_continuation
@@ -43,7 +43,7 @@ def predict(
         # Counted from the end: some models put positions of their own before the text's.
         rows = logits[[place - len(prompt_ids) for place in places]]
         chosen = rows.argmax(dim=1).tolist() if wanted is None else _fillers(lm, wanted, places)
-        texts = [str(lm.tokenizer.decode([one])) for one in chosen]
+        texts = [str(lm.tokenizer.decode([token])) for token in chosen]
     else:
         rows = logits[None]
         chosen = [int(rows.argmax()) if wanted is None else class_index(lm, wanted, "continuation")]
@@ -61,7 +61,7 @@ def predict(
 
 def _masks(lm: LanguageModel, ids: list[int]) -> list[int]:
     mask = lm.tokenizer.mask_token_id
-    places = [place for place, one in enumerate(ids) if one == mask]
+    places = [place for place, token in enumerate(ids) if token == mask]
     if mask is None or not places:
         raise ValueError(
             f"prompt: it has no mask for {lm.name!r} to fill; write "
@@ -73,7 +73,7 @@ def _masks(lm: LanguageModel, ids: list[int]) -> list[int]:
 def _fillers(lm: LanguageModel, wanted: Any, places: list[int]) -> list[int]:
     ids = encode_continuation(lm, None, wanted)
     if len(ids) != len(places):
-        pieces = [lm.tokenizer.decode([one]) for one in ids]
+        pieces = [lm.tokenizer.decode([token]) for token in ids]
         raise ValueError(
             f"continuation: it is {len(ids)} tokens ({pieces}) for {len(places)} masks; accepts "
             "one token for each mask"

@@ -3,19 +3,16 @@ r"""Generation: what a model wrote, or was made to write, token by token, with i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ecco_captum.core.choices import Task
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.tokens import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-Task = Literal["causal", "seq2seq", "masked", "classification"]
-"""Writes on; writes while reading a source; fills masks; names a class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +42,8 @@ class Generation(Record):
         >>> generation.ranks, len(generation.tokens)
         (array([1, 1, 1, 1, 1]), 10)
     """
+
+    title: ClassVar[str] = "What did the model write?"
 
     prompt_ids: np.ndarray
     output_ids: np.ndarray
@@ -83,16 +82,10 @@ class Generation(Record):
             }
         )
 
-    def _title(self) -> str:
-        from ecco_captum.generation.html import TITLE
-
-        return TITLE
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.generation.html import generation_view
 
-        scores = self.logits, self.logprobs, self.ranks
-        return generation_view(self.tokens, *scores, subtitle=self.model)
+        return generation_view(self)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.prompt_ids)} prompt tokens, {len(self.output_ids)} outputs"

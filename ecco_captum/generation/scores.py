@@ -92,7 +92,7 @@ def scoring(lm: LanguageModel, score: str, versus: Any) -> Scoring:
     several = versus if isinstance(versus, list | tuple) else [versus]
     if not several:
         raise ValueError("versus: got an empty list, accepts at least one token")
-    foils = tuple(_foil(lm, one) for one in several)
+    foils = tuple(_foil(lm, foil) for foil in several)
     return Scoring(name, foils, tuple(_name(lm, foil) for foil in foils))
 
 
@@ -176,9 +176,9 @@ def target_scores(
     def scores(embeddings: Tensor) -> Tensor:
         alone = len(embeddings) == 1 and segment.places
         if torch.is_grad_enabled() and alone and lm.model not in _ENTANGLED:
-            found = _scores_with_row_gradients(lm, segment, score, embeddings)
-            if found is not None:
-                return found
+            result = _scores_with_row_gradients(lm, segment, score, embeddings)
+            if result is not None:
+                return result
             _ENTANGLED.add(lm.model)
         return _scores(lm, segment, score, embeddings)
 
@@ -253,10 +253,10 @@ def _scores_with_row_gradients(
 
 def _separate(scores: Tensor, leaf: Tensor, embeddings: Tensor, places: list[int]) -> bool:
     """Whether each score depends on its own row of the head's input, and on nothing beside it."""
-    found: tuple[Tensor | None, ...] = torch.autograd.grad(
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
         scores.sum(), (leaf, embeddings), allow_unused=True, retain_graph=True
     )
-    total, beside = found
+    total, beside = gradients
     if total is None or beside is not None:
         return False
     # Weighted differently, the targets would show where one reached into another's row.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecco_captum.generation.record import Task
+from ecco_captum.core.choices import Task
 from ecco_captum.models.causality import shares_forwards
 from ecco_captum.models.language_model import LanguageModel
 
@@ -147,7 +147,7 @@ def reading(
         ids["input_ids"] = np.concatenate([prompt, outputs])[: places[-1] + 1]
     end = len(ids.get("decoder_input_ids", ids["input_ids"]))
     return Segment(
-        inputs={name: torch.tensor(one[None], device=lm.device) for name, one in ids.items()},
+        inputs={name: torch.tensor(row[None], device=lm.device) for name, row in ids.items()},
         targets=torch.tensor(targets, device=lm.device),
         places=tuple(place - end for place in places),
         rows=tuple(range(len(targets))),

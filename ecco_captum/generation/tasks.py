@@ -11,7 +11,9 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from ecco_captum.generation.record import Generation, Task
+from ecco_captum.core.choices import Task
+from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.generation.record import Generation
 from ecco_captum.models.language_model import LanguageModel
 
 
@@ -25,8 +27,8 @@ def task_of(lm: LanguageModel) -> Task:
         str: "causal", "seq2seq", "masked" or "classification".
 
     Raises:
-        TypeError: if the model has none of these heads.
-        ValueError: if it is a classifier whose config names no padding token.
+        UnsupportedError: if the model has none of these heads, or is a classifier whose config
+            names no padding token.
     """
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
@@ -38,12 +40,12 @@ def task_of(lm: LanguageModel) -> Task:
             return "masked"
         if names & set(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()):
             if getattr(lm.model.config.get_text_config(), "pad_token_id", None) is None:
-                raise ValueError(
+                raise UnsupportedError(
                     f"lm: the config of {lm.name!r} names no padding token, without which "
                     "transformers' classifiers read no batches; set model.config.pad_token_id"
                 )
             return "classification"
-    raise TypeError(
+    raise UnsupportedError(
         f"lm: {lm.name!r} is a {type(lm.model).__name__}, whose outputs are not known here; "
         "accepted: causal language models, encoder–decoders that write, masked language models, "
         "and encoders or decoders that classify a text"
@@ -96,10 +98,10 @@ def check_gradients(lm: LanguageModel) -> None:
     r"""Raises an error if no gradient can be taken through a model's weights.
 
     Raises:
-        ValueError: if it was built under ``torch.inference_mode``.
+        UnsupportedError: if it was built under ``torch.inference_mode``.
     """
     if any(parameter.is_inference() for parameter in lm.model.parameters()):
-        raise ValueError(
+        raise UnsupportedError(
             f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
             "through its weights; build it outside"
         )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ecco_captum.core.checks import chosen_numbers
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.core.tokens import Tokens, display_texts, lone_texts
 from ecco_captum.generation.generate import decoder_start, scored_segments
 from ecco_captum.generation.record import Generation
@@ -40,7 +41,9 @@ def as_text(lm: LanguageModel, given: Prompt | Generation) -> tuple[Text, Tokens
         return given, given.tokens
     task = task_of(lm)
     if task == "classification":
-        raise TypeError(f"lm: {lm.name!r} is a classifier, whose head reads the last layer only")
+        raise UnsupportedError(
+            f"lm: {lm.name!r} is a classifier, whose head reads the last layer only"
+        )
     ids = np.array(encode_prompt(lm, given), dtype=np.int64)
     start = [decoder_start(lm)] if task == "seq2seq" else []
     text = Written(ids, ids[:0], np.array(start, dtype=np.int64), task)
@@ -112,9 +115,9 @@ def read_candidates(
         "top_ids", (positions, layers).
     """
     shape = (len(places), len(layers), len(ids))
-    found = {name: np.zeros(shape, "f4") for name in ("logits", "logprobs", "probs")}
-    found["ranks"] = np.zeros(shape, "i8")
-    found["top_ids"] = np.zeros(shape[:2], "i8")
+    tables = {name: np.zeros(shape, "f4") for name in ("logits", "logprobs", "probs")}
+    tables["ranks"] = np.zeros(shape, "i8")
+    tables["top_ids"] = np.zeros(shape[:2], "i8")
     whole = reading(lm, text, places, [ids[0]] * len(places))
     with evaluation_mode(lm.model):
         for segment in scored_segments(lm, text, whole):
@@ -133,8 +136,8 @@ def read_candidates(
                     if layer in layers:
                         for name, value in values.items():
                             row = layers.index(layer)
-                            found[name][list(segment.rows), row] = value[k].cpu().numpy()
-    return found
+                            tables[name][list(segment.rows), row] = value[k].cpu().numpy()
+    return tables
 
 
 def chosen_layers(lm: LanguageModel, layers: Any) -> list[int]:
@@ -165,7 +168,7 @@ def check_lens(lm: LanguageModel, generation: Generation) -> None:
     """
     check_text(lm, generation)
     if generation.task == "classification":
-        raise TypeError(
+        raise UnsupportedError(
             f"lm: {lm.name!r} is a classifier, whose head reads one position of the last layer; "
             "accepts causal and masked language models and encoder–decoders"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.core.tokens import lone_texts
 from ecco_captum.generation.tasks import task_of
 from ecco_captum.lens.candidates import as_text, asked_places, chosen_layers, read_candidates
@@ -60,7 +61,9 @@ def minimal_pairs(
     """
     task = task_of(lm)
     if task not in ("causal", "masked"):
-        raise TypeError(f"lm: {lm.name!r} is of kind {task}, accepts causal and masked models")
+        raise UnsupportedError(
+            f"lm: {lm.name!r} is of kind {task}, accepts causal and masked models"
+        )
     if not isinstance(blank, str) or not blank:
         raise ValueError(f"blank: got {blank!r}, accepts a text")
     texts: list[Any] = list(prompts) if isinstance(prompts, list | tuple) else [prompts]
@@ -74,8 +77,8 @@ def minimal_pairs(
     for k, (text, ids) in enumerate(asked):
         written, _ = as_text(lm, text)
         places = asked_places(lm, written, -1)
-        found = read_candidates(lm, written, places, ids, rows, translators)
-        logprobs[k], ranks[k] = found["logprobs"][0], found["ranks"][0]
+        tables = read_candidates(lm, written, places, ids, rows, translators)
+        logprobs[k], ranks[k] = tables["logprobs"][0], tables["ranks"][0]
     return MinimalPairs(
         prompts=tuple(texts),
         fillers=tuple(_both(lone_texts(lm.tokenizer, ids)) for _, ids in asked),
@@ -91,7 +94,9 @@ def minimal_pairs(
 def _pairs(fillers: Sequence[Any], count: int) -> list[tuple[Any, Any]]:
     """One pair a prompt."""
     listed = list(fillers) if isinstance(fillers, list | tuple) else []
-    alone = len(listed) == 2 and all(isinstance(one, str | int | np.integer) for one in listed)
+    alone = len(listed) == 2 and all(
+        isinstance(filler, str | int | np.integer) for filler in listed
+    )
     pairs = [listed] * count if alone else listed
     if len(pairs) != count or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
@@ -120,9 +125,10 @@ def _asked(
     before, _, after = prompt.partition(blank)
     space = " " if before.endswith(" ") else ""
     spaced = [
-        space + one if isinstance(one, str) and not one.startswith(" ") else one for one in pair
+        space + filler if isinstance(filler, str) and not filler.startswith(" ") else filler
+        for filler in pair
     ]
-    ids = [encode_token(lm, one, "fillers") for one in spaced]
+    ids = [encode_token(lm, filler, "fillers") for filler in spaced]
     if ids[0] == ids[1]:
         raise ValueError(f"fillers: {pair!r} are the same token, accepts two different ones")
     if task_of(lm) == "masked":

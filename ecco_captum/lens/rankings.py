@@ -93,7 +93,7 @@ def rankings(
     rows, translators = chosen_layers(lm, layers), read_translators(lm, lens)
     read, shown = _columns(generation, positions)
     whole = token_segment(lm, generation, read)
-    found = _tables(lm, generation, whole, rows, translators)
+    tables = _tables(lm, generation, whole, rows, translators)
     shuffled = None
     if control and _shortest(lm, generation, whole) > 1:
         change = functools.partial(shuffled_blocks, lm)
@@ -104,11 +104,11 @@ def rankings(
         positions=np.array(shown, dtype=np.int64),
         target_ids=whole.targets.cpu().numpy(),
         shuffled_ranks=shuffled,
-        texts=token_texts(lm, found["top_ids"].ravel().tolist()),
+        texts=token_texts(lm, tables["top_ids"].ravel().tolist()),
         value=value,
         lens=translators.name if translators else "logit lens",
         settings={"seed": 0} if control else {},
-        **found,
+        **tables,
     )
 
 
@@ -223,7 +223,7 @@ def _tables(
     """Each number of a :class:`Readout`, (layers, columns)."""
     shape, last = (len(rows), len(whole.targets)), len(lm.anatomy.blocks)
     names = Readout.__dataclass_fields__
-    found = {name: np.zeros(shape, "i8" if name in _INTEGERS else "f4") for name in names}
+    tables = {name: np.zeros(shape, "i8" if name in _INTEGERS else "f4") for name in names}
     with evaluation_mode(lm.model):
         for segment in scored_segments(lm, generation, whole):
             final = None
@@ -239,8 +239,8 @@ def _tables(
                     values = getattr(readout, name).view(len(chunk), -1).cpu().numpy()
                     for layer, row in zip(chunk, values, strict=True):
                         if layer in rows:
-                            found[name][rows.index(layer), list(segment.rows)] = row
+                            tables[name][rows.index(layer), list(segment.rows)] = row
     if last in rows:
         # A distribution is itself; rounding would say 1e-7.
-        found["cosine"][-1], found["divergence"][-1] = 1, 0
-    return found
+        tables["cosine"][-1], tables["divergence"][-1] = 1, 0
+    return tables

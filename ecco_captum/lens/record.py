@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from ecco_captum.core.intervals import wilson_interval
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.text import format_number, in_quotes
 from ecco_captum.core.tokens import Tokens
@@ -80,6 +81,8 @@ class Rankings(ByLayer, Record):
         (31, 5)
     """
 
+    title: ClassVar[str] = "When does each token become the top prediction?"
+
     generation: Generation
     layers: np.ndarray
     positions: np.ndarray
@@ -105,7 +108,7 @@ class Rankings(ByLayer, Record):
     @property
     def top_texts(self) -> list[list[str]]:
         """(layers, columns): each layer's own best token."""
-        return [[self.texts[str(one)] for one in row] for row in self.top_ids.tolist()]
+        return [[self.texts[str(token)] for token in row] for row in self.top_ids.tolist()]
 
     @property
     def decided(self) -> np.ndarray:
@@ -203,7 +206,8 @@ class Rankings(ByLayer, Record):
         return agreement_figure(self, width=width, title=title)
 
     @property
-    def _names(self) -> list[str]:
+    def column_names(self) -> list[str]:
+        """(columns,): which output, or which token of the prompt, each column is about."""
         start = self.generation.tokens.prompt_length
         return [
             f"output {position - start}" if position >= start else f"position {position}"
@@ -216,30 +220,10 @@ class Rankings(ByLayer, Record):
         named = {"rank": "rank", "logit": "logit", "prob": "probability"}[self.value]
         return f"{self.generation.model} · {self.lens} · {named} of each token after each block"
 
-    def _title(self) -> str:
-        from ecco_captum.lens.html import RANKINGS_TITLE
-
-        return RANKINGS_TITLE
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.lens.html import rankings_view
 
-        return rankings_view(
-            self.target_texts,
-            self.layer_names,
-            self.ranks,
-            self.logits,
-            self.probs,
-            self.top_texts,
-            self.top_probs,
-            value=self.value,
-            names=self._names,
-            cosine=self.cosine,
-            divergence=self.divergence,
-            shuffled_ranks=self.shuffled_ranks,
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-        )
+        return rankings_view(self)
 
     def __repr__(self) -> str:
         layers, columns = self.ranks.shape
@@ -279,6 +263,8 @@ class WatchedRankings(ByLayer, Record):
         (' are', 27, (31, 2))
     """
 
+    title: ClassVar[str] = "Which token does each layer prefer?"
+
     tokens: Tokens
     watch_ids: np.ndarray
     watch_texts: tuple[str, ...]
@@ -293,6 +279,12 @@ class WatchedRankings(ByLayer, Record):
     model: str
     lens: str = "logit lens"
     asked: Literal["after", "at"] = "after"
+
+    @property
+    def top_texts(self) -> list[list[str]]:
+        """(positions, layers): each layer's own best token."""
+        ids = self.top_ids.reshape(-1, len(self.layers)).tolist()
+        return [[self.texts[str(token)] for token in row] for row in ids]
 
     @property
     def winners(self) -> np.ndarray:
@@ -319,8 +311,8 @@ class WatchedRankings(ByLayer, Record):
         layers stays ahead of all others; -1 where two are level there.
         """
         rows = self._crossing_rows
-        found = np.where(rows >= 0, self.layers[rows], -1)
-        return found if self.ranks.ndim == 3 else np.asarray(found[0])
+        layers = np.where(rows >= 0, self.layers[rows], -1)
+        return layers if self.ranks.ndim == 3 else np.asarray(layers[0])
 
     @property
     def sentence(self) -> str:
@@ -394,26 +386,10 @@ class WatchedRankings(ByLayer, Record):
             asked = f"{self.asked} position {self.positions[0]}, {in_quotes(self.places[0])}"
         return f"{self.model} · {self.lens} · rank of each watched token · {asked}"
 
-    def _title(self) -> str:
-        return "Which one does each layer prefer?"
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.lens.html import watch_view
 
-        several = self.ranks.ndim == 3
-        texts = np.vectorize(lambda one: self.texts[str(one)], otypes=[object])(self.top_ids)
-        return watch_view(
-            self.watch_texts,
-            self.layer_names,
-            self.ranks,
-            self.logits,
-            self.probs,
-            places=self.places if several else None,
-            asked=self.asked,
-            top_texts=texts.tolist(),
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-        )
+        return watch_view(self)
 
     def __repr__(self) -> str:
         words = ", ".join(map(repr, self.watch_texts))
@@ -443,6 +419,8 @@ class LayerPredictions(ByLayer, Record):
         (' Paris', [' Paris', ' the', ' London'], (31, 3))
     """
 
+    title: ClassVar[str] = "What does each layer predict?"
+
     generation: Generation
     layers: np.ndarray
     position: int
@@ -456,7 +434,7 @@ class LayerPredictions(ByLayer, Record):
     @property
     def texts(self) -> list[list[str]]:
         """(layers, k): the texts of the layers' best tokens."""
-        return [[self.texts_by_id[str(one)] for one in row] for row in self.token_ids.tolist()]
+        return [[self.texts_by_id[str(token)] for token in row] for row in self.token_ids.tolist()]
 
     @property
     def true_text(self) -> str:
@@ -525,29 +503,14 @@ class LayerPredictions(ByLayer, Record):
             f"each layer at position {self.position}, with their probability"
         )
 
-    def _title(self) -> str:
-        return "What would each layer have said?"
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.lens.html import predictions_view
 
-        return predictions_view(
-            self.layer_names,
-            self.texts,
-            self.probs,
-            self.ranks,
-            self.token_ids == self.true_id,
-            true=self.true_text,
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-        )
+        return predictions_view(self)
 
     def __repr__(self) -> str:
         layers, k = self.token_ids.shape
         return f"LayerPredictions({layers} layers, {k} tokens each, {self.generation.model})"
-
-
-_Z = 1.959963984540054  # of a two-sided 95% interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -571,6 +534,8 @@ class MinimalPairs(ByLayer, Record):
         ((1, 31), array([27]), array([ 1, 28]))
     """
 
+    title: ClassVar[str] = "From which layer on is the first filler preferred?"
+
     prompts: tuple[str, ...]
     fillers: tuple[tuple[str, str], ...]
     filler_ids: np.ndarray
@@ -588,11 +553,12 @@ class MinimalPairs(ByLayer, Record):
     @property
     def crossings(self) -> np.ndarray:
         """(prompts,), int64: the layer from which the first filler stays ahead; -1 for never."""
-        rows = self._crossing_rows
+        rows = self.crossing_rows
         return np.where(rows >= 0, self.layers[rows], -1)
 
     @property
-    def _crossing_rows(self) -> np.ndarray:
+    def crossing_rows(self) -> np.ndarray:
+        """(prompts,), int64: the row of ``layers`` of each crossing; -1 for never."""
         behind = ~(self.margins[:, ::-1] > 0)
         kept = np.where(behind.any(axis=1), behind.argmax(axis=1), len(self.layers))
         return np.where(kept > 0, len(self.layers) - kept, -1)
@@ -602,17 +568,13 @@ class MinimalPairs(ByLayer, Record):
         r"""(layers, 3), float64: which part of the prompts prefers the first filler, and its 95%
         interval (Wilson 1927)."""
         count = len(self.prompts)
-        part = (self.margins > 0).mean(axis=0)
-        middle = (part + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-        spread = np.sqrt(part * (1 - part) / count + _Z**2 / (4 * count**2))
-        half = _Z / (1 + _Z**2 / count) * spread
-        # Rounding would say -0% of none.
-        return np.stack([part, middle - half, middle + half], axis=1).clip(0, 1)
+        right = (self.margins > 0).sum(axis=0).tolist()
+        return np.array([(n / count, *wilson_interval(n, count)) for n in right])
 
     @property
     def sentence(self) -> str:
         """How many prompts the last layer gets right, by what margin, and from where on."""
-        count, rows = len(self.prompts), self._crossing_rows
+        count, rows = len(self.prompts), self.crossing_rows
         part, low, high = self.accuracy[-1]
         right = rows[rows >= 0]
         texts = f"{len(right)} of {count} text{'' if count == 1 else 's'}"
@@ -671,21 +633,10 @@ class MinimalPairs(ByLayer, Record):
             "in nats"
         )
 
-    def _title(self) -> str:
-        return "Where does each layer start to prefer the first filler?"
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.lens.html import pairs_view
 
-        return pairs_view(
-            self.prompts,
-            self.fillers,
-            self.layer_names,
-            self.margins,
-            self._crossing_rows,
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-        )
+        return pairs_view(self)
 
     def __repr__(self) -> str:
         return f"MinimalPairs({len(self.prompts)} prompts, {len(self.layers)} layers, {self.model})"
@@ -709,6 +660,8 @@ class OrderTest(Record):
         >>> test.tokens, test.shuffled.shape, test.probability >= 1 / 20
         (3, (19,), True)
     """
+
+    title: ClassVar[str] = "Does the lead survive another word order?"
 
     watch_texts: tuple[str, ...]
     lead: float
@@ -738,18 +691,16 @@ class OrderTest(Record):
         leads = [self.lead, *self.shuffled.tolist()]
         return data_frame({"shuffled": np.arange(len(leads)) > 0, "lead": leads})
 
-    def _title(self) -> str:
-        return "Does the order of the text matter?"
-
-    def _html(self) -> str:
-        from ecco_captum.display.colours import theme_css
-        from ecco_captum.display.page import frame, style
-
+    @property
+    def subtitle(self) -> str:
+        """What leads over what."""
         others = ", ".join(map(in_quotes, self.watch_texts[1:]))
-        subtitle = f"{self.model} · {in_quotes(self.watch_texts[0])} beside {others}"
-        return style(theme_css()) + frame(
-            "", title=self._title(), subtitle=subtitle, note=self.sentence
-        )
+        return f"{self.model} · {in_quotes(self.watch_texts[0])} beside {others}"
+
+    def fragment(self) -> str:
+        from ecco_captum.lens.html import order_view
+
+        return order_view(self)
 
     def __str__(self) -> str:
         return self.sentence

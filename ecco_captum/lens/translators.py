@@ -38,7 +38,7 @@ class Translators:
         """Translates hidden states, (…, width); those of the last layer stay as they are."""
         if row not in self.weights:
             return hidden
-        matrix, shift = (one.to(hidden.device, hidden.dtype) for one in self.weights[row])
+        matrix, shift = (weight.to(hidden.device, hidden.dtype) for weight in self.weights[row])
         return hidden + torch.nn.functional.linear(hidden, matrix, shift)
 
 
@@ -68,8 +68,8 @@ def read_translators(lm: LanguageModel, lens: Any) -> Translators | None:
         name = f"tuned lens {folder.name!r}"
         state = _state(folder)
     elif isinstance(lens, Mapping):
-        state = {_plain(name): one for name, one in lens.items()}
-        state = {name: one for name, one in state.items() if not name.startswith("unembed.")}
+        state = {_plain(name): weight for name, weight in lens.items()}
+        state = {name: weight for name, weight in state.items() if not name.startswith("unembed.")}
     else:
         raise TypeError(
             f"lens: got a {type(lens).__name__}, accepts the folder of a tuned lens, its state "
@@ -109,14 +109,14 @@ def _checked(
     state: Mapping[str, Any], blocks: int, width: int, model: str
 ) -> dict[int, tuple[Tensor, Tensor]]:
     names = {f"{row}.{part}" for row in range(blocks) for part in ("weight", "bias")}
-    weights = {name for name in names if name.endswith("weight")}
-    if not (weights <= set(state) <= names):
+    required = {name for name in names if name.endswith("weight")}
+    if not (required <= set(state) <= names):
         raise ValueError(
             f"lens: it has maps named {', '.join(sorted(map(str, state))[:4])}, …, accepts those "
             f"of the {blocks} blocks of {model!r}: 0.weight, 0.bias, … {blocks - 1}.bias; was it "
             "trained for another model?"
         )
-    found = {}
+    weights = {}
     for row in range(blocks):
         matrix, shift = state[f"{row}.weight"], state.get(f"{row}.bias", torch.zeros(width))
         if not isinstance(matrix, Tensor) or not isinstance(shift, Tensor):
@@ -129,5 +129,5 @@ def _checked(
                 f"lens: map {row} has shapes {tuple(matrix.shape)} and {tuple(shift.shape)}, "
                 f"accepts ({width}, {width}) and ({width},), the width of {model!r}"
             )
-        found[row] = (matrix.detach(), shift.detach())
-    return found
+        weights[row] = (matrix.detach(), shift.detach())
+    return weights

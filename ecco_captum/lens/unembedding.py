@@ -7,6 +7,7 @@ norm, scales, projections, head, soft-cap) is not rebuilt: the model runs it, on
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ecco_captum.core.errors import SlowPathWarning, UnsupportedError
 from ecco_captum.generation.generate import segment_logits
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.generation.segments import Segment
@@ -159,7 +161,7 @@ def layer_logits(
 
     Raises:
         ValueError: if logits are NaN.
-        RuntimeError: if the tail does not give the model's own logits.
+        UnsupportedError: if the tail does not give the model's own logits.
     """
     last = len(lm.anatomy.blocks)
     others = [layer for layer in layers if layer != last]
@@ -173,16 +175,23 @@ def layer_logits(
         # The last layer runs with the first chunk, as the check.
         first = _attempt(run, [last, *others[: count - 1]], translators, packed)
         if first is None or not close_logits(own, first[0], lm.model.dtype):
+            if packed:
+                warnings.warn(
+                    f"lm: the tail of {lm.name!r} depends on the whole text, so that reading its "
+                    "layers is slower",
+                    SlowPathWarning,
+                    stacklevel=2,
+                )
             continue
         yield [last], own[None]
         if len(first) > 1:
-            yield _told(lm, others[: count - 1], first[1:])
+            yield _checked(lm, others[: count - 1], first[1:])
         del first
         for start in range(count - 1, len(others), count):
             chunk = others[start : start + count]
-            yield _told(lm, chunk, run(chunk, translators))
+            yield _checked(lm, chunk, run(chunk, translators))
         return
-    raise RuntimeError(
+    raise UnsupportedError(
         f"lm: the tail of {lm.name!r}, applied to the last layer's states of this text, does not "
         "give the model's own logits, so no other layer's would be right either"
     )
@@ -191,7 +200,7 @@ def layer_logits(
 _Run = Callable[[Sequence[int], Translators | None], Tensor]
 
 
-def _told(lm: LanguageModel, layers: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
+def _checked(lm: LanguageModel, layers: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     """Refuses NaN, which is larger than nothing and would rank every token first."""
     # The tail works row by row, and its weights gave the model's own logits: a row of which one
     # logit is no number has none.

@@ -68,10 +68,10 @@ def rankings_watch(
     rows, translators = chosen_layers(lm, layers), read_translators(lm, lens)
     shown = what_is_read(text, tokens)
     places = asked_places(lm, text, position)
-    found = read_candidates(lm, text, places, ids, rows, translators)
+    tables = read_candidates(lm, text, places, ids, rows, translators)
     alone = isinstance(position, int | np.integer)
     names = ("ranks", "logits", "probs", "top_ids")
-    arrays = {name: found[name][0] if alone else found[name] for name in names}
+    arrays = {name: tables[name][0] if alone else tables[name] for name in names}
     return WatchedRankings(
         tokens=tokens,
         watch_ids=np.array(ids, dtype=np.int64),
@@ -79,7 +79,7 @@ def rankings_watch(
         layers=np.array(rows, dtype=np.int64),
         positions=np.array(places, dtype=np.int64),
         places=tuple(shown[place] for place in places),
-        texts=token_texts(lm, found["top_ids"].ravel().tolist()),
+        texts=token_texts(lm, tables["top_ids"].ravel().tolist()),
         model=lm.name,
         lens=translators.name if translators else "logit lens",
         asked="at" if text.task == "masked" else "after",
@@ -94,7 +94,7 @@ def _watched(lm: LanguageModel, watch: Any) -> list[int]:
     listed = watch if isinstance(watch, list | tuple) else [watch]
     if len(listed) == 0:
         raise ValueError("watch: got an empty list, accepts at least one token")
-    ids = [encode_token(lm, one, "watch") for one in listed]
+    ids = [encode_token(lm, token, "watch") for token in listed]
     twice = [given for k, given in enumerate(listed) if ids[k] in ids[:k]]
     if twice:
         raise ValueError(f"watch: got {twice[0]!r} twice, accepts different tokens")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecco_captum.core.checks import check_whole
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.generation.tasks import task_of
 from ecco_captum.lens.record import OrderTest
 from ecco_captum.lens.watch import rankings_watch
@@ -52,20 +53,22 @@ def order_test(
     check_whole("draws", draws)
     check_whole("seed", seed, least=0)
     if task_of(lm) != "causal":
-        raise TypeError(f"lm: {lm.name!r} is not causal, accepts a model that writes on")
-    ids = [int(one) for one in encode_prompt(lm, prompt)]
+        raise UnsupportedError(f"lm: {lm.name!r} is not causal, accepts a model that writes on")
+    ids = [int(item) for item in encode_prompt(lm, prompt)]
     if len(ids) < 4:
-        raise ValueError(f"prompt: got {len(ids)} tokens, accepts 4 or more, two to be shuffled")
+        raise UnsupportedError(
+            f"prompt: got {len(ids)} tokens, accepts 4 or more, two to be shuffled"
+        )
     middle, rng = np.array(ids[1:-1]), np.random.default_rng(seed)
     orders = [middle, *(rng.permutation(middle) for _ in range(draws))]
     texts = [[ids[0], *order.tolist(), ids[-1]] for order in orders]
-    found = [rankings_watch(lm, text, watch, layers=-1) for text in texts]
-    logits = np.array([one.logits[-1] for one in found], dtype=np.float64)
+    watched = [rankings_watch(lm, text, watch, layers=-1) for text in texts]
+    logits = np.array([item.logits[-1] for item in watched], dtype=np.float64)
     if logits.shape[1] < 2:
         raise ValueError("watch: got one token, accepts two or more, one of which leads")
     winner = int(logits[0].argmax())
     leads = logits[:, winner] - np.delete(logits, winner, axis=1).max(axis=1)
-    names = list(found[0].watch_texts)
+    names = list(watched[0].watch_texts)
     return OrderTest(
         watch_texts=(names.pop(winner), *names),
         lead=float(leads[0]),

@@ -55,16 +55,16 @@ def captured(
             groups.setdefault(device, []).append(k)
         else:
             wrapped.append(k)
-    found: dict[int, Tensor] = {}
+    tensors: dict[int, Tensor] = {}
     for group in groups.values():
-        tensors = _through_captum(lm, inputs, [sites[k] for k in group], of_input)
-        read = {k: tensor for k, tensor in zip(group, tensors, strict=True) if tensor is not None}
-        found.update(read)
+        outputs = _through_captum(lm, inputs, [sites[k] for k in group], of_input)
+        read = {k: tensor for k, tensor in zip(group, outputs, strict=True) if tensor is not None}
+        tensors.update(read)
         wrapped += [k for k in group if k not in read]
     if wrapped:
         others = _through_wrapping(lm, inputs, [sites[k] for k in wrapped], of_input)
-        found.update(zip(wrapped, others, strict=True))
-    return [found[k] for k in range(len(sites))]
+        tensors.update(zip(wrapped, others, strict=True))
+    return [tensors[k] for k in range(len(sites))]
 
 
 def _device(module: nn.Module) -> torch.device | None:
@@ -99,30 +99,31 @@ def _through_captum(
             )
         except (AssertionError, AttributeError, IndexError, KeyError, TypeError):
             return [None] * len(sites)
-    tensors = [one[0] if isinstance(one, tuple) and one else one for one in read]
+    tensors = [tensor[0] if isinstance(tensor, tuple) and tensor else tensor for tensor in read]
     # Of a module that ran again, this would be the last execution.
     return [
-        one if isinstance(one, Tensor) and runs[k] == 1 else None for k, one in enumerate(tensors)
+        tensor if isinstance(tensor, Tensor) and runs[k] == 1 else None
+        for k, tensor in enumerate(tensors)
     ]
 
 
 def _through_wrapping(
     lm: LanguageModel, inputs: Mapping[str, Tensor], sites: Sequence[Site], of_input: bool
 ) -> list[Tensor]:
-    found: dict[int, Tensor] = {}
+    tensors: dict[int, Tensor] = {}
     replaced = replaced_input if of_input else replaced_output
     with ExitStack() as contexts:
         for k, site in enumerate(sites):
 
             def keep(tensor: Tensor, k: int = k) -> Tensor:
                 # A copy, as some models write into such tensors later.
-                found[k] = tensor.detach().clone()
+                tensors[k] = tensor.detach().clone()
                 return tensor
 
             module = lm.model.get_submodule(site.module)
             contexts.enter_context(replaced(module, keep, call=site.call, root=lm.model))
         lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
-    missing = [site.module for k, site in enumerate(sites) if k not in found]
+    missing = [site.module for k, site in enumerate(sites) if k not in tensors]
     if missing:
         raise RuntimeError(f"lm: {missing[0]} of {lm.name!r} did not run on this text")
-    return [found[k] for k in range(len(sites))]
+    return [tensors[k] for k in range(len(sites))]

@@ -43,10 +43,10 @@ def is_causal(model: PreTrainedModel) -> bool:
         bool: whether logits over a text equal those over its prefixes. Found once per model object.
     """
     if model not in _FOUND:
-        found = _equals_its_prefixes(model)
-        if found is None:
+        causal = _equals_its_prefixes(model)
+        if causal is None:
             return True
-        _FOUND[model] = found
+        _FOUND[model] = causal
     return _FOUND[model]
 
 
@@ -93,7 +93,7 @@ def _agrees_with_its_beginning(
     return True
 
 
-def close_logits(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+def close_logits(left: Tensor, right: Tensor, dtype: torch.dtype) -> bool:
     r"""Tells whether logits differ by no more than the order of summation can explain.
 
     Args:
@@ -101,11 +101,11 @@ def close_logits(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
         other (Tensor): as many.
         dtype (dtype): what the model computes in.
     """
-    finite = torch.isfinite(one)
+    finite = torch.isfinite(left)
     if not finite.any():
         return True  # an error that others report
-    error = float((one[finite] - other[finite]).abs().max())
-    spread = float(one[finite].std(correction=0)) or 1.0
+    error = float((left[finite] - right[finite]).abs().max())
+    spread = float(left[finite].std(correction=0)) or 1.0
     return error <= _TOLERANCE.get(dtype, 1e-3) * spread
 
 

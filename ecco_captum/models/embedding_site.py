@@ -73,13 +73,13 @@ def embedding_sites(
         AnatomyError: if gradients cannot enter the model, with the reason.
     """
     anatomy.require("gradient")
-    found = []
+    sites = []
     for stack, (ids, fixed) in zip(anatomy.stacks, _texts(anatomy, started), strict=True):
         site = stack.embedding
         if site is None:  # only an anatomy written by hand can have come this far without
             raise AnatomyError(f"the anatomy given for {anatomy.architecture} names no embedding")
-        found.append(EmbeddingSite(model.get_submodule(site.module), site, ids, fixed))
-    return tuple(found)
+        sites.append(EmbeddingSite(model.get_submodule(site.module), site, ids, fixed))
+    return tuple(sites)
 
 
 def _texts(anatomy: Anatomy, started: int) -> tuple[tuple[str, int], ...]:
@@ -132,13 +132,13 @@ def embed(
     Returns:
         Tensor: (batch, positions, width), without a graph.
     """
-    found: dict[int, Tensor] = {}
+    parts: dict[int, Tensor] = {}
 
     def reader(place: int) -> Callable[[Tensor], Tensor]:
         def read(current: Tensor) -> Tensor:
             site = through[place]
-            found[place] = site.read(current, site.length(inputs))
-            if len(found) == len(through):
+            parts[place] = site.read(current, site.length(inputs))
+            if len(parts) == len(through):
                 raise _ReachedError
             return current
 
@@ -151,13 +151,13 @@ def embed(
         stack.enter_context(torch.no_grad())
         stack.enter_context(contextlib.suppress(_ReachedError))
         model(**inputs, **options)
-    widths = {part.shape[-1] for part in found.values()}
+    widths = {part.shape[-1] for part in parts.values()}
     if len(widths) > 1:
         raise AnatomyError(
             f"the embeddings of encoder and decoder have widths {sorted(widths)}; only equal ones "
             "can be attributed together"
         )
-    return torch.cat([found[place].to(found[0].device) for place in range(len(through))], dim=1)
+    return torch.cat([parts[place].to(parts[0].device) for place in range(len(through))], dim=1)
 
 
 class _ReachedError(Exception):

@@ -33,9 +33,9 @@ def first_tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value if value.is_floating_point() and value.ndim >= 2 else None
     for item in _items(value):
-        found = first_tensor(item)
-        if found is not None:
-            return found
+        tensor = first_tensor(item)
+        if tensor is not None:
+            return tensor
     return None
 
 

@@ -261,9 +261,9 @@ def _inputs(input_ids: Tensor, decoder_input_ids: Tensor | None) -> dict[str, Te
 def _model_class(config: Any) -> Any:
     """The class that the checkpoint names; else the head that fits its kind of model."""
     for architecture in getattr(config, "architectures", None) or ():
-        found = getattr(transformers, architecture, None)
-        if found is not None:
-            return found
+        kind = getattr(transformers, architecture, None)
+        if kind is not None:
+            return kind
     if getattr(config, "is_encoder_decoder", False):
         return transformers.AutoModelForSeq2SeqLM
     return transformers.AutoModelForCausalLM

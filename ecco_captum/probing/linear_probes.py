@@ -45,8 +45,8 @@ class Probes:
         rates, trials, features, tasks, labels = self.weights.shape
         read = x[torch.from_numpy(words)]
         flat = self.weights.reshape(rates, trials, features, tasks * labels)
-        found = torch.matmul(read, flat).unflatten(-1, (tasks, labels))
-        return found + self.biases[:, :, None]
+        products = torch.matmul(read, flat).unflatten(-1, (tasks, labels))
+        return products + self.biases[:, :, None]
 
 
 def fit_probes(

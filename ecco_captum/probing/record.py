@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.text import format_fixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,15 +23,15 @@ class ProbeReport(Record):
     Args:
         representations (tuple of str): (rows,), "hidden" or "neurons".
         layers (tuple of str): (rows,), such as "embedding" or "block 3".
-        accuracy (array): (rows, trials), the part of test words that are told right.
+        accuracy (array): (rows, trials), the part of test words that are predicted right.
         control_accuracy (array): (rows, trials), the same of the control task; NaN without one.
         rates (array): (rows, trials, tasks), the learning rates that were chosen.
         confusion (array): (rows, labels, labels), int64, test words of all trials: true labels in
-            rows, told ones in columns.
+            rows, predicted ones in columns.
         majority (array): (trials,), accuracy of the most frequent label.
         by_type (array): (trials,), accuracy of each word type's most frequent label.
         labels (tuple of str): (labels,), their names.
-        label (str): the column that was told.
+        label (str): the column that was predicted.
         model (str): whose states.
         words (int): how many there are.
         dropped (int): words that the model's context cut off.
@@ -48,6 +49,8 @@ class ProbeReport(Record):
         >>> bool(report.accuracy.mean() > report.majority.mean())
         True
     """
+
+    title: ClassVar[str] = "What does each layer know?"
 
     representations: tuple[str, ...]
     layers: tuple[str, ...]
@@ -71,8 +74,14 @@ class ProbeReport(Record):
         return np.asarray(self.accuracy - self.control_accuracy)
 
     @property
+    def baselines(self) -> dict[str, np.ndarray]:
+        """Accuracies without a probe, (trials,), by name; those that could be measured."""
+        named = {"most frequent label": self.majority, "most frequent of the word": self.by_type}
+        return {name: values for name, values in named.items() if not np.isnan(values).any()}
+
+    @property
     def recall(self) -> np.ndarray:
-        """(rows, labels), the part of each label's test words that are told right; NaN of none."""
+        """(rows, labels), the part of each label's test words predicted right; NaN of none."""
         there = self.confusion.sum(axis=2)
         right = np.diagonal(self.confusion, axis1=1, axis2=2)
         return np.divide(right, there, out=np.full(there.shape, np.nan), where=there > 0)
@@ -97,19 +106,19 @@ class ProbeReport(Record):
 
     @property
     def sentence(self) -> str:
-        """Which layer tells most, and how much of it is learned by heart."""
+        """Which layer is read most accurately, and how much of that the probes memorised."""
         best = int(self.accuracy.mean(axis=1).argmax())
         right = _percent(self.accuracy[best])
-        said = f"Most is told from {self.named(best)}: {right} of the words"
+        sentence = f"Best layer: {self.named(best)}, {right} of the words"
         if not np.isnan(self.by_type).any():
-            said += f" (each word's most frequent label: {_percent(self.by_type)})"
+            sentence += f" (each word's most frequent label: {_percent(self.by_type)})"
         if np.isnan(self.control_accuracy).any():
-            return f"{said}. Without a control task nobody knows how much is learned by heart."
+            return f"{sentence}. Without a control task nobody knows how much was memorised."
         most = int(self.selectivity.mean(axis=1).argmax())
-        points = 100 * self.selectivity[most].mean()
+        control, points = self.control_accuracy[most], 100 * self.selectivity[most].mean()
         return (
-            f"{said}. The most selective is {self.named(most)}, whose probes tell {points:.1f} "
-            "points fewer of the control task's labels."
+            f"{sentence}. Most selective: {self.named(most)}; on the control task (random labels) "
+            f"its probes reach {_percent(control)}, {format_fixed(points, 1)} points less."
         )
 
     @property
@@ -171,30 +180,10 @@ class ProbeReport(Record):
             lines.append(rf"{' & '.join([name, layer, *cells])} \\")
         return "\n".join([*lines, r"\end{tabular}"])
 
-    def _title(self) -> str:
-        from ecco_captum.probing.html import TITLE
-
-        return TITLE
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.probing.html import probe_view
 
-        return probe_view(
-            self.representations,
-            self.layers,
-            self.accuracy,
-            self.control_accuracy,
-            baselines={
-                "most frequent label": self.majority,
-                "most frequent of the word": self.by_type,
-            },
-            codelength=None if self.codelength is None else self.codelength[..., 0],
-            labels=self.labels,
-            confusion=self.confusion,
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-            note=self.note,
-        )
+        return probe_view(self)
 
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns accuracy and selectivity over layers as a figure for a paper.
@@ -227,13 +216,13 @@ def joined_reports(reports: Sequence[ProbeReport]) -> ProbeReport:
     r"""One report of several representations of the same words in the same trials."""
 
     def rows(name: str) -> np.ndarray:
-        return np.concatenate([getattr(one, name) for one in reports])
+        return np.concatenate([getattr(report, name) for report in reports])
 
-    coded = all(one.codelength is not None for one in reports)
+    coded = all(report.codelength is not None for report in reports)
     return replace(
         reports[0],
-        representations=tuple(name for one in reports for name in one.representations),
-        layers=tuple(layer for one in reports for layer in one.layers),
+        representations=tuple(name for report in reports for name in report.representations),
+        layers=tuple(layer for report in reports for layer in report.layers),
         accuracy=rows("accuracy"),
         control_accuracy=rows("control_accuracy"),
         rates=rows("rates"),

@@ -16,9 +16,10 @@ from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import chosen_numbers
 from ecco_captum.core.progress import Progress
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.probing.options import ProbeOptions
 from ecco_captum.probing.training import LabelledWords
 from ecco_captum.probing.treebank import TaggedCorpus
-from ecco_captum.probing.word_states import Pooling, pooled, word_places
+from ecco_captum.probing.word_states import pooled, word_places
 
 READERS = {"hidden": hidden_states, "neurons": neurons}
 
@@ -56,7 +57,7 @@ def of_model(
     representations: Sequence[str],
     layers: Any,
     n_tokens: int,
-    pooling: Pooling,
+    options: ProbeOptions,
     progress: Progress,
 ) -> Source:
     r"""Words of a treebank, and a model's states of them; for arguments see ``probe``.
@@ -77,11 +78,11 @@ def of_model(
 
     def read(name: str) -> States:
         acts = READERS[name](lm, places.ids, layers=layers, progress=bar)
-        states = torch.from_numpy(pooled(acts, places.spans, pooling))
+        states = torch.from_numpy(pooled(acts, places.spans, options.pooling))
         return [partial(states.__getitem__, k) for k in range(len(states))]
 
     named = {}
-    for name in representations:  # layers that are not there are told of before long work is done
+    for name in representations:  # a layer that is not there is refused before long work
         named[name] = READERS[name](lm, places.ids[0], layers=layers, progress=False).layer_names
     reading = {name: partial(read, name) for name in representations}
     return Source(words, named, reading, lm.name, label, corpus.source, places.dropped)
@@ -101,9 +102,9 @@ def of_states(
         TypeError: if ``states`` is neither.
         ValueError: if the numbers of tokens, labels, words and sentences differ.
     """
-    given = states if isinstance(states, list | tuple) else [states]
-    every = [one if isinstance(one, Activations) else _array(one) for one in given]
-    counts = {one.shape[1] for one in every}
+    several = states if isinstance(states, list | tuple) else [states]
+    every = [given if isinstance(given, Activations) else _array(given) for given in several]
+    counts = {given.shape[1] for given in every}
     if len(counts) != 1:
         raise ValueError(f"lm: got states of {sorted(counts)} tokens, accepts some of the same")
     (count,) = counts
@@ -112,9 +113,9 @@ def of_states(
         words = first.tokens.texts if words is None else words
         if sentences is None:
             sentences = np.searchsorted(first.sequences, np.arange(count), side="right").tolist()
-    for name, own in (("corpus", labels), ("words", words), ("sentences", sentences)):
-        if own is not None and len(own) != count:
-            raise ValueError(f"{name}: got {len(own)}, accepts one for each of {count} tokens")
+    for name, column in (("corpus", labels), ("words", words), ("sentences", sentences)):
+        if column is not None and len(column) != count:
+            raise ValueError(f"{name}: got {len(column)}, accepts one for each of {count} tokens")
     kept = np.array([k for k, label in enumerate(labels) if label is not None][:n_tokens])
     if not len(kept):
         raise ValueError("corpus: got no label, accepts one for each token, or None to leave it")
@@ -128,12 +129,12 @@ def of_states(
         return [partial(_row, values, row, kept) for row in rows]
 
     named, reading = dict[str, list[str]](), {}
-    for one in every:
-        rows = chosen_numbers("layers", layers, one.shape[0])
-        if isinstance(one, Activations):
-            name, names, values = str(one.kind), one.layer_names, one.values
+    for given in every:
+        rows = chosen_numbers("layers", layers, given.shape[0])
+        if isinstance(given, Activations):
+            name, names, values = str(given.kind), given.layer_names, given.values
         else:
-            name, names, values = "states", [f"layer {k}" for k in range(len(one))], one
+            name, names, values = "states", [f"layer {k}" for k in range(len(given))], given
         while name in named:
             name += "'"
         named[name] = [names[row] for row in rows]

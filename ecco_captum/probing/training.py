@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ecco_captum.probing.linear_probes import Probes, fit_probes
-
-Control = Literal["type", "token"]
+from ecco_captum.probing.options import Control, ProbeOptions
 
 
 def control_labels(
@@ -38,9 +36,6 @@ def control_labels(
     _, types = np.unique(np.array([word.casefold() for word in words]), return_inverse=True)
     return np.asarray(rng.choice(labels, size=types.max() + 1)[types])
 
-
-Split = Literal["token", "sentence"]
-Select = Literal["validation", "test"]
 
 _VALIDATED = 0.1  # of the training words, where the learning rate is chosen
 
@@ -88,26 +83,19 @@ class Trial:
     targets: np.ndarray
 
 
-def make_trial(
-    words: LabelledWords,
-    test_size: float,
-    split: str,
-    control: Control | None,
-    seed: tuple[int, int],
-) -> Trial:
+def make_trial(words: LabelledWords, options: ProbeOptions, seed: tuple[int, int]) -> Trial:
     r"""Draws one trial.
 
     Args:
         words (LabelledWords): what is split.
-        test_size (float): the part that is tested on.
-        split (str): "token" or "sentence", what stays together.
-        control (str, optional): the kind of control task, if any.
+        options (ProbeOptions): the part that is tested on, what stays together, the control task.
         seed (tuple of int): of the draws.
 
     Raises:
         ValueError: if a side would be empty, or what is asked for is not known of the words.
     """
     rng, count = np.random.default_rng(seed), len(words.labels)
+    test_size, split, control = options.test_size, options.split, options.control
     if split == "sentence" and words.sentences is None:
         raise ValueError("sentences: got none, accepts the sentence of each, which split needs")
     if control == "type" and words.forms is None:
@@ -181,29 +169,29 @@ class Training:
 
     Args:
         labels (int): how many labels there are.
-        rates (tuple of float): learning rates; each trains a probe.
-        epochs (int): how often the training words are seen.
-        select (str): "validation" or "test", the words that the rate is chosen on.
+        options (ProbeOptions): epochs, learning rates, where they are chosen, whether labels are
+            coded as well.
         seed (int): of first weights and of the order of words.
-        codes (bool): whether the labels are coded as well.
     """
 
     labels: int
-    rates: tuple[float, ...]
-    epochs: int
-    select: Select
+    options: ProbeOptions
     seed: int
-    codes: bool = False
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rates; each trains a probe."""
+        return tuple(self.options.learning_rates)
 
     @property
     def rounds(self) -> int:
         """How often ``tell`` is called for a layer."""
-        return self.epochs * (len(_BLOCKS) if self.codes else 1)
+        return self.options.epochs * (len(_BLOCKS) if self.options.codelength else 1)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    r"""What the probes of one layer tell.
+    r"""What the probes of one layer reach.
 
     Args:
         accuracy (array): (trials, tasks), of the test words.
@@ -225,28 +213,28 @@ def train_and_evaluate(
 
     Args:
         x (Tensor): (words, features), float32.
-        draws (sequence of Trial): one a trial, of the same sizes.
+        trials (sequence of Trial): of the same sizes.
         training (Training): how.
         tell (Callable): is called after each epoch.
     """
     targets = np.stack([trial.targets for trial in trials])
-    found = _fitted(x, targets, _words(trials, "train"), training, tell)
+    probes = _fitted(x, targets, _words(trials, "train"), training, tell)
 
     def right(part: str) -> tuple[np.ndarray, np.ndarray]:
         """(rates, trials, n, tasks), the guesses; (rates, trials, tasks), how many are right."""
         chosen = _words(trials, part)
-        guessed = found.scores(x, chosen).argmax(-1).numpy()
+        guessed = probes.scores(x, chosen).argmax(-1).numpy()
         return guessed, (guessed == _truth(targets, chosen)).mean(axis=2)
 
     guessed, tested = right("test")
-    best = (tested if training.select == "test" else right("validation")[1]).argmax(axis=0)
+    best = (tested if training.options.select == "test" else right("validation")[1]).argmax(axis=0)
     numbers, tasks = np.indices(best.shape)
     confusion = np.zeros((training.labels,) * 2, dtype=np.int64)
     for number, trial in enumerate(trials):
         predicted = guessed[best[number, 0], number, :, 0]
         np.add.at(confusion, (trial.targets[0, trial.test], predicted), 1)
     codes = np.full(best.shape, np.nan)
-    if training.codes:
+    if training.options.codelength:
         codes = codelength(x, trials, training, tell)
     rates = np.array(training.rates)[best]
     return Evaluation(tested[best, numbers, tasks], rates, confusion, codes)
@@ -270,10 +258,10 @@ def codelength(
     ends = np.unique([max(1, round(part * order.shape[1])) for part in _BLOCKS])
     bits = np.full(targets.shape[:2], ends[0] * np.log2(training.labels))
     for start, end in pairwise(ends.tolist()):
-        found = _fitted(x, targets, order[:, :start], training, tell)
+        probes = _fitted(x, targets, order[:, :start], training, tell)
         block = order[:, start:end]
         wanted = torch.from_numpy(_truth(targets, block)).expand(len(training.rates), -1, -1, -1)
-        logprobs = found.scores(x, block).log_softmax(-1).gather(-1, wanted[..., None])[..., 0]
+        logprobs = probes.scores(x, block).log_softmax(-1).gather(-1, wanted[..., None])[..., 0]
         codes = -logprobs.double().sum(dim=2).numpy() / np.log(2)  # (rates, trials, tasks)
         bits = bits + codes.min(axis=0) + np.log2(len(training.rates))
     return bits
@@ -302,7 +290,7 @@ def _fitted(
         words,
         labels=training.labels,
         learning_rates=training.rates,
-        epochs=training.epochs,
+        epochs=training.options.epochs,
         seeds=[training.seed * 1000 + trial for trial in range(len(targets))],
         tell=tell,
     )

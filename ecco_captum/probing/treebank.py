@@ -62,10 +62,10 @@ class TaggedCorpus:
     @property
     def columns(self) -> tuple[str, ...]:
         """What can be a label."""
-        found = dict.fromkeys(_COLUMNS)
+        names = dict.fromkeys(_COLUMNS)
         for sentence in self.sentences:
-            found |= dict.fromkeys(sentence.columns)
-        return tuple(found)
+            names |= dict.fromkeys(sentence.columns)
+        return tuple(names)
 
     def labels(self, column: str) -> list[tuple[str, ...]]:
         r"""Returns one column, sentence by sentence.
@@ -186,10 +186,10 @@ def _spans(forms: list[str], token: str, start: int) -> list[tuple[int, int]]:
 
 
 def _columns(words: list[Any]) -> dict[str, tuple[str, ...]]:
-    found = {
+    columns = {
         name: tuple(row[name] or _NONE for row in words) for name in _COLUMNS if name != "form"
     }
     features = {name for row in words for name in row["feats"] or {}}
     for name in sorted(features):
-        found[name] = tuple((row["feats"] or {}).get(name, _NONE) for row in words)
-    return found
+        columns[name] = tuple((row["feats"] or {}).get(name, _NONE) for row in words)
+    return columns

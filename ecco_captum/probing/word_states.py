@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.probing.options import Pooling
 from ecco_captum.probing.treebank import TaggedCorpus, TaggedSentence
-
-Pooling = Literal["first", "last", "mean"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def word_places(lm: LanguageModel, corpus: TaggedCorpus, most: int) -> WordPlace
             f"lm: the tokenizer of {lm.name!r} does not tell where its tokens stand in the text; "
             "accepts fast tokenizers"
         )
-    found = WordPlaces([], [], [], [], 0)
+    places = WordPlaces([], [], [], [], 0)
     dropped = count = 0
     for number, sentence in enumerate(corpus.sentences):
         if count >= most:
@@ -63,12 +61,12 @@ def word_places(lm: LanguageModel, corpus: TaggedCorpus, most: int) -> WordPlace
         kept = np.flatnonzero(whole)[: most - count]
         dropped += int((~whole).sum())
         if len(kept):
-            found.ids.append(list(read["input_ids"]))
-            found.spans.append(spans[kept])
-            found.kept.append(kept)
-            found.sentences.append(number)
+            places.ids.append(list(read["input_ids"]))
+            places.spans.append(spans[kept])
+            places.kept.append(kept)
+            places.sentences.append(number)
             count += len(kept)
-    return WordPlaces(found.ids, found.spans, found.kept, found.sentences, dropped)
+    return WordPlaces(places.ids, places.spans, places.kept, places.sentences, dropped)
 
 
 def _tokens_of(sentence: TaggedSentence, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,8 +104,8 @@ def pooled(acts: Activations, places: Sequence[np.ndarray], pooling: Pooling) ->
     lengths = spans[:, 1] - spans[:, 0]
     starts = np.cumsum(lengths) - lengths
     tokens = np.concatenate([np.arange(*span) for span in spans])
-    found = np.empty((len(values), len(spans), values.shape[2]), dtype=np.float32)
-    for layer, rows in zip(found, values, strict=True):
+    states = np.empty((len(values), len(spans), values.shape[2]), dtype=np.float32)
+    for layer, rows in zip(states, values, strict=True):
         np.add.reduceat(rows[tokens].astype(np.float32), starts, axis=0, out=layer)
-    found /= lengths[:, None].astype(np.float32)
-    return found
+    states /= lengths[:, None].astype(np.float32)
+    return states

@@ -1,121 +1,63 @@
-r"""A report as HTML: what was written, a table of what was found, and every picture below."""
+r"""How a report is shown: what was written, a table of verdicts, and every picture below."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from ecco_captum.core.tokens import Tokens
-from ecco_captum.display.colours import theme_css
-from ecco_captum.display.page import asset, escape, frame, style, table
+from markupsafe import Markup
+
+from ecco_captum.core.choices import Verdict
+from ecco_captum.display.page import frame, render
 from ecco_captum.generation.html import written_text
+from ecco_captum.report.findings import QUESTIONS
 
-Verdict = Literal["holds", "holds in part", "not told", "fails"]
+if TYPE_CHECKING:
+    from ecco_captum.core.record import Record
+    from ecco_captum.report.record import Report
 
-_MARKS: dict[Verdict, str] = {"holds": "✓", "holds in part": "◐", "not told": "?", "fails": "✗"}
-_HEADER = ("Question", "What was found", "What could have shown it wrong", "Verdict")
-QUESTIONS = {
-    "attribution": "Where did each token come from?",
-    "similarity": "How alike are the layers?",
-    "rankings": "When was each token decided?",
-    "watched": "Instead of what?",
-    "factors": "What fires together?",
-    "probes": "What does a layer know?",
+_MARKS: dict[Verdict, str] = {
+    "supported": "✓",
+    "partly supported": "◐",
+    "inconclusive": "?",
+    "not supported": "✗",
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    r"""One analysis of a report.
-
-    Args:
-        key (str): its name.
-        question (str): what the reader asks.
-        source (str): what it takes up from Alammar (2021).
-        answer (str): the number.
-        test (str): what could have shown it wrong.
-        outcome (str): what that gave, in numbers.
-        verdict (str): "holds", "holds in part", "not told" (from chance) or "fails".
-    """
-
-    key: str
-    question: str
-    source: str
-    answer: str
-    test: str
-    outcome: str
-    verdict: Verdict
-
-
-def report_view(
-    tokens: Tokens,
-    findings: Sequence[Finding],
-    views: Mapping[str, Sequence[str]],
-    *,
-    refused: Mapping[str, str],
-    title: str,
-    subtitle: str,
-) -> str:
+def report_view(report: Report) -> Markup:
     r"""
     Show the text, a row for each analysis, and then each of them with its pictures.
 
     Args:
-        tokens (Tokens): Prompt and output.
-        findings (sequence of Finding): In the order in which they are read.
-        views (mapping): Of each finding's key, HTML of its pictures.
-        refused (mapping): The reason for each analysis that could not be made.
-        title (str): What the report is of.
-        subtitle (str): Of whom, and of how much.
+        report (Report): What is shown.
 
     Returns:
-        str: HTML, fit for a notebook cell and for the body of `ecco_captum.display.page.page`.
+        Markup: HTML, for a notebook cell or the body of a page.
     """
-    rows = [
-        [
-            f'<a href="#ecco-{escape(part.key)}">{escape(part.question)}</a>',
-            escape(part.answer),
-            f"{escape(part.test)} <b>{escape(part.outcome)}</b>",
-            _verdict(part.verdict),
-        ]
-        for part in findings
-    ]
-    summary = f'<div class="ecco-summary">{table(_HEADER, rows, numeric=())}</div>'
-    head = frame(
-        f'<div class="ecco-card">{written_text(tokens)}</div>{summary}{_refusals(refused)}',
-        title=title,
-        subtitle=subtitle,
+    findings = report.findings
+    summary = render(
+        "report/summary.html.j2",
+        text=written_text(report.generation.tokens),
+        findings=findings,
+        skipped=[(QUESTIONS[name], reason) for name, reason in report.refused.items()],
+        marks=_MARKS,
     )
-    return (
-        style(theme_css(), asset("display/frame.css"), asset("report/report.css"))
-        + head
-        + "".join(_part(one, views[one.key]) for one in findings)
+    return render(
+        "report/report.html.j2",
+        head=frame(summary, title=report.title, subtitle=report.subtitle),
+        parts=[(finding, _views(report, finding.key)) for finding in findings],
+        marks=_MARKS,
     )
 
 
-def _part(part: Finding, views: Sequence[str]) -> str:
-    """The paper's figure, the pictures, and last what could have shown it wrong."""
-    return (
-        f'<div class="ecco-part" id="ecco-{escape(part.key)}">'
-        f'<p class="ecco ecco-source">Alammar (2021), {escape(part.source)}</p>'
-        f"{''.join(views)}"
-        f'<p class="ecco ecco-falsifier">{_verdict(part.verdict)} {escape(part.test)} '
-        f"<b>{escape(part.outcome)}</b></p></div>"
-    )
-
-
-def _verdict(verdict: Verdict) -> str:
-    kind = escape(verdict.replace(" ", "-"))
-    return (
-        f'<span class="ecco-verdict ecco-{kind}"><span aria-hidden="true">{_MARKS[verdict]}</span> '
-        f"{escape(verdict)}</span>"
-    )
-
-
-def _refusals(refused: Mapping[str, str]) -> str:
-    if not refused:
-        return ""
-    lines = "".join(
-        f"<li>{escape(QUESTIONS[name])} {escape(reason)}</li>" for name, reason in refused.items()
-    )
-    return f'<div class="ecco-note">Not for this model and text:<ul>{lines}</ul></div>'
+def _views(report: Report, key: str) -> list[Markup]:
+    """The pictures of one analysis, and of its test where that has one of its own."""
+    if key == "factors" and report.factors is not None:
+        return [Markup(report.factors.fragment(report.effects, report.stability))]
+    shown: dict[str, list[Record | None]] = {
+        "saliency": [report.attribution, report.faithfulness],
+        "similarity": [report.similarity],
+        "rankings": [report.rankings],
+        "watch": [report.watched],
+        "probes": [report.probes],
+    }
+    return [Markup(record.fragment()) for record in shown[key] if record is not None]

@@ -12,6 +12,7 @@ from ecco_captum.attribution.faithfulness.measure import faithfulness
 from ecco_captum.attribution.methods.catalogue import get_method
 from ecco_captum.attribution.saliency import saliency
 from ecco_captum.core.checks import check_whole
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.factors.nmf import nmf
 from ecco_captum.generation.generate import generate
@@ -102,16 +103,16 @@ def report(
         "factors": lambda: _factorised(lm, generation, n_components, seed),
         "probes": lambda: _probed(lm, corpus, label, seed),
     }
-    found, refused = dict[str, Any](), dict[str, str]()
+    results, refused = dict[str, Any](), dict[str, str]()
     with progress_bar(progress, total=len(analyses), desc="Report") as bar:
         for name, analyse in analyses.items():
             try:
-                found |= analyse()
-            except (TypeError, ValueError) as error:
+                results |= analyse()
+            except UnsupportedError as error:
                 refused[name] = " ".join(str(error).split())
             bar.update()
     settings = {"method": str(method), "n_components": n_components, "seed": seed}
-    return Report(generation, **found, refused=refused, settings=settings)
+    return Report(generation, **results, refused=refused, settings=settings)
 
 
 def _attributed(
@@ -148,6 +149,8 @@ def _factorised(
     lm: LanguageModel, generation: Generation, n_components: int, seed: int
 ) -> dict[str, Any]:
     acts = neurons(lm, generation, progress=False)
+    if len(acts.tokens) < 2:
+        raise UnsupportedError(f"prompt: {len(acts.tokens)} token is read, accepts 2 or more")
     factors = nmf(
         acts,
         min(n_components, len(acts.tokens) - 1),

@@ -182,8 +182,8 @@ class Variates:
 
 def variates(x: Whitened, y: Whitened, cross: CrossSums) -> Variates:
     """The canonical variates of a pair."""
-    left, found, right = np.linalg.svd(_product(x, y, cross), full_matrices=False)
-    return Variates(found.clip(0, 1), left, right.T)
+    left, correlations, right = np.linalg.svd(_product(x, y, cross), full_matrices=False)
+    return Variates(correlations.clip(0, 1), left, right.T)
 
 
 def projection_weights(side: Whitened, within: np.ndarray) -> np.ndarray:
@@ -217,8 +217,8 @@ def published_weights(side: Whitened, within: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(side.features, full_matrices=False)
     directions = right.T @ (left.T @ within)  # (features, k)
     columns = side.features @ directions  # the features times the directions
-    found, _ = np.linalg.qr(columns)
-    weights = np.abs(found.T @ side.features).sum(axis=1)
+    basis, _ = np.linalg.qr(columns)
+    weights = np.abs(basis.T @ side.features).sum(axis=1)
     return np.asarray(weights / weights.sum())
 
 

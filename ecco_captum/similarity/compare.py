@@ -10,6 +10,7 @@ import numpy as np
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import check_whole
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.similarity.from_sums import CKA, SVCCA, MeasureName, find_measure
 from ecco_captum.similarity.layers import check_enough, reduce_features
@@ -82,35 +83,35 @@ def compare(
     check_whole("bootstrap", bootstrap, least=0)
     check_whole("seed", seed, least=0)
     check_whole("memory_budget", memory_budget)
-    found = find_measure(measure, options)
+    chosen = find_measure(measure, options)
     rows = _together("a", a)
     columns = rows if b is None else _together("b", b)
     layers = [_layers("a", rows), [] if b is None else _layers("b", columns)]
-    told: dict[str, Any] = {"with_itself": b is None}
+    noted: dict[str, Any] = {"with_itself": b is None}
     starts, unit = rows[0].sequences, "tokens"
     if not _same_tokens(rows[0], columns[0]):
         aligned = _aligned(rows[0], columns[0])
         layers = [_by_words(layers[0], aligned.of_a), _by_words(layers[1], aligned.of_b)]
-        starts, unit, told["dropped"] = aligned.starts, "words", list(aligned.dropped)
-    if bootstrap and isinstance(found, CKA) and found.kernel == "rbf":
+        starts, unit, noted["dropped"] = aligned.starts, "words", list(aligned.dropped)
+    if bootstrap and isinstance(chosen, CKA) and chosen.kernel == "rbf":
         raise ValueError(f"bootstrap: got {bootstrap}, accepts 0 with kernel 'rbf'")
     if bootstrap and len(starts) < _FEWEST_TEXTS:
         raise ValueError(
             f"bootstrap: there are {len(starts)} texts to draw from, accepts {_FEWEST_TEXTS} or "
             "more, or 0"
         )
-    every = _checked([*layers[0], *layers[1]], found)
+    every = _checked([*layers[0], *layers[1]], chosen)
     names = [_names(rows), _names(columns)]
     grid = _Grid(len(names[0]), len(names[1]), mirrored=b is None)
     pairs = grid.pairs(n_permutations)
     total = len(pairs) + (len(grid.pairs(0)) if bootstrap else 0)
     with progress_bar(progress, total=total, desc="Comparing", unit=" pairs") as bar:
         options = {"seed": seed, "memory_budget": memory_budget, "tell": bar.update}
-        values = evaluated(every, pairs, found, **options)
+        values = evaluated(every, pairs, chosen, **options)
         interval = np.full((*grid.shape, 2), np.nan)
         if bootstrap:
             drawn = [(i, j) for i, j, _ in grid.pairs(0)]
-            spread = resampled(every, drawn, found, starts, bootstrap, seed=seed)
+            spread = resampled(every, drawn, chosen, starts, bootstrap, seed=seed)
             for pair, each in zip(drawn, spread, strict=True):
                 grid.put(interval, pair, _centred(values[pair[0], pair[1], -1], each))
                 bar.update()
@@ -128,11 +129,11 @@ def compare(
         unit=unit,
         texts=len(starts),
         settings={
-            **{key: value for key, value in dataclasses.asdict(found).items() if key != "norms"},
+            **{key: value for key, value in dataclasses.asdict(chosen).items() if key != "norms"},
             "n_permutations": n_permutations,
             "bootstrap": bootstrap,
             "seed": seed,
-            **told,
+            **noted,
         },
     )
 
@@ -154,14 +155,14 @@ class _Grid:
 
     def pairs(self, draws: int) -> list[Pair]:
         """Pairs as they are, and in each shuffling; a layer is 1 to itself, but not shuffled."""
-        found = []
+        pairs = []
         for i, j in np.ndindex(self.shape):
             other = j if self.mirrored else self.rows + j
             if self.mirrored and j < i:
                 continue
             first = 0 if self.mirrored and i == j else -1
-            found += [(int(i), int(other), draw) for draw in range(first, draws)]
-        return found
+            pairs += [(int(i), int(other), draw) for draw in range(first, draws)]
+        return pairs
 
     def put(self, into: np.ndarray, pair: tuple[int, int], both: Sequence[Any]) -> None:
         """Puts what a pair has into its places: what it is to the rows, and to the columns."""
@@ -172,11 +173,11 @@ class _Grid:
 
     def filled(self, values: dict[Pair, tuple[float, float]]) -> np.ndarray:
         """(rows, columns)"""
-        found = np.ones(self.shape)
+        grid = np.ones(self.shape)
         for (i, j, draw), both in values.items():
             if draw < 0:
-                self.put(found, (i, j), both)
-        return found
+                self.put(grid, (i, j), both)
+        return grid
 
     def sure(self, interval: np.ndarray) -> np.ndarray:
         """The interval of a layer and itself."""
@@ -216,18 +217,16 @@ def _together(name: str, given: Any) -> list[Activations]:
             f"{name}: got a {type(given).__name__}, accepts what neurons() or hidden_states() "
             "returns, or a list of these"
         )
-    for one in several:
-        if not isinstance(one, Activations):
-            raise TypeError(f"{name}: got a {type(one).__name__} in a list, accepts Activations")
-        if not _same_tokens(one, several[0]):
+    for acts in several:
+        if not isinstance(acts, Activations):
+            raise TypeError(f"{name}: got a {type(acts).__name__} in a list, accepts Activations")
+        if not _same_tokens(acts, several[0]):
             raise ValueError(f"{name}: its activations are not of the same texts")
     return list(several)
 
 
-def _same_tokens(one: Activations, other: Activations) -> bool:
-    return np.array_equal(one.tokens.ids, other.tokens.ids) and np.array_equal(
-        one.sequences, other.sequences
-    )
+def _same_tokens(a: Activations, b: Activations) -> bool:
+    return np.array_equal(a.tokens.ids, b.tokens.ids) and np.array_equal(a.sequences, b.sequences)
 
 
 def _aligned(a: Activations, b: Activations) -> Alignment:
@@ -236,20 +235,22 @@ def _aligned(a: Activations, b: Activations) -> Alignment:
 
 def _by_words(layers: list[Layer], spans: np.ndarray) -> list[Layer]:
     """Layers of words; those in memory stay there, so that any order of words can be read."""
-    found = [dataclasses.replace(layer, spans=spans) for layer in layers]
+    words = [dataclasses.replace(layer, spans=spans) for layer in layers]
     if any(layer.on_disk for layer in layers):
-        return found
+        return words
     kind = np.result_type(layers[0].values.dtype, np.float32)
     whole = slice(0, len(spans))
-    return [Layer(layer.read(whole).astype(kind)[None], 0, layer.name) for layer in found]
+    return [Layer(layer.read(whole).astype(kind)[None], 0, layer.name) for layer in words]
 
 
 def _layers(name: str, several: list[Activations]) -> list[Layer]:
     kinds = len(several) > 1
     return [
-        Layer(one.values, row, f"{name}, {one.kind if kinds else ''} {layer}".replace(",  ", ", "))
-        for one in several
-        for row, layer in enumerate(one.layer_names)
+        Layer(
+            acts.values, row, f"{name}, {acts.kind if kinds else ''} {layer}".replace(",  ", ", ")
+        )
+        for acts in several
+        for row, layer in enumerate(acts.layer_names)
     ]
 
 
@@ -258,9 +259,9 @@ def _names(several: list[Activations]) -> tuple[str, ...]:
         return tuple(several[0].layer_names)
     # Short enough for the head of a column: "neurons 3" is block 3's.
     return tuple(
-        name if name == "embedding" else f"{one.kind} {name.removeprefix('block ')}"
-        for one in several
-        for name in one.layer_names
+        name if name == "embedding" else f"{acts.kind} {name.removeprefix('block ')}"
+        for acts in several
+        for name in acts.layer_names
     )
 
 
@@ -268,7 +269,7 @@ def _checked(layers: list[Layer], measure: Any) -> list[Layer]:
     """Whether there are enough tokens; layers with more features than tokens get fewer."""
     if isinstance(measure, CKA):
         if layers[0].tokens < 4:
-            raise ValueError(f"a: it has {layers[0].tokens} tokens, accepts 4 or more")
+            raise UnsupportedError(f"a: it has {layers[0].tokens} tokens, accepts 4 or more")
         if measure.kernel == "rbf":
             return layers
     if isinstance(measure, CKA | SVCCA):

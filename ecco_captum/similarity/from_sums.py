@@ -97,10 +97,10 @@ class PWCCA(CCA):
         _check("definition", self.definition, Definition)
 
     def values(self, x: Whitened, y: Whitened, cross: CrossSums) -> Both:
-        found = variates(x, y, cross)
+        pair = variates(x, y, cross)
         weights = projection_weights if self.definition == "paper" else published_weights
-        by_x = float(found.correlations @ weights(x, found.of_x))
-        by_y = float(found.correlations @ weights(y, found.of_y))
+        by_x = float(pair.correlations @ weights(x, pair.of_x))
+        by_y = float(pair.correlations @ weights(y, pair.of_y))
         mean = (by_x + by_y) / 2
         return {"x": (by_x, by_y), "y": (by_y, by_x), "mean": (mean, mean)}[self.weight_by]
 
@@ -127,8 +127,8 @@ class CKA:
         return linear_kernel(layer, frame, sums, own, debiased=self.debiased)
 
     def values(self, x: LinearKernel, y: LinearKernel, cross: CrossSums) -> Both:
-        found = linear_alignment(x, y, cross, debiased=self.debiased)
-        return found, found
+        value = linear_alignment(x, y, cross, debiased=self.debiased)
+        return value, value
 
 
 _MEASURES: dict[str, Any] = {

@@ -48,11 +48,11 @@ def linear_kernel(
         ValueError: if the layer does not vary.
     """
     whole = float(sums.total @ sums.total) - (float(np.trace(sums.gram)) if debiased else 0.0)
-    found = LinearKernel(frame, sums.total, whole, 0.0)
-    found = replace(found, own=_criterion(found, found, cross, debiased=debiased))
-    if not found.own > 0:
+    kernel = LinearKernel(frame, sums.total, whole, 0.0)
+    kernel = replace(kernel, own=_criterion(kernel, kernel, cross, debiased=debiased))
+    if not kernel.own > 0:
         raise ValueError(_CONSTANT.format(layer.name))
-    return found
+    return kernel
 
 
 def linear_alignment(
@@ -109,10 +109,10 @@ def bandwidth(layer: Layer) -> float:
     count = min(layer.tokens, _SAMPLE)
     chosen = np.linspace(0, layer.tokens - 1, count).astype(int)
     points = layer.read(chosen)
-    found = np.median(_distances(points, points))
-    if not found > 0:
+    median = np.median(_distances(points, points))
+    if not median > 0:
         raise ValueError(f"{layer.name}: half of its tokens are the same, name a bandwidth")
-    return float(found)
+    return float(median)
 
 
 def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -135,10 +135,10 @@ class Points:
 
     def rows(self, where: slice, *, debiased: bool) -> np.ndarray:
         """(some tokens, tokens), the kernel, without its diagonal where that is left out."""
-        found = np.exp(_distances(self.values[where], self.values) / (-2 * self.variance))
+        kernel = np.exp(_distances(self.values[where], self.values) / (-2 * self.variance))
         if debiased:
-            found[np.arange(len(found)), np.arange(where.start, where.stop)] = 0
-        return np.asarray(found)
+            kernel[np.arange(len(kernel)), np.arange(where.start, where.stop)] = 0
+        return np.asarray(kernel)
 
     def shuffled(self, order: np.ndarray) -> Points:
         """The same tokens in another order."""
@@ -185,7 +185,7 @@ def kernel_alignments(
     size = max(1, _BLOCK_BYTES // (8 * n * len(kernels)))
     for start in range(0, n, size):
         where = slice(start, min(start + size, n))
-        rows = {key: one.rows(where, debiased=debiased) for key, one in kernels.items()}
+        rows = {key: points.rows(where, debiased=debiased) for key, points in kernels.items()}
         for key, kernel in rows.items():
             sums[key][where] = kernel.sum(axis=1)
             own[key] += float(np.vdot(kernel, kernel))
@@ -198,7 +198,7 @@ def kernel_alignments(
         return float(total - 2 / n * (x @ y) + x.sum() * y.sum() / n**2)
 
     own = {key: criterion(own[key], sums[key], sums[key]) for key in kernels}
-    lengths = {key: float(np.sqrt(one)) for key, one in own.items()}
+    lengths = {key: float(np.sqrt(points)) for key, points in own.items()}
     return {
         (i, j, draw): min(
             1.0,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ecco_captum.activations.record import Activations
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.similarity.sums import BLOCK_BYTES, Layer, check_finite
 
 _FEW = 10  # tokens of a feature, below which canonical correlations are mostly chance
@@ -24,13 +25,13 @@ def compared_pair(x: Any, y: Any) -> tuple[Layer, Layer]:
         TypeError: if one is none of these.
         ValueError: if they are not of the same tokens.
     """
-    one, other = given_layer("x", x), given_layer("y", y)
-    if one.tokens != other.tokens:
+    left, right = given_layer("x", x), given_layer("y", y)
+    if left.tokens != right.tokens:
         raise ValueError(
-            f"x, y: x has {one.tokens} tokens and y {other.tokens}, accepts arrays (tokens, "
+            f"x, y: x has {left.tokens} tokens and y {right.tokens}, accepts arrays (tokens, "
             "features) of the same tokens"
         )
-    return one, other
+    return left, right
 
 
 def given_layer(name: str, given: Any) -> Layer:
@@ -70,7 +71,7 @@ def check_enough(x: Layer, y: Layer, depth: int = 4) -> None:
     """
     most = max(x.width, y.width)
     if x.tokens - 1 <= most:
-        raise ValueError(
+        raise UnsupportedError(
             f"{_names(x, y)}: there are {x.tokens} tokens and up to {most} features, so that "
             "canonical correlations are 1 whatever the data; accepts more tokens than features, "
             "ten times more to mean something. Read more texts, or take svcca() or cka()"
@@ -109,7 +110,9 @@ def reduce_features(layer: Layer) -> Layer:
     check_finite(layer, gram)
     values, vectors = np.linalg.eigh(gram)
     if not values[-1] > 0:
-        raise ValueError(f"{layer.name}: it does not vary over the tokens, accepts layers that do")
+        raise UnsupportedError(
+            f"{layer.name}: it does not vary over the tokens, accepts layers that do"
+        )
     there = values > values[-1] * layer.tokens * np.finfo(np.float64).eps
     return Layer((vectors[:, there] * np.sqrt(values[there]))[None], 0, layer.name)
 

@@ -131,18 +131,18 @@ def svcca(
         >>> round(svcca(x, x[:, ::-1], dims=2), 6), round(svcca(x, x[:, 1:], dims=1), 1)
         (1.0, 0.0)
     """
-    one, other = compared_pair(x, y)
+    left, right = compared_pair(x, y)
     measure = SVCCA(variance=variance, dims=dims)
-    narrow = reduce_features(one), reduce_features(other)
+    narrow = reduce_features(left), reduce_features(right)
     prepared = prepared_pair(*narrow, measure)
     most = max(prepared[0].rank, prepared[1].rank)
-    warn_if_few(one, other, most, "directions", depth=3)
+    warn_if_few(left, right, most, "directions", depth=3)
     if not full:
         return measure.values(*prepared)[0]
-    found = _full(prepared)
-    directions = (found.x_directions, found.y_directions)
-    of_x, of_y = map(lift_directions, (one, other), narrow, directions)
-    return replace(found, x_directions=of_x, y_directions=of_y)
+    correlations = _full(prepared)
+    directions = (correlations.x_directions, correlations.y_directions)
+    of_x, of_y = map(lift_directions, (left, right), narrow, directions)
+    return replace(correlations, x_directions=of_x, y_directions=of_y)
 
 
 @overload
@@ -252,29 +252,29 @@ def cka(
         >>> round(cka(x, 2 * x[:, ::-1]), 6), round(cka(x, x * [10, 1, 1]), 1)
         (1.0, 0.6)
     """
-    one, other = compared_pair(x, y)
-    if one.tokens < 4:
-        raise ValueError(f"x, y: they have {one.tokens} tokens, accepts 4 or more")
+    left, right = compared_pair(x, y)
+    if left.tokens < 4:
+        raise ValueError(f"x, y: they have {left.tokens} tokens, accepts 4 or more")
     measure = CKA(kernel=kernel, debiased=debiased, bandwidth=bandwidth)
     if kernel == "linear":
-        one, other = reduce_features(one), reduce_features(other)
-    return evaluated([one, other], [(0, 1, -1)], measure)[0, 1, -1][0]
+        left, right = reduce_features(left), reduce_features(right)
+    return evaluated([left, right], [(0, 1, -1)], measure)[0, 1, -1][0]
 
 
 def _full(
     prepared: _Prepared, rule: Callable[..., np.ndarray] | None = None, weight_by: WeightBy = "x"
 ) -> CanonicalCorrelations:
     of_x, of_y, cross = prepared
-    found = variates(of_x, of_y, cross)
-    count = len(found.correlations)
+    pair = variates(of_x, of_y, cross)
+    count = len(pair.correlations)
     weights = np.full(count, 1 / count)
     if rule is not None:
-        both = rule(of_x, found.of_x), rule(of_y, found.of_y)
+        both = rule(of_x, pair.of_x), rule(of_y, pair.of_y)
         weights = {"x": both[0], "y": both[1], "mean": (both[0] + both[1]) / 2}[weight_by]
     return CanonicalCorrelations(
-        value=float(found.correlations @ weights),
-        correlations=found.correlations,
-        x_directions=of_x.directions(found.of_x),
-        y_directions=of_y.directions(found.of_y),
+        value=float(pair.correlations @ weights),
+        correlations=pair.correlations,
+        x_directions=of_x.directions(pair.of_x),
+        y_directions=of_y.directions(pair.of_y),
         weights=weights,
     )

@@ -56,7 +56,7 @@ def evaluated(
         return _with_kernels(layers, pairs, measure, seed, tell)
     shuffling = Shuffling(seed)
     sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget)
-    found = {}
+    values = {}
     on_disk = any(layer.on_disk for layer in layers)
     half = max(layer.tokens * layer.width * layer.values.dtype.itemsize for layer in layers) // 2
     budget = memory_budget if on_disk else int(np.clip(half, *_IN_MEMORY_BYTES))
@@ -68,9 +68,9 @@ def evaluated(
             options = {"norms": measure.norms, "shuffling": shuffling}
             crosses = accumulate(layers, frames, [], group, **options)[1]
         for i, j, draw in group:
-            found[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
+            values[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
             tell(1)
-    return found
+    return values
 
 
 def prepared_pair(x: Layer, y: Layer, measure: Measure) -> tuple[Any, Any, CrossSums]:
@@ -155,9 +155,9 @@ def _with_kernels(
     draws = 1 + max((draw for *_, draw in pairs), default=-1)
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(layers[0].tokens) for _ in range(draws)]
-    found = kernel_alignments(points, pairs, orders, debiased=measure.debiased)
+    values = kernel_alignments(points, pairs, orders, debiased=measure.debiased)
     tell(len(pairs))
-    return {pair: (value, value) for pair, value in found.items()}
+    return {pair: (value, value) for pair, value in values.items()}
 
 
 _GROUPS = 20  # of texts, at most
@@ -212,8 +212,8 @@ def resampled(
         for i, j in pairs:
             crosses = _crosses(read[i], read[j], norms=True)
             both = _criteria(kernels[i], kernels[j], crosses, shares, debiased=measure.debiased)
-            found = np.minimum(1.0, both / np.sqrt(own[i] * own[j]))
-            yield np.stack([found, found], axis=1)
+            values = np.minimum(1.0, both / np.sqrt(own[i] * own[j]))
+            yield np.stack([values, values], axis=1)
         return
     for i, j in pairs:
         sums = (_sums(read[i]), _sums(read[j]))
@@ -256,20 +256,20 @@ class _Read:
 
 def _sums(x: _Read) -> list[Sums]:
     """Of each group."""
-    found = [Sums.none(x.frame.width) for _ in x.groups]
-    for group, sums in zip(x.groups, found, strict=True):
+    sums = [Sums.none(x.frame.width) for _ in x.groups]
+    for group, group_sums in zip(x.groups, sums, strict=True):
         for where in blocks([x.layer], group):
-            sums.add(x.frame.read(x.layer, where))
-    return found
+            group_sums.add(x.frame.read(x.layer, where))
+    return sums
 
 
 def _crosses(x: _Read, y: _Read, *, norms: bool) -> list[CrossSums]:
     """Of each group."""
-    found = [CrossSums.none(x.frame.width, y.frame.width) for _ in x.groups]
-    for group, cross in zip(x.groups, found, strict=True):
+    crosses = [CrossSums.none(x.frame.width, y.frame.width) for _ in x.groups]
+    for group, cross in zip(x.groups, crosses, strict=True):
         for where in blocks([x.layer, y.layer], group):
             cross.add(x.frame.read(x.layer, where), y.frame.read(y.layer, where), norms=norms)
-    return found
+    return crosses
 
 
 @dataclass(frozen=True)
@@ -289,8 +289,8 @@ class _Kernel:
     @classmethod
     def of(cls, read: _Read, weights: np.ndarray) -> _Kernel:
         sums = _sums(read)
-        totals = np.array([one.total for one in sums])
-        trace = weights**2 @ np.array([np.trace(one.gram) for one in sums])
+        totals = np.array([part.total for part in sums])
+        trace = weights**2 @ np.array([np.trace(part.gram) for part in sums])
         return cls(totals, _form(totals @ totals.T, weights), trace)
 
 
@@ -316,7 +316,7 @@ def _criteria(
     if not debiased:
         return np.asarray(both - 2 * rows / n + x.whole * y.whole / n**2)
     squares = np.array([cross.squares for cross in crosses])
-    by_y, by_x = (np.array([getattr(one, by) for one in crosses]) for by in ("by_y", "by_x"))
+    by_y, by_x = (np.array([getattr(cross, by) for cross in crosses]) for by in ("by_y", "by_x"))
     products = x.totals @ by_y.T + y.totals @ by_x.T
     rows += weights**3 @ squares - np.einsum("dg,gh,dh->d", weights, products, weights**2)
     both -= weights**2 @ squares

@@ -3,7 +3,7 @@ r"""Similarity: how alike every layer is to every other, and what chance would m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Similarity(Record):
         >>> alike.values.shape, alike.count, alike.unit, bool(alike.beyond_chance[1, 2])
         ((7, 7), 34, 'tokens', True)
     """
+
+    title: ClassVar[str] = "How alike are the layers?"
 
     values: np.ndarray
     null_mean: np.ndarray
@@ -156,27 +158,10 @@ class Similarity(Record):
             }
         )
 
-    def _title(self) -> str:
-        from ecco_captum.similarity.html import TITLE
-
-        return TITLE
-
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.similarity.html import similarity_view
 
-        tested = not np.isnan(self.null_mean).any()
-        return similarity_view(
-            self.values,
-            self.rows,
-            self.columns,
-            null_mean=self.null_mean if tested else None,
-            null_95=self.null_95 if tested else None,
-            interval=None if np.isnan(self.interval).any() else self.interval,
-            measure=self.measure_title,
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-            note=self.note,
-        )
+        return similarity_view(self)
 
     def plot(self, *, width: float = 5.0, title: str = "") -> Figure:
         r"""Returns the heatmap as a figure for a paper; values that chance explains are grey.
@@ -200,7 +185,7 @@ class Similarity(Record):
 
 
 def _from_to(values: np.ndarray) -> str:
-    low, high = (format_fixed(one) for one in (values.min(), values.max()))
+    low, high = (format_fixed(end) for end in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
 
 

@@ -128,12 +128,12 @@ class Sums:
     @classmethod
     def weighed(cls, parts: Sequence[Sums], weights: np.ndarray) -> Sums:
         """Of parts of the tokens, each so many times."""
-        found = cls.none(len(parts[0].total))
+        sums = cls.none(len(parts[0].total))
         for part, weight in zip(parts, weights, strict=True):
-            found.count += weight * part.count
-            found.total += weight * part.total
-            found.gram += weight * part.gram
-        return found
+            sums.count += weight * part.count
+            sums.total += weight * part.total
+            sums.gram += weight * part.gram
+        return sums
 
     @property
     def centred(self) -> np.ndarray:
@@ -167,15 +167,15 @@ class CrossSums:
     @classmethod
     def weighed(cls, parts: Sequence[CrossSums], weights: np.ndarray) -> CrossSums:
         """Of parts of the tokens, each so many times."""
-        found = cls.none(*parts[0].product.shape)
+        sums = cls.none(*parts[0].product.shape)
         for part, weight in zip(parts, weights, strict=True):
             if weight:
-                found.product += weight * part.product
-                found.count += weight * part.count
-                found.squares += weight * part.squares
-                found.by_y += weight * part.by_y
-                found.by_x += weight * part.by_x
-        return found
+                sums.product += weight * part.product
+                sums.count += weight * part.count
+                sums.squares += weight * part.squares
+                sums.by_y += weight * part.by_y
+                sums.by_x += weight * part.by_x
+        return sums
 
     def add(self, x: np.ndarray, y: np.ndarray, *, norms: bool) -> None:
         """Adds tokens of both, (tokens, coordinates)."""
@@ -290,8 +290,8 @@ def accumulate(
                 other = shuffling.read(layers[j], frames[j], where, draw).astype(coarse)
                 for pair in same:
                     crosses[pair].add(rows[pair[0]], other, norms=norms)
-    for k, one in sums.items():
-        check_finite(layers[k], one.gram)
+    for k, own in sums.items():
+        check_finite(layers[k], own.gram)
     return sums, crosses
 
 

@@ -87,9 +87,9 @@ def _words(tokens: Sequence[str]) -> list[tuple[str, int, int]]:
     """Each word, its first token, and the one behind its last."""
     plain = [_plain(token) for token in tokens]
     owner = np.repeat(np.arange(len(plain)), [len(text) for text in plain])
-    found = _WORD.finditer("".join(plain))
+    matches = _WORD.finditer("".join(plain))
     return [
-        (word.group(), int(owner[word.start()]), int(owner[word.end() - 1]) + 1) for word in found
+        (word.group(), int(owner[word.start()]), int(owner[word.end() - 1]) + 1) for word in matches
     ]
 
 

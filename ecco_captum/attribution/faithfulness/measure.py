@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from ecco_captum.attribution.comparison import compared
-from ecco_captum.attribution.faithfulness.record import Faithfulness, summary
-from ecco_captum.attribution.faithfulness.removal import WAYS, Removal, removal_name
+from ecco_captum.attribution.faithfulness.record import Faithfulness
+from ecco_captum.attribution.faithfulness.removal import WITHOUT_EMBEDDING, Removal, removal_kind
 from ecco_captum.attribution.methods.catalogue import METHODS
 from ecco_captum.attribution.record import Attribution, Named
 from ecco_captum.attribution.saliency import saliency
 from ecco_captum.core.checks import check_whole
+from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.intervals import bootstrap_mean
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.generation.scores import Scoring, as_score, embedded
 from ecco_captum.generation.segments import Segment, segments, whole_segment
@@ -106,7 +108,6 @@ def faithfulness(
     exclude_ends: bool = True,
     soft: bool = False,
     randomisation: bool | None = None,
-    resamples: int = 1000,
     seed: int = 0,
     progress: Progress = None,
 ) -> Faithfulness:
@@ -143,7 +144,6 @@ def faithfulness(
         randomisation (bool, optional): whether to make the check, on four outputs; it needs the
             memory of a second model. Default: for all but methods that draw or perturb, and Captum
             objects, whose runs are long or cannot be repeated.
-        resamples (int, optional): of the bootstrap over outputs.
         seed (int, optional): for random sources, soft removal, shuffling and the bootstrap.
         progress (bool or Callable, optional): whether to show a progress bar, or what is told the
             part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
@@ -162,16 +162,16 @@ def faithfulness(
         >>> sorted(test.aopc)
         ['attribution', 'first k', 'last k', 'random']
     """
-    _check(lm, attribution, fractions, outputs_per_removal, resamples, seed)
-    way = removal_name(lm, removal)
-    if soft and isinstance(way, str) and way in WAYS:
-        raise ValueError(f"soft: a token cannot be removed in part by {way!r}, accepts False")
+    _check(lm, attribution, fractions, outputs_per_removal, seed)
+    kind = removal_kind(lm, removal)
+    if soft and isinstance(kind, str) and kind in WITHOUT_EMBEDDING:
+        raise ValueError(f"soft: a token cannot be removed in part by {kind!r}, accepts False")
     rng = np.random.default_rng(seed)
     count = len(np.asarray(attribution.outputs))
     bar = progress_bar(progress, total=count, desc="Testing", unit="token")
     parts, texts = [], 0
     with torch.inference_mode(False), evaluation_mode(lm.model), bar:
-        for segment, remover in _removals(lm, attribution, way, outputs_per_removal):
+        for segment, remover in _removals(lm, attribution, kind, outputs_per_removal):
             sources = _sources(attribution, segment, exclude_ends)
             if len(sources):
                 weights = attribution.shares[list(segment.rows)].mean(axis=0)[sources]
@@ -181,43 +181,49 @@ def faithfulness(
                 parts.append((list(segment.rows), drops))
                 texts += remover.texts
             bar.update(len(segment.rows))
-    if not parts:
-        raise ValueError(
-            "attribution: before no output are there sources enough to remove any; use a longer "
-            "prompt, or exclude_ends=False"
-        )
+    rows, drops = _joined(parts)
     correlation = None
     if is_repeatable(attribution) if randomisation is None else randomisation:
         correlation = shuffled_correlation(lm, attribution, seed)
-    rows = np.array([row for at, _ in parts for row in at])
-    order = np.argsort(rows)
-    stacked = {
-        name: np.concatenate([drops[name] for _, drops in parts], axis=-1)[..., order]
-        for name in parts[0][1]
-    }
-    comprehensiveness, sufficiency = stacked["comprehensiveness"], stacked["sufficiency"]
     return Faithfulness(
         attribution=attribution,
         conditions=CONDITIONS,
         fractions=np.array(fractions, dtype=np.float64),
-        comprehensiveness=comprehensiveness,
-        sufficiency=sufficiency,
-        soft_comprehensiveness=stacked.get("soft_comprehensiveness"),
-        soft_sufficiency=stacked.get("soft_sufficiency"),
-        comprehensiveness_summary=summary(comprehensiveness, resamples, rng),
-        sufficiency_summary=summary(sufficiency, resamples, rng),
-        outputs=np.asarray(attribution.outputs)[rows[order]],
-        margins=_margins(comprehensiveness, resamples, rng),
+        comprehensiveness=drops["comprehensiveness"],
+        sufficiency=drops["sufficiency"],
+        soft_comprehensiveness=drops.get("soft_comprehensiveness"),
+        soft_sufficiency=drops.get("soft_sufficiency"),
+        comprehensiveness_summary=_summary(drops["comprehensiveness"], rng),
+        sufficiency_summary=_summary(drops["sufficiency"], rng),
+        outputs=np.asarray(attribution.outputs)[rows],
+        margins=_margins(drops["comprehensiveness"], rng),
         rank_correlation=correlation,
-        removal=_removal_label(way),
+        removal=_removal_label(kind),
         outputs_per_removal=outputs_per_removal,
         texts=texts,
-        settings={"exclude_ends": exclude_ends, "resamples": resamples, "seed": seed},
+        settings={"exclude_ends": exclude_ends, "seed": seed},
     )
 
 
+def _joined(
+    parts: list[tuple[list[int], dict[str, np.ndarray]]],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Rows of the attribution that were tested, ascending, and the drops of each in that order."""
+    if not parts:
+        raise UnsupportedError(
+            "attribution: before no output are there sources enough to remove any; use a longer "
+            "prompt, or exclude_ends=False"
+        )
+    rows = np.array([row for numbers, _ in parts for row in numbers])
+    order = np.argsort(rows)
+    return rows[order], {
+        name: np.concatenate([drops[name] for _, drops in parts], axis=-1)[..., order]
+        for name in parts[0][1]
+    }
+
+
 def _removals(
-    lm: LanguageModel, attribution: Attribution, way: Any, outputs_per_removal: int
+    lm: LanguageModel, attribution: Attribution, kind: Any, outputs_per_removal: int
 ) -> Iterator[tuple[Segment, Removal]]:
     """The outputs that share a removal, and what takes their sources away."""
     explained = Scoring(as_score(attribution.score), attribution.foils, attribution.versus)
@@ -225,7 +231,7 @@ def _removals(
     whole = whole_segment(lm, attribution.generation, outputs)
     embeddings = embedded(lm, whole)
     for segment in segments(lm, task_of(lm), whole, most=outputs_per_removal):
-        yield segment, Removal(lm, segment, explained, embeddings[:, : segment.positions], way)
+        yield segment, Removal(lm, segment, explained, embeddings[:, : segment.positions], kind)
 
 
 def _sources(attribution: Attribution, segment: Segment, exclude_ends: bool) -> np.ndarray:
@@ -286,16 +292,21 @@ def _soft_drops(
     return {"soft_comprehensiveness": drops[:2], "soft_sufficiency": drops[2:]}
 
 
-def _margins(drops: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _summary(drops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(conditions, fractions + 1, 3): means over outputs with intervals, last of the AOPC."""
+    return bootstrap_mean(np.concatenate([drops, drops.mean(axis=1, keepdims=True)], axis=1), rng)
+
+
+def _margins(drops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(baselines, 3): by how much the attribution's AOPC beats each baseline's."""
     areas = drops.mean(axis=1)
-    return summary((areas[:1] - areas[1:])[:, None], resamples, rng)[:, 0]
+    return bootstrap_mean(areas[:1] - areas[1:], rng)
 
 
-def _removal_label(way: Any) -> str:
-    if isinstance(way, int | np.integer):
-        return f"token {way}"
-    return way if isinstance(way, str) else "given"
+def _removal_label(kind: Any) -> str:
+    if isinstance(kind, int | np.integer):
+        return f"token {kind}"
+    return kind if isinstance(kind, str) else "given"
 
 
 def _check(
@@ -303,7 +314,6 @@ def _check(
     attribution: Attribution,
     fractions: Sequence[float],
     outputs_per_removal: int,
-    resamples: int,
     seed: int,
 ) -> None:
     if not isinstance(attribution, Attribution):
@@ -317,5 +327,4 @@ def _check(
     if not several or not all(0 < fraction < 1 for fraction in fractions):
         raise ValueError(f"fractions: got {fractions!r}, accepts numbers between 0 and 1")
     check_whole("outputs_per_removal", outputs_per_removal)
-    check_whole("resamples", resamples)
     check_whole("seed", seed, least=0)

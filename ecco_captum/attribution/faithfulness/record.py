@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.text import MINUS, format_fixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class Faithfulness(Record):
         removal (str): what was done to a removed token.
         outputs_per_removal (int): how many consecutive outputs shared a removal.
         texts (int): how many perturbed texts the model read.
-        settings (dict): whether first and last source were spared, resamples, seed.
+        settings (dict): whether first and last source were spared, the seed.
 
     Examples::
 
@@ -61,6 +62,8 @@ class Faithfulness(Record):
         >>> test.aopc["first k"] > test.aopc["attribution"]  # position alone does better here
         True
     """
+
+    title: ClassVar[str] = "Does removing the salient tokens change the score?"
 
     _renamed: ClassVar[dict[str, str]] = {"together": "outputs_per_removal"}
 
@@ -89,23 +92,25 @@ class Faithfulness(Record):
 
     @property
     def sentence(self) -> str:
-        """What was found, in one sentence."""
+        """The result in words."""
         name, unit = self.attribution.label or self.attribution.method, self.attribution.score_unit
         clauses = [
-            _verdict(margin, against, unit, len(self.outputs))
+            _clause(margin, against, unit, len(self.outputs))
             for against, margin in zip(self._baselines, self.margins, strict=True)
         ]
-        sentence = f"{name} {clauses[0]}"
-        if len(clauses) > 1:
-            sentence += ", " + ", ".join(clauses[1:])
+        sentence = (
+            f"Removing the top tokens by {name} lowers the {self.attribution.explained} "
+            + ", ".join(clauses)
+        )
         if len(self.outputs) < _FEW:
-            sentence += f" (outputs: {len(self.outputs)}, too few to tell that from chance)"
+            sentence += f" ({len(self.outputs)} outputs, too few to tell that from chance)"
         if self.rank_correlation is None:
             return sentence + "."
         changes = "changes" if self.follows_weights else "hardly changes"
+        correlation = format_fixed(self.rank_correlation)
         return (
-            f"{sentence}; it {changes} when the weights do (rank correlation "
-            f"{self.rank_correlation:.2f} on shuffled weights)."
+            f"{sentence}. With shuffled weights the attribution {changes} (rank correlation "
+            f"{correlation})."
         )
 
     @property
@@ -116,7 +121,11 @@ class Faithfulness(Record):
 
     @property
     def _baselines(self) -> list[str]:
-        names = {"random": "random sources", "last k": "the last k", "first k": "the first k"}
+        names = {
+            "random": "removing random tokens",
+            "last k": "removing the last k tokens",
+            "first k": "removing the first k tokens",
+        }
         return [names.get(name, name) for name in self.conditions[1:]]
 
     def to_pandas(self) -> pd.DataFrame:
@@ -143,20 +152,11 @@ class Faithfulness(Record):
         columns = ["measure", "condition", "fraction", "mean", "low", "high"]
         return data_frame(rows, columns=columns)
 
-    def _title(self) -> str:
-        return "Does removing the salient tokens move the score?"
-
     def strip(self) -> str:
         """The test in short, as an HTML fragment to be shown under the saliency view."""
         from ecco_captum.attribution.faithfulness.html import faithfulness_strip
 
-        return faithfulness_strip(*self._tables, sentence=self.sentence)
-
-    @property
-    def _tables(self) -> tuple[tuple[str, ...], list[float], np.ndarray, np.ndarray]:
-        labels = (self.attribution.label or self.attribution.method, *self.conditions[1:])
-        steps = self.fractions.tolist()
-        return labels, steps, self.comprehensiveness_summary, self.sufficiency_summary
+        return faithfulness_strip(self)
 
     @property
     def subtitle(self) -> str:
@@ -178,20 +178,10 @@ class Faithfulness(Record):
             f"over {len(self.outputs)} outputs, with bootstrap 95% intervals over outputs."
         )
 
-    def _html(self) -> str:
+    def fragment(self) -> str:
         from ecco_captum.attribution.faithfulness.html import faithfulness_view
 
-        labels, fractions, comprehensiveness, sufficiency = self._tables
-        return faithfulness_view(
-            labels,
-            fractions,
-            comprehensiveness,
-            sufficiency,
-            title=self._title(),
-            subtitle=self.subtitle,
-            sentence=self.sentence,
-            note=self.note,
-        )
+        return faithfulness_view(self)
 
     def __str__(self) -> str:
         return self.sentence
@@ -200,34 +190,12 @@ class Faithfulness(Record):
         return f"Faithfulness({self.sentence})"
 
 
-def _verdict(margin: np.ndarray, against: str, unit: str, outputs: int) -> str:
+def _clause(margin: np.ndarray, against: str, unit: str, outputs: int) -> str:
     """What an interval of differences allows to say."""
-    mean, low, high = margin
+    mean, low, high = margin.tolist()
     if outputs < _FEW:  # too few for a bootstrap to say anything
-        how = "further" if mean > 0 else "less far"
-        return f"moves the score {abs(mean):.2g} {unit} {how} than {against}"
-    spread = f"{(high - low) / 2:.1g} {unit}"
-    if low > 0:
-        return f"beats {against} by {mean:.2g} ± {spread}"
-    if high < 0:
-        return f"falls behind {against} by {-mean:.2g} ± {spread}"
-    return f"cannot be told from {against} ({mean:+.2g} ± {spread})"
-
-
-def summary(drops: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    r"""Returns means over outputs with bootstrap 95% intervals, and last those of the AOPC.
-
-    Args:
-        drops (array): (conditions, fractions, outputs).
-        resamples (int): how many draws of as many outputs.
-        rng (Generator): for the draws.
-
-    Returns:
-        array: (conditions, fractions + 1, 3), mean, low, high.
-    """
-    drops = np.concatenate([drops, drops.mean(axis=1, keepdims=True)], axis=1)
-    count = drops.shape[-1]
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    draws = drops @ weights.T
-    low, high = np.quantile(draws, (0.025, 0.975), axis=-1)
-    return np.stack([drops.mean(axis=-1), low, high], axis=-1)
+        return f"by {abs(mean):.2g} {unit} {'more' if mean > 0 else 'less'} than {against}"
+    half = f"{(high - low) / 2:.1g} {unit}"
+    if low > 0 or high < 0:
+        return f"by {abs(mean):.2g} ± {half} {'more' if low > 0 else 'less'} than {against}"
+    return f"no more than {against} ({mean:+.2g} ± {half})".replace("-", MINUS)

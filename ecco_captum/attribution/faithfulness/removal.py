@@ -16,7 +16,8 @@ from ecco_captum.generation.scores import Scoring, target_scores
 from ecco_captum.generation.segments import Segment
 from ecco_captum.models.language_model import LanguageModel
 
-WAYS = ("delete", "neighbour")
+WITHOUT_EMBEDDING = ("delete", "neighbour")
+"""Removals that put no embedding of their own in a token's place."""
 
 _NOTHING = (
     "removal: nothing of the text would be left; use exclude_ends=True, a smaller fraction, or a "
@@ -24,7 +25,7 @@ _NOTHING = (
 )
 
 
-def removal_name(lm: LanguageModel, removal: Any) -> Any:
+def removal_kind(lm: LanguageModel, removal: Any) -> Any:
     """What is done where the user did not say: the tokenizer's mask if it has one."""
     if removal is not None:
         return removal
@@ -39,7 +40,7 @@ class Removal:
         segment (Segment): the text and its targets.
         scoring (Scoring): from logits to scores.
         embeddings (Tensor): (1, positions, embedding), the text's.
-        way (str, int or Tensor): ``"delete"``; ``"neighbour"`` (the embedding of the nearest token
+        kind (str, int or Tensor): ``"delete"``; ``"neighbour"`` (the embedding of the nearest token
             that is left, the one before at equal distance); or a baseline.
     """
 
@@ -49,22 +50,22 @@ class Removal:
         segment: Segment,
         scoring: Scoring,
         embeddings: Tensor,
-        way: Any,
+        kind: Any,
     ) -> None:
         self.texts = 0
-        self._way = way if isinstance(way, str) and way in WAYS else "replace"
+        self._kind = kind if isinstance(kind, str) and kind in WITHOUT_EMBEDDING else "replace"
         baseline = embeddings
-        if self._way == "replace":
-            baseline = baseline_embeddings(lm, segment, embeddings, way, 0)
+        if self._kind == "replace":
+            baseline = baseline_embeddings(lm, segment, embeddings, kind, 0)
             if len(baseline) > 1:
                 raise ValueError(
-                    f"removal: got {way!r}, which is {len(baseline)} texts, accepts one"
+                    f"removal: got {kind!r}, which is {len(baseline)} texts, accepts one"
                 )
-        self._case = MethodInput(lm, segment, scoring, embeddings, baseline, progress=self._count)
+        self._given = MethodInput(lm, segment, scoring, embeddings, baseline, progress=self._count)
         fill: Callable[[Tensor], Tensor] | None = None
-        if self._way == "neighbour":
+        if self._kind == "neighbour":
             fill = self._with_neighbours
-        self._presence = MaskedScorer(self._case, fill)
+        self._scorer = MaskedScorer(self._given, fill)
 
     def scores(self, present: Tensor) -> Tensor:
         r"""Returns the scores of texts without the tokens that are absent.
@@ -75,8 +76,8 @@ class Removal:
         Returns:
             Tensor: (texts, targets), float32 on the CPU.
         """
-        if self._way != "delete":
-            return self._presence.scores(present)
+        if self._kind != "delete":
+            return self._scorer.scores(present)
         return torch.cat([self._without(row.bool()) for row in present])
 
     @torch.no_grad()
@@ -90,15 +91,14 @@ class Removal:
         Returns:
             Tensor: (texts, targets), float32 on the CPU.
         """
-        case, width = self._case, self._case.inputs.shape[-1]
+        given, width = self._given, self._given.inputs.shape[-1]
         draws = torch.rand(*kept.shape, width, generator=generator) < kept[..., None]
-        mask = draws.to(case.inputs)
-        found = case.forward(mask * case.inputs + (1 - mask) * case.baseline)
-        return found.float().cpu()
+        mask = draws.to(given.inputs)
+        return given.forward(mask * given.inputs + (1 - mask) * given.baseline).float().cpu()
 
     @torch.no_grad()
     def _without(self, present: Tensor) -> Tensor:
-        segment, start = self._case.segment, 0
+        segment, start = self._given.segment, 0
         inputs = {}
         for name, ids in segment.inputs.items():
             fixed = segment.started if name == "decoder_input_ids" else 0
@@ -109,14 +109,14 @@ class Removal:
             inputs[name] = torch.cat([ids[:, :fixed], ids[:, fixed:][:, kept]], dim=1)
             start = end
         shorter = replace(segment, inputs=inputs, places=_moved(segment.places, present))
-        embeddings = self._case.inputs[:, present.to(self._case.inputs.device)]
-        found = target_scores(self._case.lm, shorter, self._case.scoring)(embeddings)
+        embeddings = self._given.inputs[:, present.to(self._given.inputs.device)]
+        scores = target_scores(self._given.lm, shorter, self._given.scoring)(embeddings)
         self._count(1)
-        return found.float().cpu()
+        return scores.float().cpu()
 
     def _with_neighbours(self, present: Tensor) -> Tensor:
         nearest = torch.stack([_nearest(row.bool()) for row in present])
-        return self._case.inputs[0, nearest.to(self._case.inputs.device)]
+        return self._given.inputs[0, nearest.to(self._given.inputs.device)]
 
     def _count(self, texts: int) -> None:
         self.texts += texts

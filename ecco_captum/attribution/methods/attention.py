@@ -136,37 +136,37 @@ def _weights(call: Attention) -> Tensor:
         return weights if weights.ndim == 4 else weights[:, None]
 
 
-def _attention(case: MethodInput) -> Tensor:
-    return _rows(case, torch.stack(_attention_weights(case)).mean(dim=0))
+def _attention(given: MethodInput) -> Tensor:
+    return _rows(given, torch.stack(_attention_weights(given)).mean(dim=0))
 
 
-def _attention_rollout(case: MethodInput) -> Tensor:
-    return _rows(case, rollout(_attention_weights(case)))
+def _attention_rollout(given: MethodInput) -> Tensor:
+    return _rows(given, rollout(_attention_weights(given)))
 
 
 @torch.no_grad()
-def _attention_weights(case: MethodInput) -> list[Tensor]:
+def _attention_weights(given: MethodInput) -> list[Tensor]:
     """One layer each, (queries, keys), the mean over its heads."""
-    if case.lm.is_encoder_decoder:
+    if given.lm.is_encoder_decoder:
         raise UnsupportedMethodError(
             "method: attention over a source and over what was written are two distributions, "
             "which have no common scale; an encoder–decoder's attention is not attributed"
         )
-    with recorded_attention(case.lm.model) as weights:
-        case.forward(case.inputs)
-    positions = case.segment.positions
+    with recorded_attention(given.lm.model) as weights:
+        given.forward(given.inputs)
+    positions = given.segment.positions
     layers = [layer[0] for layer in weights if layer.shape[-2:] == (positions, positions)]
     if not layers or len(layers) != len(weights):
         raise UnsupportedMethodError(
-            f"method: the attention weights of {case.lm.name!r} cannot be read: it has none, or "
-            f"{case.lm.model.config._attn_implementation!r} attention does not show them"
+            f"method: the attention weights of {given.lm.name!r} cannot be read: it has none, or "
+            f"{given.lm.model.config._attn_implementation!r} attention does not show them"
         )
     return layers
 
 
-def _rows(case: MethodInput, weights: Tensor) -> Tensor:
+def _rows(given: MethodInput, weights: Tensor) -> Tensor:
     """The row where each target is predicted; a classifier predicts at one end of the text."""
-    places = list(case.segment.places)
+    places = list(given.segment.places)
     if not places:
         raise UnsupportedMethodError(
             "method: a classifier reads no single position's attention; accepted for models that "

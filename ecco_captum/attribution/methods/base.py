@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ecco_captum.core.errors import UnsupportedError
 from ecco_captum.generation.scores import Scoring, target_scores
 from ecco_captum.generation.segments import Segment
 from ecco_captum.models.language_model import LanguageModel
 
 
-class UnsupportedMethodError(ValueError):
+class UnsupportedMethodError(UnsupportedError):
     r"""A method does not run on a model, and why."""
 
 

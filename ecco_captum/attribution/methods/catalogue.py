@@ -19,18 +19,18 @@ from ecco_captum.attribution.methods.perturbation import PERTURBATION_METHODS
 from ecco_captum.models.modes import drawing
 
 
-def _lrp(case: MethodInput) -> Tensor:
+def _lrp(given: MethodInput) -> Tensor:
     ruled = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
-    leaves = (module for module in case.lm.model.modules() if not list(module.children()))
+    leaves = (module for module in given.lm.model.modules() if not list(module.children()))
     unruled = sorted({type(leaf).__name__ for leaf in leaves if not isinstance(leaf, ruled)})
     raise UnsupportedMethodError(
         f"method: Captum's LRP has no rule for {', '.join(unruled) or 'functions'} of "
-        f"{case.lm.name!r}, nor for attention, whose products and softmax are no modules; "
+        f"{given.lm.name!r}, nor for attention, whose products and softmax are no modules; "
         "'attn_lrp' has"
     )
 
 
-def _guided_gradcam(case: MethodInput) -> Tensor:
+def _guided_gradcam(given: MethodInput) -> Tensor:
     raise UnsupportedMethodError(
         "method: guided Grad-CAM weighs the channels of a convolution's feature maps, which "
         "language models do not have; 'guided_backprop' is its other half"
@@ -66,36 +66,37 @@ ALIASES = {
     "shapley": "shapley_value_sampling",
 }
 
+# Captum's own classes; what is derived from them runs as it is.
 _CLASSES = {
-    "InputXGradient": "input_x_gradient",
-    "Saliency": "saliency",
-    "IntegratedGradients": "integrated_gradients",
-    "GradientShap": "gradient_shap",
-    "DeepLift": "deep_lift",
-    "DeepLiftShap": "deep_lift_shap",
-    "GuidedBackprop": "guided_backprop",
-    "Deconvolution": "deconvolution",
-    "GuidedGradCam": "guided_gradcam",
-    "NoiseTunnel": "smooth_grad",
-    "FeatureAblation": "feature_ablation",
-    "Occlusion": "occlusion",
-    "ShapleyValueSampling": "shapley_value_sampling",
-    "KernelShap": "kernel_shap",
-    "Lime": "lime",
-    "LRP": "lrp",
+    captum.attr.InputXGradient: "input_x_gradient",
+    captum.attr.Saliency: "saliency",
+    captum.attr.IntegratedGradients: "integrated_gradients",
+    captum.attr.GradientShap: "gradient_shap",
+    captum.attr.DeepLift: "deep_lift",
+    captum.attr.DeepLiftShap: "deep_lift_shap",
+    captum.attr.GuidedBackprop: "guided_backprop",
+    captum.attr.Deconvolution: "deconvolution",
+    captum.attr.GuidedGradCam: "guided_gradcam",
+    captum.attr.NoiseTunnel: "smooth_grad",
+    captum.attr.FeatureAblation: "feature_ablation",
+    captum.attr.Occlusion: "occlusion",
+    captum.attr.ShapleyValueSampling: "shapley_value_sampling",
+    captum.attr.KernelShap: "kernel_shap",
+    captum.attr.Lime: "lime",
+    captum.attr.LRP: "lrp",
 }
 
 # Objects whose arithmetic holds for all targets at once.
 _TOGETHER = (captum.attr.InputXGradient, captum.attr.Saliency, captum.attr.IntegratedGradients)
 
 
-def get_method(given: Any) -> Method:
+def get_method(method: Any) -> Method:
     r"""Returns the method that a name, a Captum class or a Captum object means.
 
     Args:
-        given (str, type, or Attribution): such as ``"ig"``, ``captum.attr.IntegratedGradients``, or
-            ``NoiseTunnel(IntegratedGradients(None))``. An object is copied, given the function to
-            explain, and left as it is.
+        method (str, type, or Attribution): such as ``"ig"``, ``captum.attr.IntegratedGradients``,
+            or ``NoiseTunnel(IntegratedGradients(None))``. An object is copied, given the function
+            to explain, and left as it is.
 
     Returns:
         Method: the method.
@@ -104,59 +105,58 @@ def get_method(given: Any) -> Method:
         ValueError: if there is no method of that name.
         TypeError: if it is something else, or explains layers or neurons.
     """
-    if isinstance(given, str):
-        name = ALIASES.get(given, given)
+    if isinstance(method, str):
+        name = ALIASES.get(method, method)
         if name not in METHODS:
-            raise ValueError(f"method: got {given!r}, accepts {', '.join(map(repr, METHODS))}")
+            raise ValueError(f"method: got {method!r}, accepts {', '.join(map(repr, METHODS))}")
         return METHODS[name]
     base = captum.attr.Attribution
-    is_class = isinstance(given, type)
-    if not (issubclass(given, base) if is_class else isinstance(given, base)):
+    is_class = isinstance(method, type)
+    if not (issubclass(method, base) if is_class else isinstance(method, base)):
         raise TypeError(
-            f"method: got a {type(given).__name__}, accepts a name, or a class or an object of "
+            f"method: got a {type(method).__name__}, accepts a name, or a class or an object of "
             "captum.attr"
         )
-    kind = given if is_class else type(given)
+    kind = method if is_class else type(method)
     if issubclass(kind, captum.attr.LayerAttribution | captum.attr.NeuronAttribution):
         raise TypeError(
             f"method: {kind.__name__} explains by layers or neurons, not by input tokens; use it "
             "with lm.forward_from_embeddings"
         )
-    stock = _CLASSES.get(kind.__name__) if kind.__module__.startswith("captum.") else None
+    stock = _CLASSES.get(kind)
     if is_class and stock:
         return METHODS[stock]
     if stock in ("deep_lift", "deep_lift_shap", "guided_backprop", "deconvolution", "lrp"):
-        if not getattr(given, "multiplies_by_inputs", True):
+        if not getattr(method, "multiplies_by_inputs", True):
             raise ValueError(f"method: {kind.__name__} accepts multiply_by_inputs=True only")
         return METHODS[stock]  # bound to a module of their own
-    return _method_of(given, kind)
+    return _method_of(method, kind)
 
 
 # What saliency() itself gives to an object's attribute().
 _OURS = ("inputs", "baselines", "target", "additional_forward_args", "return_convergence_delta")
 
 
-def _method_of(given: Any, kind: Any) -> Method:
+def _method_of(explainer: Any, kind: Any) -> Method:
     by_token = issubclass(kind, captum.attr.PerturbationAttribution)
-    inner = getattr(given, "attribution_method", given)
+    inner = getattr(explainer, "attribution_method", explainer)
     takes_baseline = by_token or "baselines" in inspect.signature(inner.attribute).parameters
-    like = METHODS.get(_CLASSES.get(kind.__name__, ""))
+    like = METHODS.get(_CLASSES.get(kind, ""))
 
-    def attribute(case: MethodInput) -> Tensor:
+    def attribute(given: MethodInput) -> Tensor:
         for name in _OURS:
-            if name in case.options:
+            if name in given.options:
                 raise TypeError(f"options: {name} is given by saliency(), which has no such option")
-        explainer = copy.copy(given) if not isinstance(given, type) else given(None)
-        with drawing(case.seed):
+        own = copy.copy(explainer) if not isinstance(explainer, type) else explainer(None)
+        with drawing(given.seed):
             if by_token:
-                presence = MaskedScorer(case)
-                whole = torch.ones(1, case.segment.positions)
-                return _each_target(case, explainer, presence.scores, whole)
-            if _all_at_once(explainer):
-                _explain(explainer, case.forward, together=True)
-                found: Tensor = explainer.attribute(case.inputs, **_arguments(case, explainer))
-                return found
-            return _each_target(case, explainer, case.forward, case.inputs)
+                scorer = MaskedScorer(given)
+                whole = torch.ones(1, given.segment.positions)
+                return _each_target(given, own, scorer.scores, whole)
+            if _all_at_once(own):
+                _explain(own, given.forward, together=True)
+                return torch.as_tensor(own.attribute(given.inputs, **_arguments(given, own)))
+            return _each_target(given, own, given.forward, given.inputs)
 
     return Method(
         name=kind.__name__,
@@ -172,13 +172,13 @@ def _method_of(given: Any, kind: Any) -> Method:
     )
 
 
-def _each_target(case: MethodInput, explainer: Any, forward: Any, inputs: Tensor) -> Tensor:
+def _each_target(given: MethodInput, explainer: Any, forward: Any, inputs: Tensor) -> Tensor:
     """For classes whose arithmetic is not known here: one run a target, as Captum means it."""
-    found = []
-    for target in range(len(case.segment.targets)):
-        _explain(explainer, lambda given: forward(given)[:, target], together=False)  # noqa: B023
-        found.append(explainer.attribute(inputs, **_arguments(case, explainer)))
-    return torch.cat(found)
+    attributions = []
+    for target in range(len(given.segment.targets)):
+        _explain(explainer, lambda x: forward(x)[:, target], together=False)  # noqa: B023
+        attributions.append(explainer.attribute(inputs, **_arguments(given, explainer)))
+    return torch.cat(attributions)
 
 
 def _all_at_once(explainer: Any) -> bool:
@@ -198,9 +198,9 @@ def _explain(explainer: Any, forward: Any, *, together: bool) -> None:
         _explain(explainer.attribution_method, forward, together=together)
 
 
-def _arguments(case: MethodInput, explainer: Any) -> dict[str, Any]:
+def _arguments(given: MethodInput, explainer: Any) -> dict[str, Any]:
     """The user's options, with what bounds memory."""
-    arguments = dict(case.options)
+    arguments = dict(given.options)
     if isinstance(explainer, captum.attr.NoiseTunnel):
         # More at once would mix draws and targets where all targets are taken together.
         arguments["nt_samples_batch_size"] = 1
@@ -209,5 +209,5 @@ def _arguments(case: MethodInput, explainer: Any) -> dict[str, Any]:
     if "internal_batch_size" in accepted:
         arguments.setdefault("internal_batch_size", 1)
     if "baselines" in accepted and not isinstance(explainer, captum.attr.PerturbationAttribution):
-        arguments.setdefault("baselines", case.baseline)
+        arguments.setdefault("baselines", given.baseline)
     return arguments

@@ -180,14 +180,14 @@ class _Replaying(_Rescale):
 
     def recorded(self, name: str, *like: Tensor) -> tuple[Tensor, ...]:
         """The next entry, which has to be of the same operation, for these operands."""
-        found, tensors = next(self.entries, ("the end", ()))
+        entry, tensors = next(self.entries, ("the end", ()))
         shapes = [tuple(tensor.shape) for tensor in tensors[: len(like)]]
-        if found != name or not all(
+        if entry != name or not all(
             _expands(shape, tensor.shape) for shape, tensor in zip(shapes, like, strict=True)
         ):
             wanted = ", ".join(str(tuple(tensor.shape)) for tensor in like)
             raise RuleError(
-                f"the run has {name} of {wanted} where the baseline's has {found} of "
+                f"the run has {name} of {wanted} where the baseline's has {entry} of "
                 f"{', '.join(map(str, shapes))}: both have to run the same operations"
             )
         return tensors

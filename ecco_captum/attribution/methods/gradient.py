@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
 from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
+from ecco_captum.core.errors import SlowPathWarning
 from ecco_captum.models.interventions import wrapped_forward
 from ecco_captum.models.matmul import fast_products
 from ecco_captum.models.modes import drawing
@@ -64,118 +65,126 @@ def _batched(scores: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return torch.autograd.grad(
                 scores, inputs, each, is_grads_batched=True, retain_graph=True
             )
-    except RuntimeError:
+    except RuntimeError as error:
         # Also where memory did not suffice: one target at a time needs the least.
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"gradients are taken one target at a time, which is slower: {reason}",
+            SlowPathWarning,
+            stacklevel=2,
+        )
         rows = [torch.autograd.grad(scores, inputs, row, retain_graph=True) for row in each]
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
 
-def _input_x_gradient(case: MethodInput) -> Tensor:
-    found: Tensor = _all_targets(captum.attr.InputXGradient(case.forward)).attribute(case.inputs)
-    return found
+def _input_x_gradient(given: MethodInput) -> Tensor:
+    attributions: Tensor = _all_targets(captum.attr.InputXGradient(given.forward)).attribute(
+        given.inputs
+    )
+    return attributions
 
 
-def _saliency(case: MethodInput) -> Tensor:
-    method = _all_targets(captum.attr.Saliency(case.forward))
-    found: Tensor = method.attribute(case.inputs, abs=False)
-    return found
+def _saliency(given: MethodInput) -> Tensor:
+    method = _all_targets(captum.attr.Saliency(given.forward))
+    attributions: Tensor = method.attribute(given.inputs, abs=False)
+    return attributions
 
 
-def _integrated_gradients(case: MethodInput) -> Tensor:
-    method = _all_targets(captum.attr.IntegratedGradients(case.forward))
-    found: Tensor = method.attribute(
-        case.inputs,
-        baselines=case.baseline,
-        n_steps=case.count("n_steps"),
+def _integrated_gradients(given: MethodInput) -> Tensor:
+    method = _all_targets(captum.attr.IntegratedGradients(given.forward))
+    attributions: Tensor = method.attribute(
+        given.inputs,
+        baselines=given.baseline,
+        n_steps=given.count("n_steps"),
         internal_batch_size=1,
     )
-    return found
+    return attributions
 
 
-def _gradient_shap(case: MethodInput) -> Tensor:
-    method = _all_targets(captum.attr.GradientShap(case.forward))
-    stdevs = case.options["noise"] * float(case.inputs.detach().float().std())
+def _gradient_shap(given: MethodInput) -> Tensor:
+    method = _all_targets(captum.attr.GradientShap(given.forward))
+    stdevs = given.options["noise"] * float(given.inputs.detach().float().std())
     total: Tensor | float = 0.0
-    samples = case.count("n_samples")
-    with drawing(case.seed):
+    samples = given.count("n_samples")
+    with drawing(given.seed):
         for _ in range(samples):
             total = total + method.attribute(
-                case.inputs, baselines=case.baseline, n_samples=1, stdevs=stdevs
+                given.inputs, baselines=given.baseline, n_samples=1, stdevs=stdevs
             )
     return torch.as_tensor(total) / samples
 
 
-def _smooth_grad(case: MethodInput) -> Tensor:
-    tunnel = captum.attr.NoiseTunnel(_all_targets(captum.attr.Saliency(case.forward)))
-    with drawing(case.seed):
-        found: Tensor = tunnel.attribute(
-            case.inputs,
+def _smooth_grad(given: MethodInput) -> Tensor:
+    tunnel = captum.attr.NoiseTunnel(_all_targets(captum.attr.Saliency(given.forward)))
+    with drawing(given.seed):
+        attributions: Tensor = tunnel.attribute(
+            given.inputs,
             nt_type="smoothgrad",
-            nt_samples=case.count("n_samples"),
+            nt_samples=given.count("n_samples"),
             nt_samples_batch_size=1,
-            stdevs=case.options["noise"] * float(case.inputs.detach().float().std()),
+            stdevs=given.options["noise"] * float(given.inputs.detach().float().std()),
             abs=False,
         )
-    return found
+    return attributions
 
 
-def _deep_lift(case: MethodInput) -> Tensor:
+def _deep_lift(given: MethodInput) -> Tensor:
     """Mean over the baseline's texts, of which there is usually one."""
     total: Tensor | float = 0.0
-    for baseline in case.baseline.split(1):
-        tape = ReferenceTape(case.lm.model)
+    for baseline in given.baseline.split(1):
+        tape = ReferenceTape(given.lm.model)
         # The head's gradient must pass the same operations in both runs.
         with torch.enable_grad(), tape.recording():
-            case.forward(baseline.detach().requires_grad_())
+            given.forward(baseline.detach().requires_grad_())
 
         def replayed(embeddings: Tensor, tape: ReferenceTape = tape) -> Tensor:
             with tape.replaying():
-                return case.forward(embeddings)
+                return given.forward(embeddings)
 
-        inputs = case.inputs.detach().requires_grad_()
+        inputs = given.inputs.detach().requires_grad_()
         (multipliers,) = target_gradients(replayed, (inputs,))
-        total = total + multipliers * (case.inputs - baseline)
-    return torch.as_tensor(total) / len(case.baseline)
+        total = total + multipliers * (given.inputs - baseline)
+    return torch.as_tensor(total) / len(given.baseline)
 
 
-def _attn_lrp(case: MethodInput) -> Tensor:
+def _attn_lrp(given: MethodInput) -> Tensor:
     def ruled(embeddings: Tensor) -> Tensor:
-        with attn_lrp_rules(case.lm.model):
-            return case.forward(embeddings)
+        with attn_lrp_rules(given.lm.model):
+            return given.forward(embeddings)
 
-    found: Tensor = _all_targets(captum.attr.InputXGradient(ruled)).attribute(case.inputs)
-    return found
-
-
-def _guided_backprop(case: MethodInput) -> Tensor:
-    return _with_modified_relus(case, captum.attr.GuidedBackprop)
+    attributions: Tensor = _all_targets(captum.attr.InputXGradient(ruled)).attribute(given.inputs)
+    return attributions
 
 
-def _deconvolution(case: MethodInput) -> Tensor:
-    return _with_modified_relus(case, captum.attr.Deconvolution)
+def _guided_backprop(given: MethodInput) -> Tensor:
+    return _with_modified_relus(given, captum.attr.GuidedBackprop)
 
 
-def _with_modified_relus(case: MethodInput, kind: Any) -> Tensor:
+def _deconvolution(given: MethodInput) -> Tensor:
+    return _with_modified_relus(given, captum.attr.Deconvolution)
+
+
+def _with_modified_relus(given: MethodInput, kind: Any) -> Tensor:
     """Captum's hooks on ReLU modules; whatever else the model has keeps its plain gradient."""
-    of_modules, in_all = _relus(case)
+    of_modules, in_all = _relus(given)
     if in_all > of_modules:
         raise UnsupportedMethodError(
-            f"method: {kind.__name__} changes the backward of ReLU modules; {case.lm.name!r} calls "
-            "ReLU as a function, which Captum cannot hook"
+            f"method: {kind.__name__} changes the backward of ReLU modules; {given.lm.name!r} "
+            "calls ReLU as a function, which Captum cannot hook"
         )
     if not in_all:
         warnings.warn(
-            f"{case.lm.name!r} has no ReLU: {kind.__name__} equals its plain gradient",
+            f"{given.lm.name!r} has no ReLU: {kind.__name__} equals its plain gradient",
             stacklevel=2,
         )
-    method = _all_targets(kind(_Explained(case)))
+    method = _all_targets(kind(_Explained(given)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
-        found: Tensor = method.attribute(case.inputs)
-    return found
+        attributions: Tensor = method.attribute(given.inputs)
+    return attributions
 
 
-def _relus(case: MethodInput) -> tuple[int, int]:
+def _relus(given: MethodInput) -> tuple[int, int]:
     """How many ReLUs a forward runs as modules, and how many in all."""
     count = 0
 
@@ -185,11 +194,11 @@ def _relus(case: MethodInput) -> tuple[int, int]:
         return forward(*args, **kwargs)
 
     with torch.no_grad(), contextlib.ExitStack() as stack:
-        for module in case.lm.model.modules():
+        for module in given.lm.model.modules():
             if isinstance(module, nn.ReLU):
                 stack.enter_context(wrapped_forward(module, counted))
         calls = stack.enter_context(_ReluCalls())
-        case.forward(case.inputs)
+        given.forward(given.inputs)
     return count, calls.count
 
 
@@ -206,13 +215,13 @@ class _ReluCalls(TorchFunctionMode):
 class _Explained(nn.Module):
     """From embeddings to scores as a module, since Captum hooks the ReLUs inside of one."""
 
-    def __init__(self, case: MethodInput) -> None:
+    def __init__(self, given: MethodInput) -> None:
         super().__init__()
-        self.model = case.lm.model
-        self._case = case
+        self.model = given.lm.model
+        self._given = given
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        return self._case.forward(embeddings)
+        return self._given.forward(embeddings)
 
 
 def _all_targets(method: Any) -> Any:

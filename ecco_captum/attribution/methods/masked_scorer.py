@@ -2,6 +2,7 @@ r"""The scores of texts from which tokens are missing."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from weakref import WeakSet
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ecco_captum.attribution.methods.base import MethodInput
+from ecco_captum.core.errors import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.models.causality import close_logits
 from ecco_captum.models.embedding_site import entering
@@ -21,7 +23,7 @@ _LOGITS_AT_ONCE, _MOST_TEXTS = 16 * 2**20, 8
 
 # Models for which a text's unperturbed beginning gave other numbers when its keys and values were
 # kept, or could not be kept.
-_FORGETFUL: WeakSet[nn.Module] = WeakSet()
+_WITHOUT_CACHE: WeakSet[nn.Module] = WeakSet()
 
 
 # How models fail that have a memory of another kind.
@@ -41,16 +43,16 @@ class MaskedScorer:
     changes nothing is checked on the first text that gains by it.
 
     Args:
-        case (MethodInput): the text and its targets; ``baseline`` with one text.
+        given (MethodInput): the text and its targets; ``baseline`` with one text.
         fill (Callable, optional): from presence, (texts, positions), to embeddings, (texts,
             positions, embedding). Default: the baseline's where a token is absent.
     """
 
-    def __init__(self, case: MethodInput, fill: Callable[[Tensor], Tensor] | None = None) -> None:
-        self._case = case
+    def __init__(self, given: MethodInput, fill: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._given = given
         self._fill = fill or self._with_baseline
-        self._lm = case.lm
-        self._known = case.known
+        self._lm = given.lm
+        self._known = given.known
         self._kept: list[tuple[Tensor, Tensor]] | None = None
         self._whole: Tensor | None = None
         self._checked = False
@@ -58,8 +60,8 @@ class MaskedScorer:
     @property
     def together(self) -> int:
         """How many texts may be read at once."""
-        rows = logits_needed(self._lm, self._case.segment).get("logits_to_keep")
-        rows = rows or self._case.segment.positions
+        rows = logits_needed(self._lm, self._given.segment).get("logits_to_keep")
+        rows = rows or self._given.segment.positions
         return int(max(1, min(_MOST_TEXTS, _LOGITS_AT_ONCE // (rows * self._lm.vocabulary_size))))
 
     def scores(self, present: Tensor) -> Tensor:
@@ -79,30 +81,30 @@ class MaskedScorer:
     def _some(self, present: Tensor) -> Tensor:
         start = self._unperturbed(present)
         if start and self._keep():
-            found = self._continued(present, start)
-            if found is not None and self._agrees(found, present):
-                self._case.progress(len(present))
-                return found
+            scores = self._continued(present, start)
+            if scores is not None and self._agrees(scores, present):
+                self._given.progress(len(present))
+                return scores
         return self._read(present)
 
-    def _agrees(self, found: Tensor, present: Tensor) -> bool:
+    def _agrees(self, scores: Tensor, present: Tensor) -> bool:
         """Compares one text with a plain forward, once."""
         if not self._checked:
             self._checked = True
-            if not close_logits(found[:1], self._read(present[:1]), self._lm.model.dtype):
-                _FORGETFUL.add(self._lm.model)
-        return self._lm.model not in _FORGETFUL
+            if not close_logits(scores[:1], self._read(present[:1]), self._lm.model.dtype):
+                _WITHOUT_CACHE.add(self._lm.model)
+        return self._lm.model not in _WITHOUT_CACHE
 
     def _read(self, present: Tensor) -> Tensor:
-        return self._case.forward(self._fill(present)).float().cpu()
+        return self._given.forward(self._fill(present)).float().cpu()
 
     def _with_baseline(self, present: Tensor) -> Tensor:
-        mask = present.to(self._case.inputs)[..., None]
-        return mask * self._case.inputs + (1 - mask) * self._case.baseline
+        mask = present.to(self._given.inputs)[..., None]
+        return mask * self._given.inputs + (1 - mask) * self._given.baseline
 
     def _unperturbed(self, present: Tensor) -> int:
         """How many positions at the start all texts have in common with the whole."""
-        if "decoder_input_ids" in self._case.segment.inputs or not self._lm.model.can_generate():
+        if "decoder_input_ids" in self._given.segment.inputs or not self._lm.model.can_generate():
             return 0
         common = present.bool().all(dim=0)
         # At least one position has to be read.
@@ -110,13 +112,13 @@ class MaskedScorer:
 
     def _keep(self) -> bool:
         """Reads the whole text once, and keeps its keys and values."""
-        if self._lm.model in _FORGETFUL:
+        if self._lm.model in _WITHOUT_CACHE:
             return False
         if self._kept is None:
-            segment = self._case.segment
+            segment = self._given.segment
             through = self._lm.embedding_sites()
             try:
-                with entering(self._lm.model, through, segment.inputs, self._case.inputs):
+                with entering(self._lm.model, through, segment.inputs, self._given.inputs):
                     output = self._lm.model(
                         **segment.inputs,
                         past_key_values=DynamicCache(),
@@ -131,15 +133,24 @@ class MaskedScorer:
                     raise
                 complete = False  # a model with a memory of another kind
             if not complete:
-                _FORGETFUL.add(self._lm.model)
+                self._give_up()
                 return False
             rows = rows_of_logits(self._lm, segment, output.logits)
-            self._whole = self._case.scoring(rows, segment.targets).float().cpu()
+            self._whole = self._given.scoring(rows, segment.targets).float().cpu()
         return True
+
+    def _give_up(self) -> None:
+        _WITHOUT_CACHE.add(self._lm.model)
+        warnings.warn(
+            f"{self._lm.name!r} has no keys and values that can be used again; perturbed texts are "
+            "read whole, which is slower",
+            SlowPathWarning,
+            stacklevel=2,
+        )
 
     def _continued(self, present: Tensor, start: int) -> Tensor | None:
         """Reads from position ``start`` on, behind the kept beginning."""
-        segment, count = self._case.segment, len(present)
+        segment, count = self._given.segment, len(present)
         kept = [
             (
                 keys[:, :, :start].expand(count, -1, -1, -1),
@@ -163,12 +174,12 @@ class MaskedScorer:
         except _CANNOT_KEEP as error:
             if _is_memory(error):
                 raise
-            _FORGETFUL.add(self._lm.model)
+            self._give_up()
             return None
         assert self._whole is not None
         scores = self._whole.repeat(count, 1)
         scores[:, after] = (
-            self._case.scoring(rows, segment.targets[after.to(segment.targets.device)])
+            self._given.scoring(rows, segment.targets[after.to(segment.targets.device)])
             .float()
             .cpu()
         )

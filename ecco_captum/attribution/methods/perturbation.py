@@ -22,19 +22,19 @@ from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
 from ecco_captum.models.modes import drawing
 
 
-def _feature_ablation(case: MethodInput) -> Tensor:
-    presence = MaskedScorer(case)
+def _feature_ablation(given: MethodInput) -> Tensor:
+    presence = MaskedScorer(given)
     ablation = captum.attr.FeatureAblation(presence.scores)
-    found: Tensor = ablation.attribute(_all(case), perturbations_per_eval=presence.together)
-    return found
+    attributions: Tensor = ablation.attribute(_all(given), perturbations_per_eval=presence.together)
+    return attributions
 
 
-def _occlusion(case: MethodInput) -> Tensor:
+def _occlusion(given: MethodInput) -> Tensor:
     """Each target has windows of its own: those over what it can depend on."""
-    window, positions = case.count("window"), case.segment.positions
+    window, positions = given.count("window"), given.segment.positions
     if window == 1:
-        return _feature_ablation(case)
-    presence = MaskedScorer(case)
+        return _feature_ablation(given)
+    presence = MaskedScorer(given)
     starts = range(max(1, positions - window + 1))
     masks = [_hidden(positions, start, start + window) for start in (*starts, positions)]
     known = dict(zip(map(_key, masks), presence.scores(torch.stack(masks)), strict=True))
@@ -47,14 +47,14 @@ def _occlusion(case: MethodInput) -> Tensor:
                 known[_key(mask)] = presence.scores(mask[None])[0]
         return torch.stack([known[_key(mask)][target] for mask in masks])
 
-    found = torch.zeros(len(case.known), positions)
-    for target, length in enumerate(case.known.tolist()):
+    attributions = torch.zeros(len(given.known), positions)
+    for target, length in enumerate(given.known.tolist()):
         occlusion = captum.attr.Occlusion(functools.partial(scores, target=target))
         shape = (min(window, length),)
-        found[target, :length] = occlusion.attribute(
+        attributions[target, :length] = occlusion.attribute(
             torch.ones(1, length), sliding_window_shapes=shape
         )[0]
-    return found
+    return attributions
 
 
 def _hidden(positions: int, start: int, end: int) -> Tensor:
@@ -68,31 +68,33 @@ def _key(mask: Tensor) -> bytes:
     return bytes(mask.bool().tolist())
 
 
-def _shapley_value_sampling(case: MethodInput) -> Tensor:
-    presence = MaskedScorer(case)
+def _shapley_value_sampling(given: MethodInput) -> Tensor:
+    presence = MaskedScorer(given)
     sampling = captum.attr.ShapleyValueSampling(presence.scores)
-    with drawing(case.seed):
-        found: Tensor = sampling.attribute(
-            _all(case),
-            n_samples=case.count("n_samples"),
+    with drawing(given.seed):
+        attributions: Tensor = sampling.attribute(
+            _all(given),
+            n_samples=given.count("n_samples"),
             perturbations_per_eval=presence.together,
         )
-    return found[0]
+    return attributions[0]
 
 
-def _kernel_shap(case: MethodInput) -> Tensor:
-    if case.segment.positions == 1:  # alone, a token has the whole difference
-        return _feature_ablation(case)
-    return _surrogates(case, captum.attr.KernelShap, LinearRegression())
+def _kernel_shap(given: MethodInput) -> Tensor:
+    if given.segment.positions == 1:  # alone, a token has the whole difference
+        return _feature_ablation(given)
+    return _surrogates(given, captum.attr.KernelShap, LinearRegression())
 
 
-def _lime(case: MethodInput) -> Tensor:
-    return _surrogates(case, captum.attr.Lime, Lasso(alpha=case.options["alpha"], max_iter=10_000))
+def _lime(given: MethodInput) -> Tensor:
+    return _surrogates(
+        given, captum.attr.Lime, Lasso(alpha=given.options["alpha"], max_iter=10_000)
+    )
 
 
-def _surrogates(case: MethodInput, kind: Any, regression: Any) -> Tensor:
+def _surrogates(given: MethodInput, kind: Any, regression: Any) -> Tensor:
     """One draw of perturbed texts, and on it one linear model a target."""
-    presence = MaskedScorer(case)
+    presence = MaskedScorer(given)
     scores: list[Tensor] = []
 
     def rows(present: Tensor) -> Tensor:
@@ -102,18 +104,18 @@ def _surrogates(case: MethodInput, kind: Any, regression: Any) -> Tensor:
         return torch.arange(start, start + len(present), dtype=torch.float32)
 
     method = kind(rows)
-    method.interpretable_model = _Surrogates(regression, scores, case.known.tolist())
-    samples = _enough_samples(case.segment.positions)
-    if case.options["n_samples"] is not None:
-        samples = case.count("n_samples")
-    with drawing(case.seed):
-        found: Tensor = method.attribute(
-            _all(case),
+    method.interpretable_model = _Surrogates(regression, scores, given.known.tolist())
+    samples = _enough_samples(given.segment.positions)
+    if given.options["n_samples"] is not None:
+        samples = given.count("n_samples")
+    with drawing(given.seed):
+        attributions: Tensor = method.attribute(
+            _all(given),
             n_samples=samples,
             perturbations_per_eval=presence.together,
             return_input_shape=False,
         )
-    return found
+    return attributions
 
 
 def _enough_samples(positions: int) -> int:
@@ -149,9 +151,9 @@ class _Surrogates(Model):  # type: ignore[misc]  # Captum has no types
         raise NotImplementedError("the surrogates are read, not run")
 
 
-def _all(case: MethodInput) -> Tensor:
+def _all(given: MethodInput) -> Tensor:
     """(1, positions): every token is present."""
-    return torch.ones(1, case.segment.positions)
+    return torch.ones(1, given.segment.positions)
 
 
 def _one_each(options: Mapping[str, Any], positions: int) -> int:

@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from ecco_captum.core.errors import UnsupportedError
+
 Unary = Callable[[Tensor], Tensor]
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 
 
-class RuleError(ValueError):
+class RuleError(UnsupportedError):
     r"""Raised for an operation that the rules in force do not cover; names it and its module."""
 
 

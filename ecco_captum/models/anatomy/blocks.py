@@ -90,7 +90,7 @@ def linear_maps(trace: Trace, executions: Iterable[int]) -> list[int]:
         list[int]: indices of linear maps.
     """
     ran = (trace.executions[index] for index in executions)
-    return [linear for one in ran for linear in range(one.first_linear, one.last_linear)]
+    return [linear for module in ran for linear in range(module.first_linear, module.last_linear)]
 
 
 def _keeps_shape(execution: Execution) -> bool:
@@ -108,7 +108,7 @@ def _take_turns(lists: list[list[int]]) -> list[tuple[tuple[int, ...], ...]]:
         for other in others:
             if len(other) == len(first) > 1 and _alternate(first, other):
                 turns.append(other)
-        remaining = [one for one in others if one not in turns]
+        remaining = [block for block in others if block not in turns]
         chains.append(tuple(zip(*turns, strict=True)))
     return chains
 

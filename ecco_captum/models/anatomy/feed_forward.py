@@ -31,7 +31,7 @@ def down_projections(trace: Trace, block: Iterable[int], width: int) -> list[int
     Returns:
         list[int]: indices of linear maps, in order.
     """
-    found = []
+    indices = []
     for index in linear_maps(trace, block):
         linear = trace.linears[index]
         inputs = linear.inputs
@@ -41,11 +41,11 @@ def down_projections(trace: Trace, block: Iterable[int], width: int) -> list[int
         )
         apart = not inputs.mixed and not inputs.residual and linear.pointwise
         if inputs.activated and sources and apart and restores:
-            found.append(index)
-    added = [index for index in found if trace.writers >> index & 1]
+            indices.append(index)
+    added = [index for index in indices if trace.writers >> index & 1]
     # Experts may run beside the stream, which has moved on by the time they are added to it.
-    experts = [index for index in found if not trace.linears[index].is_module]
-    return sorted({*(added or found), *experts})
+    experts = [index for index in indices if not trace.linears[index].is_module]
+    return sorted({*(added or indices), *experts})
 
 
 def bits(mask: int) -> list[int]:

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from ecco_captum.core.errors import UnsupportedError
+
 Part = Literal["gradient", "blocks", "lens", "neurons"]
 
 
-class AnatomyError(ValueError):
+class AnatomyError(UnsupportedError):
     r"""A model has no such part, or it could not be found."""
 
 

@@ -80,8 +80,8 @@ def neuron_maps(watched: Trace, chain: Chain, text: Shape) -> list[int]:
         list[int]: indices of linear maps, in order.
     """
     _, width = _stream(watched, chain, text)
-    found = [index for block in chain.blocks for index in down_projections(watched, block, width)]
-    return [index for index in found if watched.linears[index].is_module]
+    indices = [index for block in chain.blocks for index in down_projections(watched, block, width)]
+    return [index for index in indices if watched.linears[index].is_module]
 
 
 def read_embedding(watched: Trace, ids: str, text: Shape, width: int = 0) -> Embedding | None:
@@ -150,14 +150,14 @@ def _lookup(
     watched: Trace, ids: str, text: Shape, width: int
 ) -> tuple[Execution | None, tuple[int, ...], int]:
     """The module that looked ids up, the axes of its output, and the ids' offset there."""
-    found = []
+    lookups = []
     for lookup in watched.lookups:
         execution = watched.executions[lookup.execution]
         output = execution.output_shape or ()
         axes = text_axes(output, text)
         if lookup.reads == ids and axes is not None and len(axes) == 3:
-            found.append((output[axes[-1]] != width, (execution, axes, lookup.offset)))
-    return min(found, key=lambda item: item[0])[1] if found else (None, (), 0)
+            lookups.append((output[axes[-1]] != width, (execution, axes, lookup.offset)))
+    return min(lookups, key=lambda item: item[0])[1] if lookups else (None, (), 0)
 
 
 def _block(
@@ -166,14 +166,14 @@ def _block(
     last = watched.executions[block[-1]]
     stream = last.output_shape or ()
     places = (stream[axes[0]], stream[axes[1]])
-    found = {}
+    axes_of = {}
     for index in down_projections(watched, block, stream[axes[-1]]):
         if index not in mixing:
             execution = watched.executions[watched.linears[index].execution]
-            found[index] = _neuron_axes(execution.input_shape or (), places)
+            axes_of[index] = _neuron_axes(execution.input_shape or (), places)
     sites: list[NeuronSite] = []
     reasons: list[str] = []
-    for index, neuron_axes in found.items():
+    for index, neuron_axes in axes_of.items():
         linear = watched.linears[index]
         execution = watched.executions[linear.execution]
         if linear.stacked:
@@ -181,7 +181,7 @@ def _block(
         elif not linear.is_module:
             reasons.append(f"the down-projection in {execution.module} is no module of its own")
         # A router may happen to send all tokens of a short text to one expert.
-        elif neuron_axes is None or (len(neuron_axes) == 2 and None in found.values()):
+        elif neuron_axes is None or (len(neuron_axes) == 2 and None in axes_of.values()):
             reasons.append(f"{execution.module} does not see the tokens in their places")
         else:
             width = linear.in_width

@@ -215,7 +215,9 @@ def _ordinary_ids(config: PreTrainedConfig) -> Tensor:
     special: set[int] = set()
     for field, value in _fields(config):
         values = value if isinstance(value, list | tuple) else [value]
-        numbers = [one for one in values if isinstance(one, int) and not isinstance(one, bool)]
+        numbers = [
+            number for number in values if isinstance(number, int) and not isinstance(number, bool)
+        ]
         if field.endswith(("_token_id", "_token_ids", "_token_index", "_index")):
             special.update(numbers)
         elif field.removeprefix("decoder_").endswith(("vocab_size", "n_words")):

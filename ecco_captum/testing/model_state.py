@@ -9,8 +9,16 @@ from torch import nn
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def state_of(model: nn.Module) -> dict[str, Any]:
-    """Everything about a model that could be left changed: compare before and after."""
+def model_state(model: nn.Module) -> dict[str, Any]:
+    r"""Returns everything about a model that could be left changed: compare before and after.
+
+    Args:
+        model (nn.Module): any model.
+
+    Returns:
+        dict: modes and replaced forwards of its modules, their hooks, and of each parameter whether
+        it asks for a gradient, has one, where it is, and how often it was written to.
+    """
     return {
         "modes": {name: module.training for name, module in model.named_modules()},
         "forwards": {

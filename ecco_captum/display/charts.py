@@ -1,0 +1,229 @@
+"""Charts as inline SVG: lines over points, and means with their intervals, a row each.
+
+What is shown first has the accent hue; what it is compared with is neutral and told apart by dashes
+and markers. Labels stand at the lines, so that nothing has to be looked up. Here places are worked
+out; ``charts.html.j2`` draws them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from unicodedata import east_asian_width
+
+import numpy as np
+from markupsafe import Markup
+
+from ecco_captum.core.text import MINUS, format_number
+from ecco_captum.display.page import render
+
+_TEMPLATE = "display/charts.html.j2"
+_WIDTH = 340
+_LINE, _LETTER = 14.0, 7.5  # height of a line of a label, width of a letter at most
+_WIDEST = 16  # letters in a line of a label
+_TOP, _PLOT, _INSET = 10, 150, 10.0
+_DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "10 4", "4 2 1 2")
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A name in two lines at most; a cut one has its whole text as a tooltip."""
+
+    text: str
+    lines: list[str]
+
+    @classmethod
+    def of(cls, text: str) -> _Label:
+        room = _WIDEST if _text_width(text) == _LETTER * len(text) else _WIDEST // 2
+        lines = wrap(text, room) or [""]
+        if len(lines) > 2:
+            lines = [lines[0], lines[1][: room - 1] + "…"]
+        return cls(text, lines)
+
+    @property
+    def width(self) -> float:
+        return max(map(_text_width, self.lines))
+
+    @property
+    def height(self) -> float:
+        return _LINE * len(self.lines)
+
+    def heights(self, middle: float) -> list[float]:
+        """Where its lines stand around a height."""
+        first = middle - _LINE * (len(self.lines) - 1) / 2
+        return [first + _LINE * i for i in range(len(self.lines))]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One mean of a line, in px, with the ends of its interval."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def line_chart(
+    names: Sequence[str],
+    ticks: Sequence[str],
+    values: np.ndarray,
+    *,
+    across: str,
+    says: str,
+    places: np.ndarray | None = None,
+    write: Callable[[float], str] | None = None,
+    bands: bool = False,
+) -> Markup:
+    r"""
+    Lines of means with their intervals, each labelled at its end.
+
+    Args:
+        names (sequence of str): Shape (lines,), what each line is; the first stands out.
+        ticks (sequence of str): Shape (points,), names of the points.
+        values (numpy.ndarray): Shape (lines, points, 3): mean, low and high end.
+        across (str): What the horizontal axis shows.
+        says (str): What the chart shows, for those who do not see it.
+        places (numpy.ndarray, optional): Shape (points,), where they stand, ascending to 1.
+            Default: evenly
+        write (Callable, optional): How a number of the vertical axis is written.
+        bands (bool, optional): Whether intervals are bands along the lines, or bars at the points.
+            Default: ``False``
+
+    Returns:
+        Markup: An ``<svg>``.
+    """
+    write = write or short_number
+    labels = [_Label.of(name) for name in names]
+    heights = [label.height + 2 for label in labels]
+    right = _WIDTH - 18 - max(label.width for label in labels)
+    bottom = _TOP + max(_PLOT, sum(heights))
+    low, high = _value_range(values)
+    scale = _round_ticks(low, high).tolist()
+    left = 6 + max(_text_width(write(tick)) for tick in scale)
+
+    def at(value: float) -> float:
+        return bottom - (bottom - _TOP) * (value - low) / (high - low)
+
+    if places is None:
+        places = np.linspace(0, 1, len(ticks)) if len(ticks) > 1 else np.full(1, 0.5)
+    places = left + _INSET + (right - left - 2 * _INSET) * places
+    # Bars at the same point stand side by side.
+    room = float(np.diff(places).min()) if len(places) > 1 else 40.0
+    step = 0.0 if bands else min(4.5, 0.7 * room / len(names))
+    ends = _apart([at(v) for v in values[:, -1, 0]], heights, (_TOP, bottom))
+    lines = []
+    for k, label in enumerate(labels):
+        xs = places + step * (k - (len(names) - 1) / 2)
+        points = [_Point(float(x), *map(at, v)) for x, v in zip(xs, values[k], strict=True)]
+        dashes = _DASHES[k % len(_DASHES)]
+        lines.append({"label": label, "points": points, "end": ends[k], "dashes": dashes})
+    return render(
+        _TEMPLATE,
+        kind="lines",
+        width=_WIDTH,
+        height=bottom + 38,
+        says=says,
+        across=across,
+        scale=[(at(tick), write(tick), tick == 0) for tick in scale],
+        ticks=_named_ticks(ticks, places.tolist()),
+        lines=lines,
+        bands=bands,
+        every=max(1, round(len(ticks) / 10)) if bands else 1,
+        left=left,
+        right=right,
+        bottom=bottom,
+    )
+
+
+def interval_chart(
+    names: Sequence[str], values: np.ndarray, *, says: str, write: Callable[[float], str]
+) -> Markup:
+    r"""
+    A row for each mean, with its interval, on a common scale.
+
+    Args:
+        names (sequence of str): Shape (rows,), what each row is; the first stands out.
+        values (numpy.ndarray): Shape (rows, 3): mean, low and high end.
+        says (str): What the chart shows, for those who do not see it.
+        write (Callable): How a mean is written.
+
+    Returns:
+        Markup: An ``<svg>``.
+    """
+    labels = [_Label.of(name) for name in names]
+    left = 16 + max(label.width for label in labels)
+    low, high = _value_range(values)
+    scale = (_WIDTH - 56 - left) / (high - low)
+    rows, y = [], 2.0
+    for label, (mean, start, end) in zip(labels, values.tolist(), strict=True):
+        height = label.height + 6
+        xs = [left + scale * (value - low) for value in (mean, start, end)]
+        rows.append({"label": label, "xs": xs, "y": y + height / 2, "text": write(mean)})
+        y += height
+    zero = left - scale * low
+    return render(
+        _TEMPLATE,
+        kind="intervals",
+        width=_WIDTH,
+        height=y + 20,
+        says=says,
+        rows=rows,
+        zero=zero,
+        bottom=y,
+    )
+
+
+def short_number(value: float) -> str:
+    """A number of an axis."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 10_000 or abs(value) < 0.001:
+        return format_number(value)
+    return f"{value:.6g}".replace("-", MINUS)
+
+
+def _value_range(values: np.ndarray) -> tuple[float, float]:
+    """What an axis covers: all values and 0."""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    return (low, high) if high > low else (0.0, 1.0)
+
+
+def _round_ticks(low: float, high: float) -> np.ndarray:
+    """A few round numbers in a range, 0 among them."""
+    rough = (high - low) / 3
+    unit = 10.0 ** np.floor(np.log10(rough))
+    step = unit * max(factor for factor in (1, 2, 5) if factor * unit <= rough * (1 + 1e-9))
+    return step * np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
+
+
+def _text_width(text: str) -> float:
+    """The most that a text may take; letters of East Asia are as wide as high."""
+    return sum(13.0 if east_asian_width(letter) in "WF" else _LETTER for letter in text)
+
+
+def _apart(
+    wanted: Sequence[float], heights: Sequence[float], within: tuple[float, float]
+) -> list[float]:
+    """Centres of labels, as near to what is wanted as they can be without overlapping."""
+    order = sorted(range(len(wanted)), key=lambda k: wanted[k])
+    centres, free = [0.0] * len(wanted), within[0]
+    for k in order:
+        centres[k] = max(wanted[k], free + heights[k] / 2)
+        free = centres[k] + heights[k] / 2
+    free = within[1]
+    for k in reversed(order):
+        centres[k] = min(centres[k], free - heights[k] / 2)
+        free = centres[k] - heights[k] / 2
+    return centres
+
+
+def _named_ticks(names: Sequence[str], places: Sequence[float]) -> list[tuple[float, str]]:
+    """A crowded axis names what it has room for; the table beside the chart names all."""
+    named, free = [], -np.inf
+    for text, x in zip(names, places, strict=True):
+        if x - _LETTER * len(text) / 2 >= free:
+            free = x + _LETTER * len(text) / 2 + 4
+            named.append((x, text))
+    return named
