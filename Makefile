@@ -57,7 +57,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --quiet --outdir build/dist
 	$(BIN)/python -m build --quiet --wheel --outdir build/direct
 	$(BIN)/twine check --strict build/dist/*
-	$(BIN)/python tests/check_wheel.py build/dist build/direct
+	$(BIN)/python tests/project/check_wheel.py build/dist build/direct
 
 # The wheel with what it asks for and nothing else: the newest of it, then the oldest that setup.cfg
 # accepts. Except for torch, whose oldest is a CUDA build of gigabytes: there it is the newest, too.
@@ -73,14 +73,14 @@ smoke-newest: wheel
 
 smoke-oldest: wheel
 	$(call environment,oldest)
-	$(BIN)/python tests/oldest_versions.py --torch $(OLDEST_TORCH) > build/smoke-oldest/oldest.txt
+	$(BIN)/python tests/project/oldest_versions.py --torch $(OLDEST_TORCH) > build/smoke-oldest/oldest.txt
 	build/smoke-oldest/bin/pip $(INSTALL) --constraint build/smoke-oldest/oldest.txt build/dist/*.whl
 	$(call try,oldest)
 
 # Compiling what will be imported, and not all there is, saves half a minute.
 INSTALL := install --quiet --no-compile
 environment = rm -rf build/smoke-$(1) && $(PYTHON) -m venv build/smoke-$(1) && mkdir build/smoke-$(1)/empty
-try = cd build/smoke-$(1)/empty && ../bin/python -I ../../../tests/smoke.py
+try = cd build/smoke-$(1)/empty && ../bin/python -I ../../../tests/project/smoke.py
 
 # The browser tests use Debian's Chromium; elsewhere, install one yourself, or they are skipped.
 chromium:

@@ -10,7 +10,7 @@ import configparser
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def bounds() -> dict[str, str]:

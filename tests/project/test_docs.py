@@ -17,7 +17,7 @@ from ecco_captum.cli.commands import COMMANDS
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.models.language_model import LanguageModel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import ecco_captum
 
-PACKAGE = Path(__file__).parents[1] / "ecco_captum"
+PACKAGE = Path(__file__).parents[2] / "ecco_captum"
 HEAVY = (
     "torch",
     "transformers",

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from activation_samples import activations, stored
 from method_samples import subject
-from test_factor_fits import stored
-from test_factors import activations
 from view_samples import Outline, sanitised
 
 from ecco_captum import neurons, nmf

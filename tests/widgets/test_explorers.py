@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from explorer_samples import GENERATION, LM, settled
 from heat_samples import probed
 from method_samples import subject
 
@@ -15,15 +16,6 @@ import ecco_captum as ec
 from ecco_captum import widgets
 from ecco_captum.probing.record import ProbeReport
 from ecco_captum.testing import model_state
-from ecco_captum.widgets.running import Runner
-
-LM, GENERATION = subject("causal:gpt2")
-
-
-def settled(runner: Runner) -> str:
-    """Waits, and returns what it says."""
-    runner.wait()
-    return str(runner.message.value)
 
 
 def points_of(explorer: Any) -> list[Any]:

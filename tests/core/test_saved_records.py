@@ -12,7 +12,7 @@ import pytest
 
 from ecco_captum import load_record
 
-FOLDER = Path(__file__).parent / "saved_records"
+FOLDER = Path(__file__).parents[1] / "saved_records"
 FILES = sorted(FOLDER.glob("*.npz"))
 KINDS = {
     "activations": "Activations",

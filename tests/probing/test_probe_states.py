@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from method_samples import subject
-from test_probing import corpus_of, quick
+from probing_samples import corpus_of, quick
 
 from ecco_captum import ProbeReport, hidden_states, neurons, probe
 from ecco_captum.probing import probe as probing

@@ -22,7 +22,7 @@ from ecco_captum.lens.record import LayerPredictions, MinimalPairs, Rankings, Wa
 from ecco_captum.probing.record import ProbeReport
 from ecco_captum.similarity.record import Similarity
 
-SAVED = Path(__file__).parent / "saved_records"
+SAVED = Path(__file__).parents[1] / "saved_records"
 N = 13
 FEW = ("embedding", "block 0", "block 1", "block 2", "block 3")
 MARGINS = np.cumsum(np.random.default_rng(3).normal(0.2, 1, (6, N)), axis=1)

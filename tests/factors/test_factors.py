@@ -8,46 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from activation_samples import activations, planted, random, rebuilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from method_samples import subject
 from sklearn.decomposition import NMF
 
 from ecco_captum import neurons
-from ecco_captum.activations.record import Activations
-from ecco_captum.core.tokens import Tokens
 from ecco_captum.factors.nmf import nmf
 from ecco_captum.factors.record import Factors
-
-
-def activations(values: Any, first: int = 0) -> Activations:
-    """A record of given values, (layers, tokens, features)."""
-    values = np.asarray(values, np.float32)
-    count = values.shape[1]
-    tokens = Tokens(np.arange(count), tuple(f" t{k}" for k in range(count)), count)
-    layers = np.arange(first, first + len(values))
-    return Activations(values, layers, tokens, np.array([0]), "neurons", "decoder", "model")
-
-
-def random(seed: int, *, signed: bool = False, shape: tuple[int, ...] = (2, 30, 12)) -> Activations:
-    rng = np.random.default_rng(seed)
-    values = rng.gamma(0.7, size=shape)
-    return activations(values * rng.choice([-1, 1], size=shape) if signed else values)
-
-
-def planted(seed: int = 0, tokens: int = 60) -> tuple[Activations, np.ndarray, np.ndarray]:
-    """Three groups of neurons in two layers, each at its own tokens."""
-    rng = np.random.default_rng(seed)
-    parts, weights = np.zeros((3, 2, 10)), np.zeros((3, tokens))
-    for k in range(3):
-        parts[k, :, 3 * k : 3 * k + 3] = rng.uniform(1, 2, (2, 3))
-        weights[k, k::3] = rng.uniform(1, 3, len(weights[k, k::3]))
-    values = np.einsum("kt,klf->ltf", weights, parts)
-    return activations(values), weights, parts
-
-
-def rebuilt(factors: Factors) -> np.ndarray:
-    return np.einsum("kt,klf->ltf", factors.weights, factors.directions).astype(np.float64)
 
 
 def test_it_is_scikit_learns_factorisation() -> None:

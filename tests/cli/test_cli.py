@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_treebank import TEXT, written
+from probing_samples import TEXT, written
 
 import ecco_captum
 from ecco_captum import cli

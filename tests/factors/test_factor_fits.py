@@ -7,23 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_factors import activations, planted, random, rebuilt
+from activation_samples import activations, planted, random, rebuilt, stored
 
 from ecco_captum import Factors, nmf
-from ecco_captum.activations.record import Activations
-from ecco_captum.activations.store import Store, open_for_append
 from ecco_captum.factors import fits as factor_fits
 from ecco_captum.factors.fits import Matrix, fit_in_parts
-
-
-def stored(acts: Activations, path: Path) -> Activations:
-    layers, _, features = acts.shape
-    told = {"kind": "neurons", "stack": "decoder", "model": "m", "dtype": "float32"}
-    with open_for_append(path):
-        store = Store(path, {**told, "layers": list(range(layers)), "features": features})
-        store.append(np.asarray(acts.values), acts.tokens, acts.sequences, [1])
-        store.complete()
-    return Activations.open(path)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from test_explorers import GENERATION, LM, settled
+from explorer_samples import GENERATION, LM, settled
 
 import ecco_captum as ec
 from ecco_captum import widgets

@@ -9,35 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from method_samples import subject
-from test_treebank import written
+from probing_samples import corpus_of, quick, written
 
 from ecco_captum import ProbeReport, TaggedCorpus, probe, read_conllu
 from ecco_captum.probing import sources as probe_sources
 from ecco_captum.probing.html import probe_view
 from ecco_captum.probing.options import ProbeOptions
 from ecco_captum.probing.training import LabelledWords, by_type, level, majority, make_trial
-
-NOUNS, VERBS = ("dog", "cat", "key", "table"), ("saw", "are", "sat", "left")
-
-
-def corpus_of(folder: Path, sentences: int = 120, seed: int = 0) -> TaggedCorpus:
-    """Sentences of four words, whose tags their types give away."""
-    rng, blocks = np.random.default_rng(seed), []
-    for _ in range(sentences):
-        words = ["the", rng.choice(NOUNS), rng.choice(VERBS), rng.choice(NOUNS)]
-        tags = ["DET", "NOUN", "VERB", "NOUN"]
-        rows = [
-            f"{k}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_"
-            for k, (word, tag) in enumerate(zip(words, tags, strict=True), start=1)
-        ]
-        blocks.append("\n".join(rows))
-    return read_conllu(written(folder, "\n\n".join(blocks) + "\n"))
-
-
-def quick(corpus: TaggedCorpus, **change: Any) -> ProbeReport:
-    lm, _ = subject("causal:gpt2")
-    given = {"trials": 3, "epochs": 20, "learning_rates": (0.1, 1e-2), "progress": False, **change}
-    return probe(lm, corpus, **given)
 
 
 def test_a_report_of_every_layer(tmp_path: Path) -> None:

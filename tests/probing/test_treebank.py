@@ -6,33 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from probing_samples import TEXT, written
 
 from ecco_captum.probing.treebank import TaggedCorpus, read_conllu
-
-# A Spanish token of two words that do not spell it, an English one that does, an empty node.
-TEXT = """\
-# sent_id = 1
-# text = Vámonos al mar.
-1-2\tVámonos\t_\t_\t_\t_\t_\t_\t_\t_
-1\tVamos\tir\tVERB\tVB\tMood=Imp|Number=Plur\t0\troot\t_\t_
-2\tnos\tnosotros\tPRON\tPR\tNumber=Plur\t1\tobj\t_\t_
-3-4\tal\t_\t_\t_\t_\t_\t_\t_\t_
-3\ta\ta\tADP\t_\t_\t5\tcase\t_\t_
-4\tl\tel\tDET\t_\t_\t5\tdet\t_\t_
-5\tmar\tmar\tNOUN\tNN\tNumber=Sing\t1\tobl\t_\tSpaceAfter=No
-6\t.\t.\tPUNCT\t.\t_\t1\tpunct\t_\t_
-
-# text = New York won
-1\tNew York\tNew York\tPROPN\tNNP\t_\t2\tnsubj\t_\t_
-1.1\tgone\tgo\tVERB\t_\t_\t_\t_\t_\t_
-2\twon\twin\tVERB\tVBD\tTense=Past\t0\troot\t_\t_
-"""
-
-
-def written(folder: Path, text: str = TEXT) -> Path:
-    path = folder / "some.conllu"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_words_and_their_places(tmp_path: Path) -> None:

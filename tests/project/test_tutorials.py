@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from quoted_numbers import quoted_numbers, stands_in, unsupported
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "tutorials").glob("[0-9]*.ipynb"))
 FIGURES = ROOT / "docs" / "figures"
 

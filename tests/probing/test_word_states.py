@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from method_samples import subject
-from test_treebank import written
+from probing_samples import written
 
 from ecco_captum import hidden_states
 from ecco_captum.models.language_model import LanguageModel

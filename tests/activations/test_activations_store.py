@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from activation_samples import corpus
 from method_samples import subject
 
 from ecco_captum import force_decode, hidden_states, neurons
@@ -26,11 +27,6 @@ from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.testing import model_state
 
 READ: dict[str, Callable[..., Activations]] = {"neurons": neurons, "hidden": hidden_states}
-
-
-def corpus(count: int = 60, seed: int = 0) -> list[list[int]]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(5, 80, rng.integers(1, 12)).tolist() for _ in range(count)]
 
 
 def same(found: Activations, expected: Activations) -> None:
@@ -168,7 +164,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 import torch, zarr
 from method_samples import subject
-from test_activations_store import corpus
+from activation_samples import corpus
 from ecco_captum import neurons
 from ecco_captum.activations import neurons as activations
 from ecco_captum.activations import store as activations_store
@@ -196,7 +192,7 @@ for line in sys.stdin:
 def test_killed_at_any_moment_it_completes(tmp_path: Path) -> None:
     lm, _ = subject("causal:gpt2")
     path = tmp_path / "acts.zarr"
-    code = _NURSERY.format(tests=str(Path(__file__).parent))
+    code = _NURSERY.format(tests=str(Path(__file__).parents[1] / "support"))
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     rng, held, ends = random.Random(0), [0], []
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as nursery:
