@@ -22,7 +22,7 @@ from ecco_captum.lens.record import Rankings, WatchedRankings
 from ecco_captum.probing.record import ProbeReport
 from ecco_captum.similarity.record import Similarity
 from ecco_captum.widgets.explorer import Explorer
-from ecco_captum.widgets.strip import TokenStrip
+from ecco_captum.widgets.view import TokenStrip
 
 if TYPE_CHECKING:
     from ecco_captum.widgets.studio_page import Studio

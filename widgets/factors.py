@@ -12,13 +12,11 @@ import traitlets
 from ecco_captum.core.text import format_number
 from ecco_captum.display.page import escape
 from ecco_captum.widgets.charts import Bars
-from ecco_captum.widgets.explorer import Explorer, row, sides
-from ecco_captum.widgets.running import Runner
+from ecco_captum.widgets.explorer import Explorer, Runner, row, sides
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
-    from ecco_captum.factors.effect_record import FactorEffect
-    from ecco_captum.factors.record import Factors
+    from ecco_captum.factors.record import FactorEffect, Factors
 
 _NEURONS = 10
 _MOST = 24  # factors that the slider offers

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import traitlets
 
-from ecco_captum.widgets.explorer import Explorer, choice, row
-from ecco_captum.widgets.running import Runner
-from ecco_captum.widgets.strip import TokenStrip
+from ecco_captum.widgets.explorer import Explorer, Runner, choice, row
+from ecco_captum.widgets.view import TokenStrip
 
 if TYPE_CHECKING:
     from ecco_captum.attribution.record import Attribution

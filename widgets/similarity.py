@@ -10,8 +10,7 @@ import numpy as np
 import traitlets
 
 from ecco_captum.widgets.charts import Lines
-from ecco_captum.widgets.explorer import Explorer, choice, row, sides
-from ecco_captum.widgets.running import Runner
+from ecco_captum.widgets.explorer import Explorer, Runner, choice, row, sides
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:

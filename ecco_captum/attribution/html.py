@@ -16,13 +16,21 @@ from markupsafe import Markup
 
 from ecco_captum.core.text import format_number, format_share, visible_parts
 from ecco_captum.display.colours import LEVELS
-from ecco_captum.display.page import asset, embed_json, frame, one_line, render, view_key
-from ecco_captum.display.token_text import folded_table, token_name, token_text_css
+from ecco_captum.display.page import (
+    asset,
+    embed_json,
+    folded_table,
+    frame,
+    one_line,
+    render,
+    token_name,
+    token_text_css,
+    view_key,
+)
 
 if TYPE_CHECKING:
-    from ecco_captum.attribution.comparison import Comparison
-    from ecco_captum.attribution.record import Attribution
-    from ecco_captum.core.choices import Task
+    from ecco_captum.attribution.record import Attribution, Comparison
+    from ecco_captum.core.checks import Task
     from ecco_captum.core.tokens import Tokens
 
 _NEGATIVE = "below 0: it lowered the score"

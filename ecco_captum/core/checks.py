@@ -2,9 +2,37 @@ r"""Arguments that are plain numbers, checked."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+
+class UnsupportedError(ValueError):
+    r"""A model or a text cannot have what was asked for; the message says why.
+
+    Raised on purpose only, so that it may be caught and shown as "skipped", as :func:`report` does.
+    Errors in arguments are plain ``ValueError`` and ``TypeError``.
+
+    Examples::
+
+        >>> try:
+        ...     saliency(encoder, generation)
+        ... except ecco_captum.UnsupportedError as error:
+        ...     print(str(error)[:36])
+        lm: 'minilm-l6' is a BertModel, whose
+    """
+
+
+class SlowPathWarning(UserWarning):
+    r"""A model cannot be run the quick way; the numbers are the same, the work takes longer."""
+
+
+Task = Literal["causal", "seq2seq", "masked", "classification"]
+"""What a model's outputs are: text that goes on, text written while reading a source, words at
+masks, the class of a text."""
+
+Verdict = Literal["supported", "partly supported", "inconclusive", "not supported"]
+"""What a test says of a claim."""
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.core.tokens import display_texts
 from ecco_captum.generation.generate import decoder_start
 from ecco_captum.generation.record import Generation

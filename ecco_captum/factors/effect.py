@@ -11,17 +11,15 @@ import torch
 from ecco_captum.activations.ablation import Value, ablate
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.activations.record import Activations
-from ecco_captum.core.checks import check_whole
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.intervals import bootstrap_mean
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.corpus.texts import ReadText, read_texts
-from ecco_captum.factors.effect_record import FactorEffect, Measure
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
-    from ecco_captum.factors.record import Factors
+    from ecco_captum.factors.record import Factors, Measure
 
 
 def measured_effect(
@@ -36,7 +34,7 @@ def measured_effect(
     draws: int = 10,
     seed: int = 0,
     progress: Progress = None,
-) -> FactorEffect:
+) -> dict[str, Any]:
     r"""Takes a factor's strongest neurons out of the model, and as many random ones.
 
     Args:
@@ -56,7 +54,7 @@ def measured_effect(
             part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
 
     Returns:
-        FactorEffect: changes at each token, and their means with intervals.
+        dict: the fields of :class:`~ecco_captum.FactorEffect`.
 
     Raises:
         ValueError: if an argument is wrong, the factors are of other neurons, the texts are too
@@ -88,28 +86,28 @@ def measured_effect(
             bar.update()
     own, others = changes[0], np.array(changes[1:])
     high, low = _parts(weights, ~np.isnan(own), share)
-    return FactorEffect(
-        tokens=acts.tokens,
-        component=int(component),
-        weights=weights,
-        neurons=np.array(chosen, dtype=np.int64),
-        measure=measure,
-        changes=own,
-        random_changes=others,
-        high=high,
-        low=low,
-        on_high=bootstrap_mean(own[high], rng),
-        on_low=bootstrap_mean(own[low], rng),
-        random_on_high=bootstrap_mean(others.mean(axis=0)[high], rng),
-        margin=bootstrap_mean((own - others.mean(axis=0))[high], rng),
-        model=lm.name,
-        settings={
+    return {
+        "tokens": acts.tokens,
+        "component": int(component),
+        "weights": weights,
+        "neurons": np.array(chosen, dtype=np.int64),
+        "measure": measure,
+        "changes": own,
+        "random_changes": others,
+        "high": high,
+        "low": low,
+        "on_high": bootstrap_mean(own[high], rng),
+        "on_low": bootstrap_mean(own[low], rng),
+        "random_on_high": bootstrap_mean(others.mean(axis=0)[high], rng),
+        "margin": bootstrap_mean((own - others.mean(axis=0))[high], rng),
+        "model": lm.name,
+        "settings": {
             "value": value if isinstance(value, str | int | float) else repr(value),
             "share": share,
             "draws": draws,
             "seed": seed,
         },
-    )
+    }
 
 
 def _writes_on(lm: LanguageModel) -> bool:

@@ -15,12 +15,21 @@ from markupsafe import Markup
 
 from ecco_captum.core.text import format_number, format_share, visible_parts, with_interval
 from ecco_captum.display.colours import LEVELS
-from ecco_captum.display.page import asset, embed_json, frame, part, render, table, view_key
-from ecco_captum.display.token_text import folded_table, token_name, token_text_css
+from ecco_captum.display.page import (
+    asset,
+    embed_json,
+    folded_table,
+    frame,
+    part,
+    render,
+    table,
+    token_name,
+    token_text_css,
+    view_key,
+)
 
 if TYPE_CHECKING:
-    from ecco_captum.factors.effect_record import FactorEffect
-    from ecco_captum.factors.record import Factors
+    from ecco_captum.factors.record import FactorEffect, Factors
 
 TOP_TOKENS = 5
 """Tokens that are named for each factor."""

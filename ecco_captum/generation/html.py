@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 from ecco_captum.core.text import format_number, format_rank, format_share, visible_parts
 from ecco_captum.core.tokens import Tokens
-from ecco_captum.display.page import frame, render
-from ecco_captum.display.token_text import folded_table, token_name
+from ecco_captum.display.page import folded_table, frame, render, token_name
 
 if TYPE_CHECKING:
     from ecco_captum.generation.record import Generation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ecco_captum.core.choices import Task
+from ecco_captum.core.checks import Task
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.tokens import Tokens
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecco_captum.core.choices import Task
+from ecco_captum.core.checks import Task
 from ecco_captum.models.causality import shares_forwards
 from ecco_captum.models.language_model import LanguageModel
 

@@ -11,8 +11,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from ecco_captum.core.choices import Task
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import Task, UnsupportedError
 from ecco_captum.generation.record import Generation
 from ecco_captum.models.language_model import LanguageModel
 

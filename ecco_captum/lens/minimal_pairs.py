@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.core.tokens import lone_texts
 from ecco_captum.generation.tasks import task_of
-from ecco_captum.lens.candidates import as_text, asked_places, chosen_layers, read_candidates
 from ecco_captum.lens.record import MinimalPairs
-from ecco_captum.lens.translators import read_translators
+from ecco_captum.lens.unembedding import read_translators
+from ecco_captum.lens.watch import as_text, asked_places, chosen_layers, read_candidates
 from ecco_captum.models.encoding import encode_token
 from ecco_captum.models.language_model import LanguageModel
 

@@ -13,17 +13,18 @@ import torch
 from ecco_captum.generation.generate import scored_segments
 from ecco_captum.generation.record import Generation
 from ecco_captum.generation.segments import Segment, token_segment
-from ecco_captum.lens.candidates import check_lens, chosen_layers, token_texts
 from ecco_captum.lens.record import LayerPredictions, Rankings, Value
-from ecco_captum.lens.translators import Translators, read_translators
 from ecco_captum.lens.unembedding import (
     Change,
     Final,
     Readout,
+    Translators,
     layer_logits,
     read_out,
+    read_translators,
     shuffled_blocks,
 )
+from ecco_captum.lens.watch import check_lens, chosen_layers, token_texts
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
 

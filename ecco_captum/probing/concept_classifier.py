@@ -11,7 +11,7 @@ from captum.concept._utils.classifier import Classifier
 from torch import Tensor
 
 from ecco_captum.core.checks import check_whole
-from ecco_captum.probing.linear_probes import fit_probes
+from ecco_captum.probing.training import fit_probes
 
 _VALIDATED = 0.1
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from ecco_captum.core.choices import Verdict
+from ecco_captum.core.checks import Verdict
 from ecco_captum.display.page import frame, render
 from ecco_captum.generation.html import written_text
-from ecco_captum.report.findings import QUESTIONS
 
 if TYPE_CHECKING:
     from ecco_captum.core.record import Record
@@ -38,7 +37,7 @@ def report_view(report: Report) -> Markup:
         "report/summary.html.j2",
         text=written_text(report.generation.tokens),
         findings=findings,
-        skipped=[(QUESTIONS[name], reason) for name, reason in report.refused.items()],
+        skipped=report.skipped,
         marks=_MARKS,
     )
     return render(

@@ -11,15 +11,13 @@ from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.attribution.faithfulness.measure import faithfulness
 from ecco_captum.attribution.methods.catalogue import get_method
 from ecco_captum.attribution.saliency import saliency
-from ecco_captum.core.checks import check_whole
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.factors.nmf import nmf
 from ecco_captum.generation.generate import generate
 from ecco_captum.generation.record import Generation
 from ecco_captum.lens.rankings import layer_predictions, rankings
-from ecco_captum.lens.watch import rankings_watch
-from ecco_captum.lens.word_order import order_test
+from ecco_captum.lens.watch import order_test, rankings_watch
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.probing.probe import probe
 from ecco_captum.probing.treebank import TaggedCorpus, read_conllu

@@ -10,16 +10,232 @@ import numpy as np
 from ecco_captum.attribution.faithfulness.record import Faithfulness
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.record import Record, data_frame
-from ecco_captum.factors.effect_record import FactorEffect
-from ecco_captum.factors.record import Factors
+from ecco_captum.factors.record import FactorEffect, Factors
 from ecco_captum.generation.record import Generation
 from ecco_captum.lens.record import OrderTest, Rankings, WatchedRankings
 from ecco_captum.probing.record import ProbeReport
-from ecco_captum.report.findings import Finding, findings_of
 from ecco_captum.similarity.record import Similarity
 
 if TYPE_CHECKING:
     import pandas as pd
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ecco_captum.core.checks import Verdict
+from ecco_captum.core.text import (
+    format_fixed,
+    format_number,
+    format_share,
+    in_quotes,
+    with_interval,
+)
+
+_QUESTIONS = {
+    "attribution": "Where did each token come from?",
+    "similarity": "How alike are the layers?",
+    "rankings": "When does each token become the top prediction?",
+    "watched": "Runner-up tokens",
+    "factors": "Neuron factors",
+    "probes": "What does a layer know?",
+}
+
+_ENOUGH = 5  # outputs that a bootstrap needs
+_RARE = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    r"""One analysis of a report.
+
+    Args:
+        key (str): its name.
+        question (str): what the reader asks.
+        source (str): what it takes up from Alammar (2021).
+        answer (str): the number.
+        test (str): how it was tested.
+        outcome (str): what the test gave, in numbers.
+        verdict (str): "supported", "partly supported", "inconclusive" or "not supported".
+    """
+
+    key: str
+    question: str
+    source: str
+    answer: str
+    test: str
+    outcome: str
+    verdict: Verdict
+
+
+def findings_of(report: Report) -> tuple[Finding, ...]:
+    r"""Returns what the analyses that a report holds say, in the paper's order."""
+    return tuple(
+        make(report) for name, make in _MAKERS.items() if getattr(report, name) is not None
+    )
+
+
+def _saliency(report: Report) -> Finding:
+    attribution, test = report.attribution, report.faithfulness
+    assert attribution is not None
+    assert test is not None
+    sizes = np.abs(attribution.shares)
+    tops = sizes.argmax(axis=1)
+    most = int(np.bincount(tops).argmax())
+    name, count = in_quotes(attribution.tokens.texts[most]), int((tops == most).sum())
+    _, low, high = test.margins[0]
+    better: Verdict = "partly supported" if test.follows_weights is False else "supported"
+    verdict: Verdict = better if low > 0 else "not supported" if high < 0 else "inconclusive"
+    return Finding(
+        key="saliency",
+        question=_QUESTIONS["attribution"],
+        source="figures 3 and 4",
+        answer=f"On average, the top source holds {format_share(sizes.max(axis=1).mean())} of a "
+        f"token's saliency; for {_tokens(count)} of {len(sizes)} it is {name}.",
+        test="Remove the top sources: the score must drop further than without as many random "
+        "ones, and the attribution must change with the weights.",
+        outcome=test.sentence,
+        verdict=verdict if len(test.outputs) >= _ENOUGH else "inconclusive",
+    )
+
+
+def _similarity(report: Report) -> Finding:
+    similarity = report.similarity
+    assert similarity is not None
+    above = np.triu(np.ones(similarity.values.shape, bool), 1)
+    clear, pairs = int(similarity.beyond_chance[above].sum()), int(above.sum())
+    chance = similarity.null_95[above]
+    ends = f"{format_number(chance.min())} to {format_number(chance.max())}"
+    some: Verdict = "partly supported" if clear else "inconclusive"
+    return Finding(
+        key="similarity",
+        question=_QUESTIONS["similarity"],
+        source="figure 6",
+        answer=f"{similarity.extremes} ({similarity.measure_title}, {similarity.count} "
+        f"{similarity.unit}).",
+        test="Shuffle the tokens of one side: a pair no more alike than these does not differ from "
+        "chance.",
+        outcome=f"{clear} of {pairs} pairs are above 95% of the shuffled ones ({ends}).",
+        verdict="supported" if clear == pairs else some,
+    )
+
+
+def _rankings(report: Report) -> Finding:
+    rankings = report.rankings
+    assert rankings is not None
+    assert rankings.shuffled_ranks is not None
+    since = rankings.decided
+    names = dict(zip(rankings.layers.tolist(), rankings.layer_names, strict=True))
+    columns = np.flatnonzero(since >= 0)
+    answer, prior = f"None of {_tokens(len(since))} is ranked first at the end.", 0
+    if columns.size:
+        layer = int(np.sort(since[columns])[(len(columns) - 1) // 2])
+        ends = f"{names[int(since[columns].min())]} to {names[int(since[columns].max())]}"
+        answer = (
+            f"The median of {_tokens(len(columns))} stays the top prediction from {names[layer]} "
+            f"on ({ends})."
+        )
+        rows = np.searchsorted(rankings.layers, since[columns])
+        prior = int((rankings.shuffled_ranks[rows, columns] == 1).sum())
+    some: Verdict = "not supported" if prior == columns.size else "partly supported"
+    verdict: Verdict = some if prior else "supported"
+    return Finding(
+        key="rankings",
+        question=_QUESTIONS["rankings"],
+        source="figure 7",
+        answer=answer,
+        test="Shuffle each block's output across tokens: a token that still ranks first is "
+        "predicted whatever the text says.",
+        outcome=f"{prior} of {columns.size} still rank first at that layer.",
+        verdict=verdict if columns.size else "inconclusive",
+    )
+
+
+def _watched(report: Report) -> Finding:
+    watched, test = report.watched, report.order
+    assert watched is not None
+    rare = test is not None and test.probability <= _RARE
+    return Finding(
+        key="watch",
+        question=_QUESTIONS["watched"],
+        source="figure 8",
+        answer=f"For the first output: {watched.sentence}",
+        test="Put the tokens before it in random order: a lead that stays owes nothing to what the "
+        "text says.",
+        outcome=test.sentence if test else "Skipped: it needs a causal model and four tokens.",
+        verdict="supported" if rare else "inconclusive",
+    )
+
+
+def _factors(report: Report) -> Finding:
+    factors, effects = report.factors, report.effects
+    assert factors is not None
+    more = [effect for effect in effects if effect.verdict == "supported"]
+    there = [effect for effect in more if effect.on_high[1] > effect.on_low[2]]
+    outcome = (
+        f"{len(more)} of {len(effects)} factors do more than random neurons, and {len(there)} of "
+        "these more where they are high than where they are low."
+    )
+    if there:
+        best = max(there, key=lambda effect: effect.on_high[0] - effect.on_low[0])
+        outcome += (
+            f" Clearest is factor {best.component}, at {_top_texts(report, best.component)}: "
+            f"{with_interval(best.on_high)} against {with_interval(best.on_low)} {best.unit}."
+        )
+    if report.stability is not None:
+        low, high = (format_fixed(end) for end in (report.stability.min(), report.stability.max()))
+        outcome += f" Fits from other starts find them again with a cosine of {low} to {high}."
+    some: Verdict = "partly supported" if there else "inconclusive"
+    return Finding(
+        key="factors",
+        question=_QUESTIONS["factors"],
+        source="figures 9 and 10",
+        answer=factors.sentence,
+        test="Ablate a factor's strongest neurons: that must change more than ablating random "
+        "ones, and more where the factor is high.",
+        outcome=outcome,
+        verdict="supported" if there and len(there) == len(effects) else some,
+    )
+
+
+def _probes(report: Report) -> Finding:
+    probes = report.probes
+    assert probes is not None
+    best = int(probes.accuracy.mean(axis=1).argmax())
+    accuracy, baseline = probes.accuracy[best], probes.by_type
+    selectivity = probes.selectivity[best]
+    sure = accuracy.mean() > baseline.mean() and selectivity.mean() > selectivity.std()
+    points = [format_fixed(100 * v, 1) for v in (selectivity.mean(), selectivity.std())]
+    return Finding(
+        key="probes",
+        question=_QUESTIONS["probes"],
+        source="table 1",
+        answer=f"Best layer: {probes.named(best)}, {accuracy.mean():.1%} of {probes.label} labels.",
+        test="Give each word type a random label: what a probe gets right of these it memorised. "
+        "And a layer must beat each word's most frequent label.",
+        outcome=f"On the control task (random labels) it reaches "
+        f"{probes.control_accuracy[best].mean():.1%}, so its selectivity is {points[0]} ± "
+        f"{points[1]} points; each word's most frequent label is right for {baseline.mean():.1%}.",
+        verdict="supported" if sure else "inconclusive",
+    )
+
+
+_MAKERS: dict[str, Callable[[Report], Finding]] = {
+    "attribution": _saliency,
+    "similarity": _similarity,
+    "rankings": _rankings,
+    "watched": _watched,
+    "factors": _factors,
+    "probes": _probes,
+}
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'' if count == 1 else 's'}"
+
+
+def _top_texts(report: Report, component: int) -> str:
+    assert report.factors is not None
+    texts = dict.fromkeys(text for _, text, _ in report.factors.top_tokens(component, 6))
+    return ", ".join(in_quotes(text) for text in list(texts)[:3])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +286,11 @@ class Report(Record):
     def title(self) -> str:  # type: ignore[override]  # it names the model
         """What the page is of."""
         return f"What {self.generation.model} did while it wrote"
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The questions that were not answered, each with the reason."""
+        return tuple((_QUESTIONS[name], reason) for name, reason in self.refused.items())
 
     @property
     def findings(self) -> tuple[Finding, ...]:

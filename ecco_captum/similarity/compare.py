@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from ecco_captum.activations.record import Activations
-from ecco_captum.core.checks import check_whole
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.similarity.from_sums import CKA, SVCCA, MeasureName, find_measure
-from ecco_captum.similarity.layers import check_enough, reduce_features
+from ecco_captum.similarity.layers import Alignment, aligned_words, check_enough, reduce_features
 from ecco_captum.similarity.pairwise import evaluated, resampled
 from ecco_captum.similarity.record import Similarity
 from ecco_captum.similarity.sums import Layer, Pair
-from ecco_captum.similarity.word_alignment import Alignment, aligned_words
 
 _FEWEST_TEXTS = 10
 

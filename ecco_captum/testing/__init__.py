@@ -10,8 +10,7 @@ Examples::
     >>> check_method("attn_lrp", lm, generation)
 """
 
-from ecco_captum.testing.methods import check_method
-from ecco_captum.testing.model_state import model_state
+from ecco_captum.testing.methods import check_method, model_state
 from ecco_captum.testing.records import check_record
 
 __all__ = ["check_method", "check_record", "model_state"]

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.generation.scores import Scoring, target_scores
 from ecco_captum.generation.segments import Segment
 from ecco_captum.models.language_model import LanguageModel
@@ -115,3 +116,113 @@ class Method:
                 f"options: {self.name} has no option {unknown[0]!r}, accepts {accepted}"
             )
         return {**self.defaults, **given}
+
+
+# Texts in a drawn distribution, and ids that are embedded at once for the mean.
+_DRAWN, _AT_ONCE = 10, 8192
+
+BASELINES = ("zero", "mean", "pad", "mask", "tokens")
+
+
+def baseline_embeddings(
+    lm: LanguageModel, segment: Segment, embeddings: Tensor, baseline: Any, seed: int
+) -> Tensor:
+    r"""Returns the embeddings of a text that says nothing.
+
+    Args:
+        lm (LanguageModel): the model.
+        segment (Segment): the whole text.
+        embeddings (Tensor): (1, positions, embedding), those of the text.
+        baseline (str, int, or Tensor): ``"zero"``; ``"mean"`` over the vocabulary; ``"pad"`` or
+            ``"mask"``, the tokenizer's tokens; ``"tokens"``, texts drawn at random from the
+            vocabulary; a token id; or embeddings that broadcast to (1, positions, embedding).
+        seed (int): for ``"tokens"``.
+
+    Returns:
+        Tensor: (1, positions, embedding); for ``"tokens"`` (texts, positions, embedding).
+
+    Raises:
+        ValueError: if the baseline is unknown, the tokenizer has no such token, or embeddings do
+            not fit.
+    """
+    if isinstance(baseline, Tensor | np.ndarray):
+        return _given(embeddings, torch.as_tensor(baseline))
+    if isinstance(baseline, str) and baseline == "zero":
+        return torch.zeros_like(embeddings)
+    if isinstance(baseline, str) and baseline == "mean":
+        return _laid_out(segment, _mean(lm, segment)).to(embeddings)
+    if isinstance(baseline, str) and baseline == "tokens":
+        generator = torch.Generator().manual_seed(seed)
+        # Position by position, so that a longer text begins with the same draws.
+        shape = (segment.positions, _DRAWN)
+        drawn = torch.randint(lm.vocabulary_size, shape, generator=generator).T
+        return _embeddings_of(lm, segment, drawn.to(lm.device))
+    token = _token(lm, baseline)
+    ids = torch.full((1, segment.positions), token, device=lm.device)
+    return _embeddings_of(lm, segment, ids)
+
+
+def _given(embeddings: Tensor, given: Tensor) -> Tensor:
+    positions, width = embeddings.shape[1:]
+    given = given.to(embeddings)
+    given = given.reshape((1,) * (3 - given.ndim) + tuple(given.shape)) if given.ndim < 3 else given
+    fits = given.ndim == 3 and given.shape[1] in (1, positions) and given.shape[2] in (1, width)
+    if not fits:
+        raise ValueError(
+            f"baseline: got embeddings of shape {tuple(given.shape)}, accepts any that broadcast "
+            f"to (1, {positions}, {width})"
+        )
+    return given.expand(len(given), positions, width)
+
+
+def _token(lm: LanguageModel, baseline: Any) -> int:
+    baseline = int(baseline) if isinstance(baseline, np.integer) else baseline
+    if isinstance(baseline, int) and not isinstance(baseline, bool):
+        if not 0 <= baseline < lm.vocabulary_size:
+            raise ValueError(
+                f"baseline: got token id {baseline}, accepts 0 to {lm.vocabulary_size - 1}"
+            )
+        return baseline
+    if baseline not in ("pad", "mask"):
+        names = ", ".join(map(repr, BASELINES))
+        raise ValueError(f"baseline: got {baseline!r}, accepts {names}, a token id or embeddings")
+    token = getattr(lm.tokenizer, f"{baseline}_token_id")
+    if token is None:
+        raise ValueError(
+            f"baseline: the tokenizer of {lm.name!r} has no {baseline} token; accepts a token id"
+        )
+    return int(token)
+
+
+def _embeddings_of(lm: LanguageModel, segment: Segment, ids: Tensor) -> Tensor:
+    """Of other ids at all positions; what a decoder starts with stays."""
+    inputs, start = {}, 0
+    for name, own in segment.inputs.items():
+        fixed = segment.started if name == "decoder_input_ids" else 0
+        end = start + own.shape[1] - fixed
+        inputs[name] = torch.cat([own[:, :fixed].expand(len(ids), -1), ids[:, start:end]], dim=1)
+        start = end
+    embedded = lm.embeddings(**inputs)
+    if not segment.started:
+        return embedded
+    source = segment.inputs["input_ids"].shape[1]
+    return torch.cat([embedded[:, :source], embedded[:, source + segment.started :]], dim=1)
+
+
+def _mean(lm: LanguageModel, segment: Segment) -> list[Tensor]:
+    """The mean embedding of the vocabulary, at each embedding site."""
+    sums: list[Tensor] = []
+    for start in range(0, lm.vocabulary_size, _AT_ONCE):
+        ids = torch.arange(start, min(start + _AT_ONCE, lm.vocabulary_size), device=lm.device)
+        # One short text an id: where it stands must not matter.
+        texts = dict.fromkeys(segment.inputs, ids[:, None])
+        part = lm.embeddings(**texts).double().sum(dim=0)
+        sums = [a + b for a, b in zip(sums, part, strict=True)] if sums else list(part)
+    return [total / lm.vocabulary_size for total in sums]
+
+
+def _laid_out(segment: Segment, means: list[Tensor]) -> Tensor:
+    lengths = [ids.shape[1] for ids in segment.inputs.values()]
+    lengths[-1] -= segment.started
+    parts = [mean.expand(length, -1) for mean, length in zip(means, lengths, strict=True)]
+    return torch.cat(parts)[None]

@@ -19,10 +19,9 @@ from torch.overrides import TorchFunctionMode
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
 from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
-from ecco_captum.core.errors import SlowPathWarning
+from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.models.interventions import wrapped_forward
-from ecco_captum.models.matmul import fast_products
-from ecco_captum.models.modes import drawing
+from ecco_captum.models.modes import drawing, fast_products
 
 
 def target_gradients(

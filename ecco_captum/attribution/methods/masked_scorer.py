@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ecco_captum.attribution.methods.base import MethodInput
-from ecco_captum.core.errors import SlowPathWarning
+from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.models.causality import close_logits
 from ecco_captum.models.embedding_site import entering
-from ecco_captum.models.matmul import fast_products
+from ecco_captum.models.modes import fast_products
 
 # Logits held at once, in numbers, and the most texts that are read together.
 _LOGITS_AT_ONCE, _MOST_TEXTS = 16 * 2**20, 8

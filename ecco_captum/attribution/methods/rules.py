@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError
 
 Unary = Callable[[Tensor], Tensor]
 Bilinear = Callable[[Tensor, Tensor], Tensor]

@@ -15,8 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import PreTrainedModel
 
-from ecco_captum.models.anatomy.blocks import Chain, find_chains, join_chains
-from ecco_captum.models.anatomy.feed_forward import mixing_projections
+from ecco_captum.models.anatomy.blocks import Chain, find_chains, join_chains, mixing_projections
 from ecco_captum.models.anatomy.parts import (
     Anatomy,
     AnatomyError,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from ecco_captum.core.errors import UnsupportedError
+from ecco_captum.core.checks import UnsupportedError
 
 Part = Literal["gradient", "blocks", "lens", "neurons"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ecco_captum.models.anatomy.blocks import Chain
-from ecco_captum.models.anatomy.feed_forward import down_projections
+from ecco_captum.models.anatomy.blocks import Chain, down_projections
 from ecco_captum.models.anatomy.parts import Block, Embedding, NeuronSite, Site, Stack
 from ecco_captum.models.anatomy.tracing import Execution, Trace
 
