@@ -1,12 +1,19 @@
-"""Tokens and scores to draw, and a stand-in for what an untrusted notebook lets through."""
+"""Records to draw, and a stand-in for what an untrusted notebook lets through."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
+from record_samples import generation
 
+from ecco_captum import Attribution, Faithfulness
 from ecco_captum.core.tokens import Tokens
 
 PROMPT = ("The", " countries", " are", ":", "\n", "1", ".", " Austria", "\n", "2", ".")
@@ -42,62 +49,110 @@ HOSTILE = (
 )
 
 
+def attribution(
+    texts: Sequence[str],
+    prompt: int,
+    scores: Any,
+    *,
+    method: str = "input_x_gradient",
+    **change: Any,
+) -> Attribution:
+    """Given scores; a task, places of masks and a model's name are the generation's."""
+    own = {name: change.pop(name) for name in ("task", "places", "model") if name in change}
+    made = replace(generation(Tokens(np.arange(len(texts)), tuple(texts), prompt)), **own)
+    return Attribution(made, np.asarray(scores, np.float32), method, **change)
+
+
 def sample(
-    texts: tuple[str, ...], prompt: int, *, signed: bool = False
-) -> tuple[Tokens, np.ndarray]:
-    """Tokens with random scores of earlier tokens: (outputs, positions), the future 0."""
+    texts: Sequence[str], prompt: int, *, signed: bool = False, **change: Any
+) -> Attribution:
+    """Random scores of what each output could depend on; all outputs are explained."""
     rng = np.random.default_rng(7)
     scores = rng.gamma(0.5, size=(len(texts) - prompt, len(texts)))
     if signed:
         scores *= rng.choice([-1, 1], size=scores.shape)
-    earlier = np.arange(len(texts)) < prompt + np.arange(len(scores))[:, None]
-    return Tokens(np.arange(len(texts)), texts, prompt), np.where(earlier, scores, 0).astype(
-        np.float32
-    )
+    written = change.get("task", "causal") in ("causal", "seq2seq")
+    known = prompt + np.arange(len(scores))[:, None] * written
+    scores[np.arange(len(texts)) >= known] = 0
+    return attribution(texts, prompt, scores, **change)
 
 
-def countries(*, signed: bool = False) -> tuple[Tokens, np.ndarray]:
+def only(whole: Attribution, outputs: list[int]) -> Attribution:
+    """The same of some outputs alone."""
+    return replace(whole, scores=whole.scores[outputs], outputs=np.array(outputs))
+
+
+def countries(*, signed: bool = False, **change: Any) -> Attribution:
     """A short list, as a model writes it."""
-    return sample(PROMPT + OUTPUT, len(PROMPT), signed=signed)
+    return sample(PROMPT + OUTPUT, len(PROMPT), signed=signed, **change)
 
 
-def masked() -> tuple[Tokens, np.ndarray, list[int]]:
-    """A text with two masks, what is predicted at them, and where they are."""
+def masked(**change: Any) -> Attribution:
+    """A text with two masks, and what is predicted at them."""
     text = ("[CLS]", " The", " capital", " of", " [MASK]", " is", " [MASK]", ".", " [SEP]")
-    tokens, scores = sample((*text, " France", " Paris"), len(text))
-    scores[:, len(text) :] = 0
-    return tokens, scores, [4, 6]
+    given = {"task": "masked", "places": np.array([4, 6]), **change}
+    return sample((*text, " France", " Paris"), len(text), **given)
 
 
-def classified() -> tuple[Tokens, np.ndarray]:
-    """A text with a word that speaks against the class it was given."""
+def classified(sign: int = 1, **change: Any) -> Attribution:
+    """A text with a word that lowers the score of the class it was given."""
     texts = ("This", " film", " is", " not", " bad", " at", " all", "POSITIVE")
-    scores = np.array([[0.1, 0.2, 0.05, -1.5, 2.1, 0.3, 0.6, 0]], np.float32)
-    return Tokens(np.arange(8), texts, 7), scores
+    scores = sign * np.array([[0.1, 0.2, 0.05, -1.5, 2.1, 0.3, 0.6, 0]])
+    return attribution(texts, 7, scores, task="classification", **change)
 
 
-def removal(conditions: int = 4) -> tuple[tuple[str, ...], tuple[float, ...], np.ndarray]:
-    """Conditions, fractions and drops of a score: (conditions, fractions + 1, 3)."""
-    names = ("gradient × input, L2", "random", "last k", "first k", "a & b", "<i>c</i>")[
-        :conditions
-    ]
-    rng = np.random.default_rng(5)
-    means = np.cumsum(rng.gamma(1.0, size=(len(names), 3)), axis=1) - 0.3
-    means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
-    half = rng.uniform(0.05, 0.4, means.shape)
-    return names, (0.1, 0.2, 0.5), np.stack([means, means - half, means + half], axis=-1)
+def hostile(**change: Any) -> Attribution:
+    """Texts that break a careless page: in the prompt, in the outputs, and in every name."""
+    names = {"model": HOSTILE[0], "label": HOSTILE[5], "versus": HOSTILE[1:3]}
+    return sample(HOSTILE + HOSTILE, len(HOSTILE), **{**names, **change})
 
 
-def hostile() -> tuple[Tokens, np.ndarray]:
-    """Texts that break a careless page, in the prompt and in the outputs."""
-    return sample(HOSTILE + HOSTILE, len(HOSTILE))
-
-
-def long_text(prompt: int, outputs: int) -> tuple[Tokens, np.ndarray]:
+def long_text(prompt: int, outputs: int) -> Attribution:
     """Many tokens; every fifth word is followed by punctuation, every fortieth by a newline."""
     words = (" alpha", " beta", " gamma", " delta", ",")
     texts = ["\n" if i % 40 == 39 else words[i % 5] for i in range(prompt + outputs)]
-    return sample(tuple(texts), prompt)
+    return sample(texts, prompt)
+
+
+CONDITIONS = ("gradient × input, L2", "random", "last k", "first k", "a & b", "<i>c</i>")
+
+
+def faithful(
+    names: Sequence[str] = CONDITIONS[:4],
+    fractions: Sequence[float] = (0.1, 0.2, 0.5),
+    **change: Any,
+) -> Faithfulness:
+    """Random drops of a score; the first name is the attribution's, the rest are baselines."""
+    count, steps = len(names), len(fractions)
+    rng = np.random.default_rng(5)
+    means = np.cumsum(rng.gamma(1.0, size=(count, steps)), axis=1) - 0.3
+    means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
+    half = rng.uniform(0.05, 0.4, means.shape)
+    drops = np.stack([means, means - half, means + half], axis=-1)
+    fields: dict[str, Any] = {
+        "attribution": countries(label=names[0]),
+        "conditions": ("attribution", *names[1:]),
+        "fractions": np.array(fractions, float),
+        "comprehensiveness": np.zeros((count, steps, 9)),
+        "sufficiency": np.zeros((count, steps, 9)),
+        "soft_comprehensiveness": None,
+        "soft_sufficiency": None,
+        "comprehensiveness_summary": drops,
+        "sufficiency_summary": 2 * drops - 1,
+        "outputs": np.arange(9),
+        "margins": np.tile([1.0, 0.5, 1.5], (count - 1, 1)),
+        "rank_correlation": 0.1,
+        "removal": "mean",
+        "outputs_per_removal": 1,
+        "texts": 26,
+    }
+    return Faithfulness(**{**fields, **change})
+
+
+def embedded(view: str) -> dict[str, Any]:
+    """What a view gives its script beside the script's own text."""
+    (text,) = re.findall(r'<script type="application/json">(.*?)</script>', view, re.DOTALL)
+    return dict(json.loads(text))
 
 
 class Sanitiser(HTMLParser):
@@ -173,3 +228,10 @@ class Outline(HTMLParser):
         if self.tags and self.tags[-1] == "script" and self.cdata_elem == "script":
             self.script_texts.append(data)
         self.text += data
+
+
+def cells_of(html: str) -> list[list[str]]:
+    """The texts of the cells of every table that an untrusted notebook shows, headers too."""
+    rows = re.findall(r"<tr>(.*?)</tr>", sanitised(html))
+    cell = r"<t[hd][ >].*?</t[hd]>"
+    return [[Outline(text).text for text in re.findall(cell, row)] for row in rows]
