@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
+from dataclasses import replace
 
 import numpy as np
-import pytest
-from view_samples import Outline, countries, hostile, sanitised
+from view_samples import Outline, cells_of, countries, embedded, hostile, only, sanitised
 
-from ecco_captum.attribution.comparison_html import comparison_view
+from ecco_captum import Comparison
 from ecco_captum.attribution.html import pack_scores
 from ecco_captum.core.text import format_number, format_share, visible
-from ecco_captum.display.page import page
 
 SOME = [0, 4, 8]
+SPEARMAN, OVERLAP = np.array([0.5, np.nan, -0.25]), np.array([0.2, 0.4, 1.0])
 
 
-def both(**options: object) -> tuple[str, np.ndarray, np.ndarray]:
-    """A comparison of three outputs, the right side signed, with its scores."""
-    tokens, left = countries()
-    right = np.roll(countries(signed=True)[1][SOME], 1, axis=0)
-    right[np.arange(len(tokens)) >= tokens.prompt_length + np.array(SOME)[:, None]] = 0
-    given = {"labels": ("plain", "signed"), "outputs": SOME, **options}
-    return comparison_view(tokens, left[SOME], right, **given), left[SOME], right
-
-
-def embedded(view: str) -> dict:
-    (text,) = re.findall(r'<script type="application/json">(.*?)</script>', view, re.DOTALL)
-    return json.loads(text)
+def both() -> Comparison:
+    """A comparison of three outputs, the right side signed."""
+    left = only(countries(label="plain"), SOME)
+    other = countries(signed=True, label="signed")
+    right = replace(
+        left, scores=np.where(left.scores, other.scores[:, ::-1][SOME], 0), label="signed"
+    )
+    return replace(left.compare(right), rank_correlation=SPEARMAN, overlap=OVERLAP)
 
 
 def test_both_sides_arrive_bit_for_bit() -> None:
-    view, *sides = both()
-    data, (tokens, _) = embedded(view), countries()
+    data = embedded(both().fragment())
     assert data["outputs"] == SOME
-    for sent, scores in zip(data["sides"], sides, strict=True):
-        assert base64.b64decode(sent["scores"]) == pack_scores(tokens, scores, outputs=SOME)
+    for sent, side in zip(data["sides"], (both().left, both().right), strict=True):
+        assert base64.b64decode(sent["scores"]) == pack_scores(side)
     assert [(side["label"], side["signed"]) for side in data["sides"]] == [
         ("plain", False),
         ("signed", True),
@@ -45,54 +39,29 @@ def test_both_sides_arrive_bit_for_bit() -> None:
 
 
 def test_without_scripts_sources_and_agreement_are_read_as_a_table() -> None:
-    values = np.array([0.5, np.nan, -0.25])
-    view, left, right = both(agreement={"Spearman": values}, title="Same?", note="It holds.")
-    tokens, _ = countries()
-    shown = sanitised(view)
+    shown = sanitised(both().fragment())
     text = Outline(shown).text
-    assert text.startswith("Same?Agreement, mean of 3 generated tokens: Spearman 0.125.")
-    assert text.endswith("It holds.")
-    assert "plain: strongest sources, with their sharesigned: strongest" in text
-    assert "share (below 0: it spoke against)Spearman" in text
-    rows = re.findall(r"<tr>(.*?)</tr>", shown)[1:]
+    assert text.startswith("Do two attributions agree?")
+    assert "Agreement, mean of 3 generated tokens: Spearman 0.125, top-5 overlap 0.533." in text
+    assert text.endswith("faithfulness() tests each.")
+    header, *rows = cells_of(both().fragment())
+    below = " (below 0: it lowered the score)"
+    sources = [f"{side}: top sources, with their share" for side in ("plain", "signed")]
+    assert header[2:] == [sources[0], sources[1] + below, "Spearman", "top-5 overlap"]
+    tokens, scores = both().left.tokens, (both().left.scores, both().right.scores)
     for k, t in enumerate(SOME):
-        cells = [Outline(cell).text for cell in re.findall(r"<t[hd].*?</t[hd]>", rows[k])]
-        assert cells[:2] == [visible(tokens.texts[tokens.prompt_length + t]), str(t)]
-        for cell, scores in ((cells[2], left[k]), (cells[3], right[k])):
-            top = int(np.argmax(np.abs(scores)))
-            share = format_share(float(scores[top] / np.abs(scores).sum(dtype=np.float64)))
+        assert rows[k][:2] == [visible(tokens.texts[tokens.prompt_length + t]), str(t)]
+        for cell, side in zip(rows[k][2:4], scores, strict=True):
+            top = int(np.argmax(np.abs(side[k])))
+            share = format_share(float(side[k, top] / np.abs(side[k]).sum(dtype=np.float64)))
             assert cell.startswith(f"{visible(tokens.texts[top])} {share}")
-        assert cells[4] == ("–" if np.isnan(values[k]) else format_number(values[k]))
-
-
-def test_a_comparison_without_measures_says_nothing_of_agreement() -> None:
-    assert "Agreement" not in Outline(sanitised(both()[0])).text
+        spearman = "–" if np.isnan(SPEARMAN[k]) else format_number(SPEARMAN[k])
+        assert rows[k][4:] == [spearman, format_number(OVERLAP[k])]
 
 
 def test_hostile_texts_add_no_tag_and_no_attribute() -> None:
-    tokens, scores = hostile()
-    words = {"labels": ("<b>", '" onload="x'), "title": "<script>", "note": "</p><b>"}
-    names = {"<i>&": np.zeros(len(scores))}
-    read = Outline(comparison_view(tokens, scores, scores, agreement=names, **words))
-    known = Outline(both(agreement={"Spearman": np.zeros(3)}, note="n")[0])
+    left, right = hostile(), hostile(model='" onload="x')
+    read, known = Outline(left.compare(right).fragment()), Outline(both().fragment())
     assert set(read.tags) == set(known.tags)
     assert {name for name, _ in read.attributes} == {name for name, _ in known.attributes}
-
-
-def test_the_page_refers_to_no_network() -> None:
-    text = page(both()[0], title="t")
-    assert not re.search(r"https?:|url\(|@import|<link|<img|src=|fetch\(|XMLHttpRequest", text)
-
-
-@pytest.mark.parametrize("values", [[0.5], [[0.1], [0.2], [0.3]], [0.1, np.inf, 0.2]])
-def test_measures_that_do_not_fit_are_refused(values: list) -> None:
-    with pytest.raises(ValueError, match=r"agreement: got shape .* for 'overlap', accepts \(3,\)"):
-        both(agreement={"overlap": np.array(values)})
-
-
-def test_either_side_is_checked() -> None:
-    tokens, scores = countries()
-    with pytest.raises(ValueError, match="scores: got shape"):
-        comparison_view(tokens, scores, scores[:-1])
-    with pytest.raises(ValueError, match="scores: got nan"):
-        comparison_view(tokens, np.where(scores > 0, np.nan, 0), scores)
+    assert not re.search(r"<img|<b>", sanitised(left.compare(right).fragment()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from figure_samples import MADE, attribution, texts_of
+from figure_samples import MADE, texts_of
 from matplotlib.colors import to_hex
+from view_samples import attribution
 
 from ecco_captum import generate, saliency
-from ecco_captum.core.tokens import Tokens
 from ecco_captum.display.colours import COLORS
 from ecco_captum.models.language_model import LanguageModel
 
@@ -17,8 +17,7 @@ SHARES = np.array([[0.11, -0.89, 0.0], [0.42, 0.23, 0.35]], np.float32)
 
 
 def test_every_known_share_stands_in_its_cell_as_a_percentage() -> None:
-    tokens = Tokens(np.arange(4), ("x", "y", "a", "b"), 2)
-    drawn = attribution(tokens, np.c_[SHARES, [0, 0]].astype(np.float32)).plot(width=3.35)
+    drawn = attribution(("x", "y", "a", "b"), 2, np.c_[SHARES, [0, 0]]).plot(width=3.35)
     shown = texts_of(drawn)
     for percent in ("11", "89", "42", "23", "35"):
         assert shown.count(percent) == 1
