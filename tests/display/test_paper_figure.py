@@ -12,11 +12,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
-from figure_samples import MADE, SAVED, factors, probes, rankings, saved, texts_of, watched
+from figure_samples import MADE, SAVED, factors, saved, texts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from record_samples import probes, rankings, watched
 
 from ecco_captum import load_record
 from ecco_captum.display.figure import paper_style

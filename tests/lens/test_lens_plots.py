@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from figure_samples import MADE, MARGINS, N, pairs, predictions, rankings, texts_of, watched
+from figure_samples import MADE, texts_of
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from record_samples import MARGINS, N, pairs, predictions, rankings, watched
 
 from ecco_captum.display.colours import MINIMUM_CONTRAST, contrast
 

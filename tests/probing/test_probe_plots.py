@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from figure_samples import FEW, probes, texts_of
+from figure_samples import texts_of
+from record_samples import FEW, probes
 
 
 def test_the_figure_holds_the_means_at_their_layers() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from figure_samples import MADE, similarity, texts_of
+from figure_samples import MADE, texts_of
 from matplotlib.colors import to_hex
+from record_samples import similarity
 
 from ecco_captum.core.text import format_fixed
 from ecco_captum.display.colours import COLORS

@@ -199,7 +199,7 @@ class Sanitiser(HTMLParser):
 def sanitised(html: str) -> str:
     """The HTML that an untrusted notebook would show."""
     parser = Sanitiser()
-    parser.feed(html)
+    parser.feed(str(html))
     parser.close()
     return "".join(parser.html)
 
@@ -214,7 +214,7 @@ class Outline(HTMLParser):
         self.comments: list[str] = []
         self.text = ""
         self.script_texts: list[str] = []
-        self.feed(html)
+        self.feed(str(html))
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
