@@ -186,7 +186,7 @@ def watch_view(watched: WatchedRankings) -> Markup:
         Markup: An HTML fragment, for a notebook cell or the body of a page.
     """
     view = _Watch(watched)
-    several, compared = watched.ranks.ndim == 3, len(view.words) > 1
+    several, compared = len(view.ranks) > 1, len(view.words) > 1
     if several:
         words = [(token(word), view.heat_of_word(k)) for k, word in enumerate(view.words)]
         picture = render("lens/words.html.j2", words=words)
