@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from factors_samples import every_factors_view, factors, hostile_factors, levels_of, smooth
-from heat_samples import rankings
 from page_checks import CONTRASTS, axe_finds
 from page_reading import OPTION, SELECTED, TOKEN, document, shades, until
+from record_samples import rankings
 from view_samples import HOSTILE, countries, sanitised
 
 from ecco_captum.attribution.html import saliency_view
@@ -88,7 +88,7 @@ def test_hostile_texts_do_not_run(open_page: Callable) -> None:
 
 
 def test_views_share_a_page_even_with_themselves_and_others(open_page: Callable) -> None:
-    saliency, heat, plain = saliency_view(*countries()), rankings(), VIEWS["all"]
+    saliency, heat, plain = saliency_view(*countries()), rankings().fragment(), VIEWS["all"]
     opened = open_page(document(plain + saliency + plain + heat + VIEWS["weights alone"]))
     alone = open_page(document(plain))
     cards = opened.locator(".ecco-factors")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecco_captum import order_test
+from ecco_captum import UnsupportedError, order_test
 from ecco_captum.models.language_model import LanguageModel
 
 TEXT = "The keys to the cabinet"
@@ -57,11 +57,11 @@ def test_agreement_needs_no_order_and_the_sentence_says_so(real_lm: LanguageMode
 
 def test_what_it_refuses(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("gpt2")
-    with pytest.raises(ValueError, match="prompt: got 3 tokens, accepts 4 or more"):
+    with pytest.raises(UnsupportedError, match="prompt: got 3 tokens, accepts 4 or more"):
         order_test(lm, [1, 2, 3], [5, 9])
     with pytest.raises(ValueError, match="watch: got one token, accepts two or more"):
         order_test(lm, [1, 2, 3, 4], [5])
     with pytest.raises(ValueError, match="draws: got 0"):
         order_test(lm, [1, 2, 3, 4], [5, 9], draws=0)
-    with pytest.raises(TypeError, match="is not causal"):
+    with pytest.raises(UnsupportedError, match="is not causal"):
         order_test(tiny_lm("bert", "masked"), "The keys", [5, 9])

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from explorer_samples import GENERATION, LM, settled
-from heat_samples import probed
 from method_samples import subject
+from record_samples import probes
 
 import ecco_captum as ec
 from ecco_captum import widgets
-from ecco_captum.probing.record import ProbeReport
 from ecco_captum.testing import model_state
 
 
@@ -32,31 +31,13 @@ def factorised(count: int = 3) -> Any:
     return ec.nmf(ec.neurons(LM, "a text of some words to read"), count, negatives="abs")
 
 
-def reported() -> ProbeReport:
-    given = probed()
-    return ProbeReport(
-        representations=tuple(given["representations"]),
-        layers=tuple(given["layers"]),
-        accuracy=given["accuracy"],
-        control_accuracy=given["control_accuracy"],
-        rates=np.full((9, 3, 2), 0.1),
-        confusion=given["confusion"],
-        majority=np.full(3, 0.15),
-        by_type=np.full(3, 0.79),
-        labels=tuple(given["labels"]),
-        label="upos",
-        model="m",
-        words=500,
-    )
-
-
 RECORDS: dict[str, Callable[[], Any]] = {
     "attribution": lambda: ec.saliency(LM, GENERATION, progress=False),
     "rankings": lambda: ec.rankings(LM, GENERATION),
     "watched": lambda: ec.rankings_watch(LM, GENERATION, [5, 6], position=[1, 2]),
     "factors": factorised,
     "similarity": similar,
-    "probes": reported,
+    "probes": probes,
 }
 
 
@@ -181,7 +162,7 @@ def test_similarity_draws_a_row_with_its_null_and_takes_other_measures() -> None
 
 
 def test_probes_of_a_layer_show_what_they_confuse() -> None:
-    report = reported()
+    report = probes()
     explorer = report.explore()
     best = int(report.accuracy[:5].mean(axis=1).argmax())
     assert explorer.selected == best
@@ -190,7 +171,7 @@ def test_probes_of_a_layer_show_what_they_confuse() -> None:
     explorer.lines._clicked(None, {"data": {"index": 1}})
     assert explorer.selected == 6
     count = report.confusion[6, 0, 1]
-    assert f"NOUN told as VERB: {count} of" in explorer.view.get_state()["_html"]
+    assert f"NOUN predicted as VERB: {count} of" in explorer.view.get_state()["_html"]
 
 
 def test_a_record_of_another_model_is_refused() -> None:
