@@ -95,19 +95,7 @@ def ablate(
 
 
 def chosen_neurons(lm: LanguageModel, neurons: Any) -> dict[int, list[int]]:
-    r"""Reads the argument ``neurons``.
-
-    Args:
-        lm (LanguageModel): the model.
-        neurons (mapping or list): from a block to its neurons, or pairs.
-
-    Returns:
-        dict: from a block to its neurons, ascending.
-
-    Raises:
-        TypeError: if it is neither.
-        ValueError: if it is empty, or there are no such neurons.
-    """
+    """Reads the argument ``neurons``: from each block, ascending, to its neurons, ascending."""
     try:
         if isinstance(neurons, Mapping):
             pairs = [(block, neuron) for block, some in neurons.items() for neuron in some]

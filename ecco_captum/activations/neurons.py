@@ -303,19 +303,11 @@ def read_layers(
     *,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    r"""Runs the model on texts, those of the same length together.
+    """Runs the model on texts, those of the same length together.
 
-    Args:
-        reading (Reading): what is read.
-        texts (sequence of ReadText): the texts.
-        tell (Callable): is told how many more texts are done.
-        out (array, optional): memory to use again, (layers, tokens or more, features).
-
-    Returns:
-        array: (layers, tokens, features), the texts one after the other.
-
-    Raises:
-        ValueError: if the layers have different widths, or float16 cannot hold the values.
+    Returns (layers, tokens, features), the texts one after the other; ``out`` is memory to use
+    again. ``advance`` is called with the number of further texts done. Layers of different widths,
+    and values that float16 cannot hold, raise a ValueError.
     """
     starts = np.cumsum([0, *(len(text.ids) for text in texts)]).tolist()
     values: Tensor | None = None

@@ -34,12 +34,7 @@ Description = Mapping[str, Any]
 
 @contextlib.contextmanager
 def open_for_append(path: Path) -> Iterator[None]:
-    r"""While active, no other process may write into the folder; one left empty goes away.
-
-    Raises:
-        FileNotFoundError: if the folder around it is not there.
-        ValueError: if another process writes there, or the folder holds something else.
-    """
+    """While active, no other process may write into the folder; one left empty goes away."""
     imported_zarr()
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"store: there is no folder {str(path.absolute().parent)!r}")
@@ -82,14 +77,10 @@ def _is_ours(path: Path) -> bool:
 
 
 class Store:
-    r"""A folder that activations are written into, one run of texts after the other.
+    """A folder that activations are written into, one run of texts after the other.
 
-    Args:
-        path (Path): the folder, inside of :func:`open_for_append`.
-        description (Mapping): what its values are of.
-
-    Raises:
-        ValueError: if it holds activations of something else.
+    It is used inside of :func:`open_for_append`. ``description`` is what its values are of; a
+    folder that holds something else raises a ValueError.
     """
 
     def __init__(self, path: Path, description: Description) -> None:
@@ -127,14 +118,7 @@ class Store:
     def append(
         self, values: np.ndarray, tokens: Tokens, sequences: np.ndarray, digests: list[int]
     ) -> None:
-        r"""Adds texts.
-
-        Args:
-            values (array): (layers, tokens, features) of them.
-            tokens (Tokens): theirs.
-            sequences (array): (texts,), where each starts, from 0.
-            digests (list of int): (texts,), what stands for each, 64 bits.
-        """
+        """Adds texts: ``values`` (layers, tokens, features), and a 64-bit digest of each text."""
         encoded = [text.encode("utf-8", "surrogatepass") for text in tokens.texts]
         lengths = np.array([len(text) for text in encoded], np.uint32)
         added = np.frombuffer(b"".join(encoded), np.uint8)

@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
 
 def llm_attribution_result(attribution: Attribution) -> LLMAttributionResult:
-    r"""Returns an attribution as the result of Captum's ``LLMAttribution``.
+    """Returns an attribution as the result of Captum's ``LLMAttribution``.
 
-    Args:
-        attribution (Attribution): the attribution.
-
-    Returns:
-        LLMAttributionResult: ``token_attr`` is (explained outputs, positions), ``seq_attr`` its sum
-        over the outputs; positions are the prompt and the outputs before the last explained one.
+    ``token_attr`` is (explained outputs, positions), ``seq_attr`` its sum over the outputs;
+    positions are the prompt and the outputs before the last explained one.
     """
     end = int(attribution.known.max())
     texts = list(attribution.tokens.texts)
@@ -47,15 +43,9 @@ def llm_attribution_result(attribution: Attribution) -> LLMAttributionResult:
 
 
 def visualization_records(attribution: Attribution) -> list[VisualizationDataRecord]:
-    r"""Returns an attribution as records for ``captum.attr.visualization.visualize_text``.
+    """Returns a record for ``captum.attr.visualization.visualize_text`` for each explained output.
 
-    Captum's page does not escape texts: show it only where you trust them.
-
-    Args:
-        attribution (Attribution): the attribution.
-
-    Returns:
-        list of VisualizationDataRecord: one an explained output; attributions are shares.
+    Attributions are shares. Captum's page does not escape texts: show it only where you trust them.
     """
     texts, start = attribution.tokens.texts, attribution.tokens.prompt_length
     records = []

@@ -59,15 +59,9 @@ _WORDS: dict[Task, dict[str, str]] = {
 
 
 def saliency_view(attribution: Attribution, *, below: str = "") -> Markup:
-    r"""
-    Draw how much each token that was read weighed for each output.
+    """Draws how much each token weighed for each output; negative scores take the second hue.
 
-    Args:
-        attribution (Attribution): Negative scores take the second hue.
-        below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
+    ``below`` is trusted HTML, drawn under the picture.
     """
     facts = saliency_data(attribution)
     packed = base64.b64encode(pack_scores(attribution)).decode()
@@ -87,29 +81,20 @@ def saliency_view(attribution: Attribution, *, below: str = "") -> Markup:
 
 
 def saliency_script() -> Markup:
-    r"""
-    The script that draws the view: an ES module which exports ``mount(host, data, events)``.
+    """The script that draws the view: an ES module which exports ``mount(host, data, events)``.
 
     It is one module cut into files by idea; a page and a widget get the same text.
-
-    Returns:
-        Markup: JavaScript.
     """
     return Markup("").join(map(asset, _SCRIPTS))
 
 
 def saliency_data(attribution: Attribution) -> dict[str, Any]:
-    r"""
-    What the script needs beside the scores.
+    """What the script needs beside the scores.
 
-    Args:
-        attribution (Attribution): What is drawn.
-
-    Returns:
-        dict: ``texts`` (a string for each token, or plain parts and marks in turn), ``prompt`` (how
-        many of them are the prompt), ``outputs`` (those explained, None for all), ``grows``
-        (whether a row covers earlier outputs), ``places`` (of each output's mask), ``words``,
-        ``first`` (the output shown first), ``signed``, ``levels`` of the ramp, ``unit``.
+    ``texts`` (a string for each token, or plain parts and marks in turn), ``prompt`` (how many of
+    them are the prompt), ``outputs`` (those explained, None for all), ``grows`` (whether a row
+    covers earlier outputs), ``places`` (of each output's mask), ``words``, ``first`` (the output
+    shown first), ``signed``, ``levels`` of the ramp, ``unit``.
     """
     tokens, generation = attribution.tokens, attribution.generation
     explained, words = _outputs(attribution), _WORDS[generation.task]
@@ -131,15 +116,7 @@ def saliency_data(attribution: Attribution) -> dict[str, Any]:
 
 
 def pack_scores(attribution: Attribution) -> bytes:
-    r"""
-    Write the scores of what each output could depend on, row after row, without the zeros behind.
-
-    Args:
-        attribution (Attribution): What is drawn.
-
-    Returns:
-        bytes: float32, little-endian; row k has ``known[k]`` values.
-    """
+    """The scores of what each output could depend on, row after row: float32, little-endian."""
     rows = zip(attribution.scores, attribution.known, strict=True)
     return np.concatenate([row[:known] for row, known in rows]).astype("<f4").tobytes()
 
@@ -192,16 +169,10 @@ def _top_sources(attribution: Attribution, count: int) -> Iterator[Markup]:
 
 
 def comparison_view(comparison: Comparison, agreement: dict[str, np.ndarray]) -> Markup:
-    r"""
-    Draw two attributions of the same text; what is chosen in one is chosen in the other.
+    """Draws two attributions of the same text; what is chosen in one is chosen in the other.
 
-    Args:
-        comparison (Comparison): Both; each side shows shares of its own sum.
-        agreement (dict): From the name of a measure to its values, shape (explained,); NaN where it
-            is not defined.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
+    Each side shows shares of its own sum. ``agreement`` maps the name of a measure to its values,
+    (explained,), NaN where it is not defined.
     """
     sides = (comparison.left, comparison.right)
     labels = [one_line(label) for label in comparison.labels]

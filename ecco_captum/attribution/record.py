@@ -95,19 +95,7 @@ class Comparison(Record):
 
 
 def compared(left: Attribution, right: Attribution) -> Comparison:
-    r"""Puts two attributions of one text side by side.
-
-    Args:
-        left (Attribution): the first of the two.
-        right (Attribution): the second.
-
-    Returns:
-        Comparison: both, and how far they agree.
-
-    Raises:
-        TypeError: if ``right`` is no attribution.
-        ValueError: if their tokens or their outputs differ.
-    """
+    """Puts two attributions of the same outputs of one text side by side."""
     if not isinstance(right, type(left)):
         raise TypeError(f"other: got a {type(right).__name__}, accepts an Attribution")
     tokens, other_tokens = left.tokens, right.tokens

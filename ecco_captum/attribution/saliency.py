@@ -324,11 +324,7 @@ Aggregate: TypeAlias = Named | Callable[[Tensor], Tensor]
 
 
 def check_aggregate(aggregate: Any) -> None:
-    r"""Raises an error if it is no aggregation.
-
-    Raises:
-        ValueError: if it is neither a known name nor a callable.
-    """
+    """Raises a ValueError if it is neither a known aggregation nor a callable."""
     if not callable(aggregate) and aggregate not in get_args(Named):
         names = ", ".join(map(repr, get_args(Named)))
         raise ValueError(f"aggregate: got {aggregate!r}, accepts {names}, or a callable")
@@ -340,19 +336,7 @@ def aggregate_name(aggregate: Aggregate) -> str:
 
 
 def aggregated(attributions: Tensor, aggregate: Aggregate) -> Tensor:
-    r"""Returns one number a token.
-
-    Args:
-        attributions (Tensor): (targets, positions, embedding), of any floating type.
-        aggregate (str or Callable): ``"l2"``, ``"sum"``, ``"l1"``, ``"max_abs"`` (the largest
-            magnitude), or a function from (targets, positions, embedding) to (targets, positions).
-
-    Returns:
-        Tensor: (targets, positions), accumulated in float32 at least.
-
-    Raises:
-        ValueError: if the function returns another shape.
-    """
+    """(targets, positions) from (targets, positions, embedding), summed in float32 at least."""
     wide = torch.promote_types(attributions.dtype, torch.float32)
     if callable(aggregate):
         scores = torch.as_tensor(aggregate(attributions))

@@ -18,19 +18,11 @@ Spans = Sequence[tuple[int, int]]
 
 
 def grouped(attribution: Attribution, spans: Spans) -> Attribution:
-    r"""Adds scores up over spans of tokens.
+    """Adds scores up over spans of tokens, (start, end); tokens outside stay by themselves.
 
-    Args:
-        attribution (Attribution): of single tokens.
-        spans (Sequence): (start, end), end excluded; tokens outside stay by themselves.
-
-    Returns:
-        Attribution: one row and one column a group; rows of groups of which no output is explained
-        are left out.
-
-    Raises:
-        ValueError: if spans overlap, are empty, leave the text or cross from prompt to outputs, or
-            if the attribution is grouped already.
+    There is one row and one column for each group; rows of groups of which no output is explained
+    are left out. Spans that overlap, are empty, leave the text or cross from prompt to outputs
+    raise a ValueError, and so does an attribution that is grouped already.
     """
     if attribution.spans is not None:
         raise ValueError("spans: these tokens are grouped already; group the ungrouped attribution")
@@ -65,15 +57,10 @@ def grouped_tokens(tokens: Tokens, spans: np.ndarray) -> Tokens:
 
 
 def word_spans(tokens: Tokens, places: np.ndarray | None = None) -> list[tuple[int, int]]:
-    r"""Returns the spans of words: a piece belongs to the word before it where letters meet.
+    """Returns the spans of words: a piece belongs to the word before it where letters meet.
 
-    Args:
-        tokens (Tokens): prompt and outputs.
-        places (array, optional): which of the prompt's tokens each output stands for, if it fills
-            masks; only those of neighbours can be pieces of one word.
-
-    Returns:
-        list of tuple: (start, end) of each word; a word does not cross into the outputs.
+    A word does not cross into the outputs. ``places`` says which of the prompt's tokens each output
+    fills, if it fills masks; only those of neighbours can be pieces of one word.
     """
     edges = {0, tokens.prompt_length}
     if places is not None:
@@ -87,11 +74,7 @@ def word_spans(tokens: Tokens, places: np.ndarray | None = None) -> list[tuple[i
 
 
 def message_spans(generation: Generation) -> list[tuple[int, int]]:
-    r"""Returns the spans of a chat's messages in the prompt.
-
-    Raises:
-        ValueError: if the prompt was no chat whose messages can be told apart.
-    """
+    """Returns the spans of a chat's messages in the prompt."""
     starts = generation.settings.get("messages")
     if not starts:
         raise ValueError(

@@ -36,29 +36,16 @@ Verdict = Literal["supported", "partly supported", "inconclusive", "not supporte
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:
-    r"""Raises an error if an argument is no whole number from ``least`` on.
-
-    Raises:
-        ValueError: if it is not.
-    """
+    """Raises a ValueError if an argument is no whole number from ``least`` on."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name}: got {value!r}, accepts a whole number from {least}")
 
 
 def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
-    r"""Reads an argument that chooses some of a number of things.
+    """Reads an argument that chooses some of ``count`` things: ascending, each once.
 
-    Args:
-        name (str): the argument's name; it is the plural of what is chosen.
-        given (slice, int, list of int, or None): which; negative ones count from the end, None
-            means all.
-        count (int): how many there are.
-
-    Returns:
-        list of int: from 0, ascending, each once.
-
-    Raises:
-        ValueError: if it chooses none, or one that is not there.
+    It is a slice, an int, a list of ints, or None for all; negative numbers count from the end. The
+    argument's ``name`` is the plural of what is chosen.
     """
     every = range(count)
     try:
@@ -82,14 +69,9 @@ def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
 
 
 def check_vocabulary(size: int, rows: int) -> None:
-    r"""Raises an error if a tokenizer is another model's: its ids mean other words, or none.
+    """Raises a ValueError if a tokenizer is another model's: its ids mean other words, or none.
 
-    Args:
-        size (int): how many tokens it has.
-        rows (int): how many of them the model embeds.
-
-    Raises:
-        ValueError: if the two are too far from each other.
+    ``size`` is how many tokens it has, ``rows`` how many of them the model embeds.
     """
     # A few real checkpoints have more added tokens than embeddings (Gemma 3's image token), and
     # many have more embeddings than tokens, for round numbers; none of them by a quarter.

@@ -8,15 +8,10 @@ import numpy as np
 def bootstrap_mean(
     values: np.ndarray, rng: np.random.Generator, resamples: int = 2000
 ) -> np.ndarray:
-    r"""Returns means with percentile bootstrap intervals (Efron 1979).
+    """Returns means with 95% percentile bootstrap intervals (Efron 1979).
 
-    Args:
-        values (array): (…, n); all rows are drawn together.
-        rng (Generator): for the draws.
-        resamples (int, optional): how many draws. Default: 2000
-
-    Returns:
-        array: (…, 3), float64: mean, low and high end; of a single value that value three times.
+    From ``values``, (…, n), whose rows are drawn together, to (…, 3): mean, low and high end; of a
+    single value that value three times.
     """
     from scipy.stats import bootstrap
 
@@ -32,12 +27,7 @@ def bootstrap_mean(
 
 
 def wilson_interval(count: int, of: int) -> tuple[float, float]:
-    r"""Returns the 95% interval of a probability from a count (Wilson 1927).
-
-    Args:
-        count (int): how often it came out.
-        of (int): of how many.
-    """
+    """Returns the 95% interval of a probability from a count (Wilson 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(count, of).proportion_ci(method="wilson")

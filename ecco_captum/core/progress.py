@@ -52,14 +52,7 @@ class _Bar(_Full, tqdm):  # type: ignore[type-arg]
 
 
 def progress_bar(progress: Progress, *, total: float | None, desc: str, **options: Any) -> Any:
-    r"""Returns what is updated as work goes on, and is a context.
-
-    Args:
-        progress (bool or Callable, optional): see ``Progress``.
-        total (float, optional): what all updates add up to, if that is known.
-        desc (str): what is done.
-        **options: further options of a bar.
-    """
+    """Returns what is updated as work goes on, and is a context; updates add up to ``total``."""
     if callable(progress):
         return _Callback(progress, total or 1.0)
     hidden = None if progress is None else not progress
@@ -75,19 +68,12 @@ def map_threads(
     items: Sequence[Item],
     tell: Callable[[], object],
 ) -> list[Result]:
-    r"""Runs some work on each item, torch's threads shared out among them.
+    """Runs some work on each item, torch's threads shared out among them.
 
     Many small products are faster one in each thread than one after the other in all of them.
-    torch's number of threads is what it was once this returns, or fails.
-
-    Args:
-        work (Callable): takes an item and a function that it should call now and then, which stops
-            it where other work has failed or the user has interrupted.
-        items (sequence): what is worked on.
-        tell (Callable): is called as often as work calls its function, one call at a time.
-
-    Returns:
-        list: what ``work`` returns of each item, in their order.
+    torch's number of threads is what it was once this returns, or fails. ``work`` takes an item and
+    a function that it should call now and then, which stops it where other work has failed or the
+    user has interrupted; ``advance`` is called as often, one call at a time.
     """
     threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
     count = min(threads, len(items))

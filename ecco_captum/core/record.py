@@ -30,15 +30,7 @@ if TYPE_CHECKING:
 
 
 def data_frame(values: Any, columns: list[str] | None = None) -> pd.DataFrame:
-    r"""Returns a table.
-
-    Args:
-        values (Any): what pandas makes a table of: columns by name, rows, or a 2-D array.
-        columns (list of str, optional): their names, where ``values`` does not say them.
-
-    Raises:
-        ImportError: if pandas is not installed; it names the extra that has it.
-    """
+    """Returns a table; without pandas, an ImportError names the extra that has it."""
     try:
         import pandas
     except ImportError as error:

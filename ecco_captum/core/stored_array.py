@@ -96,20 +96,7 @@ class StoredValues:
 
 
 def opened_group(path: str | Path, mode: str = "r") -> Any:
-    r"""Opens a folder that activations were stored in.
-
-    Args:
-        path (str or Path): the folder.
-        mode (str, optional): "r" or "r+". Default: ``"r"``
-
-    Returns:
-        zarr.Group: it carries the attribute :data:`MARK`.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        ImportError: if zarr is not installed.
-        ValueError: if the folder holds something else.
-    """
+    """Opens a folder of activations, a ``zarr.Group`` with the attribute :data:`MARK`."""
     zarr = imported_zarr()
     if not Path(path).is_dir():
         raise FileNotFoundError(f"path: there is no folder {str(path)!r}")

@@ -17,20 +17,7 @@ _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def format_number(value: float) -> str:
-    r"""
-    Write a number with three significant digits.
-
-    Args:
-        value (float): A finite number.
-
-    Returns:
-        str: Such as ``0.497``, ``12.3``, ``1.23k``; powers of ten where these would be long.
-
-    Examples::
-
-        >>> format_number(1234.5), format_number(0.000042)
-        ('1.23k', '4.2e−5')
-    """
+    """Writes a finite number with three significant digits: ``0.497``, ``1.23k``, ``4.2e−5``."""
     sign, size = (MINUS if value < 0 else ""), abs(value)
     if size == 0:
         return "0"
@@ -48,48 +35,18 @@ def _three_digits(size: float) -> str:
 
 
 def format_fixed(value: float, digits: int = 2) -> str:
-    r"""
-    Write a number with a fixed number of decimals.
-
-    Args:
-        value (float): A finite number.
-        digits (int, optional): How many. Default: ``2``
-
-    Returns:
-        str: Such as ``0.87`` or ``−0.01``; never ``−0.00``.
-    """
+    """Writes a finite number with so many decimals, such as ``−0.01``; never ``−0.00``."""
     return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 def with_interval(three: Iterable[float]) -> str:
-    r"""
-    Write a number and the interval around it.
-
-    Args:
-        three (iterable of float): The number, and where the interval starts and ends.
-
-    Returns:
-        str: Such as ``1.64 [0.725, 2.61]``.
-    """
+    """Writes a number and the interval around it, such as ``1.64 [0.725, 2.61]``."""
     middle, low, high = (format_number(float(number)) for number in three)
     return f"{middle} [{low}, {high}]"
 
 
 def format_share(share: float) -> str:
-    r"""
-    Write a share of a whole as a percentage, with one decimal, or two digits below 1 %.
-
-    Args:
-        share (float): A fraction, from -1 to 1.
-
-    Returns:
-        str: Such as ``20.0%``, ``6.2%``, ``0.42%``.
-
-    Examples::
-
-        >>> format_share(0.2), format_share(0.0042), format_share(1)
-        ('20.0%', '0.42%', '100%')
-    """
+    """Writes a share of a whole in percent, such as ``20.0%``, ``6.2%``, ``0.42%``, ``100%``."""
     sign, percent = (MINUS if share < 0 else ""), 100 * abs(share)
     if percent == 0:
         return "0%"
@@ -104,40 +61,19 @@ def format_share(share: float) -> str:
 
 
 def format_rank(rank: int) -> str:
-    r"""
-    Write a rank, where 1 is the best; those over 999 in thousands.
-
-    Args:
-        rank (int): 1 or more.
-
-    Returns:
-        str: Such as ``7``, ``999``, ``1.2k``, ``12k``.
-
-    Examples::
-
-        >>> format_rank(999), format_rank(1234), format_rank(12345)
-        ('999', '1.2k', '12k')
-    """
+    """Writes a rank, where 1 is the best; over 999 in thousands: ``7``, ``1.2k``, ``12k``."""
     if rank < 1000:
         return str(rank)
     return f"{rank / 1000:.1f}k" if rank < 9950 else f"{rank / 1000:.0f}k"
 
 
 def visible_parts(text: str) -> list[str]:
-    r"""
-    Cut a text into what it says and the marks that stand for what cannot be seen.
+    r"""Cuts a text into what it says and the marks that stand for what cannot be seen, in turn.
 
     Controls, surrogates without a partner, line separators and the characters that change the
     direction of writing are always replaced by a mark, since they could break the page or lie about
     it. Blanks get a mark only where the whole text would otherwise be invisible; a newline then
     stays, after its mark, so that the line still breaks.
-
-    Args:
-        text (str): The text of a token.
-
-    Returns:
-        list of str: Plain text and marks in turn, plain text first; ``[text]`` if there is nothing
-        to mark.
 
     Examples::
 
@@ -156,14 +92,7 @@ def visible_parts(text: str) -> list[str]:
 
 
 def visible(text: str) -> str:
-    r"""
-    Write a text on one line, with a mark for each character that cannot be seen.
-
-    Args:
-        text (str): The text of a token.
-
-    Returns:
-        str: The text without the spaces around it; newlines and tabs show as ``↵`` and ``⇥``.
+    r"""Writes a text on one line, trimmed, with a mark for each character that cannot be seen.
 
     Examples::
 
@@ -177,15 +106,7 @@ def visible(text: str) -> str:
 
 
 def in_quotes(text: str) -> str:
-    r"""
-    Write a token as a sentence names it.
-
-    Args:
-        text (str): The text of a token.
-
-    Returns:
-        str: Such as ``“Austria”``, ``“↵”``.
-    """
+    """Writes a token as a sentence names it, such as ``“Austria”``, ``“↵”``."""
     return f"“{visible(text)}”"
 
 

@@ -54,19 +54,12 @@ class Tokens:
 
 
 def display_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
-    r"""Returns what each token adds to the text, as a person would read it.
+    """Returns what each token adds to the text, as a person would read it; joined, the whole text.
 
     Each token is decoded behind the few before it, and what it adds is its text. This is right for
     byte-level pieces, word pieces and sentence pieces alike, since the tokenizer's own decoder
     decides. While the bytes of a character are incomplete, a decoder answers with the replacement
     character; such tokens wait until the character is whole, which is then shown once.
-
-    Args:
-        tokenizer (Any): a Hugging Face tokenizer (anything with its ``decode``).
-        ids (Sequence of int): the token ids.
-
-    Returns:
-        tuple of str: one text a token; joined, they read as the whole.
     """
     ids = [int(i) for i in ids]
     texts = [""] * len(ids)
@@ -96,15 +89,7 @@ def display_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
 
 
 def lone_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
-    r"""Returns the text of each of some tokens as it follows another, its leading space included.
-
-    Args:
-        tokenizer (Any): a Hugging Face tokenizer.
-        ids (Sequence of int): token ids that do not belong together.
-
-    Returns:
-        tuple of str: one text a token, as it would be shown behind a letter.
-    """
+    """The text of each of some tokens as it follows a letter, its leading space included."""
     # Alone, many decoders drop a space before the first word.
     before = list(tokenizer("a", add_special_tokens=False)["input_ids"])[-1:]
     return tuple(display_texts(tokenizer, [*before, token])[-1] for token in ids)

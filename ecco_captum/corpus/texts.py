@@ -42,19 +42,10 @@ class ReadText:
 
 
 def read_texts(lm: LanguageModel, given: Any, stack: str) -> list[ReadText]:
-    r"""Reads the argument ``texts`` as a whole.
+    """Reads the argument ``texts`` as a whole: a text, a ``Generation``, or an iterable of these.
 
-    Args:
-        lm (LanguageModel): the model.
-        given (str, list of messages, ids, Generation, or an iterable of these): the texts.
-        stack (str): of an encoder–decoder, whose tokens are wanted: "decoder" or "encoder".
-
-    Returns:
-        list of ReadText: one or more.
-
-    Raises:
-        TypeError: if it is none of these.
-        ValueError: if there are none, one is empty or too long, or a decoder has nothing to read.
+    ``stack`` says, of an encoder–decoder, whose tokens are wanted: "decoder" or "encoder". A
+    ValueError says if there are none, one is empty or too long, or a decoder has nothing to read.
     """
     return list(each_text(lm, given, stack))
 
@@ -85,15 +76,9 @@ def number_of_texts(given: Any) -> int | None:
 
 
 def batches(texts: Sequence[ReadText], budget: int, together: bool) -> Iterator[list[int]]:
-    r"""Puts texts together that need no padding, as many as a forward may hold.
+    """Yields numbers of texts that share a forward: of the same lengths, at most ``budget`` tokens.
 
-    Args:
-        texts (Sequence of ReadText): the texts.
-        budget (int): the most tokens of one forward; a longer text is alone.
-        together (bool): whether several texts may share a forward at all.
-
-    Returns:
-        Iterator of list of int: numbers of texts of the same lengths.
+    A longer text is alone; all are where ``together`` is False.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for k, text in enumerate(texts):

@@ -76,23 +76,17 @@ def line_chart(
     write: Callable[[float], str] | None = None,
     bands: bool = False,
 ) -> Markup:
-    r"""
-    Lines of means with their intervals, each labelled at its end.
+    """An ``<svg>`` of means with intervals, lines labelled at their ends; the first stands out.
 
     Args:
-        names (sequence of str): Shape (lines,), what each line is; the first stands out.
-        ticks (sequence of str): Shape (points,), names of the points.
-        values (numpy.ndarray): Shape (lines, points, 3): mean, low and high end.
-        across (str): What the horizontal axis shows.
-        says (str): What the chart shows, for those who do not see it.
-        places (numpy.ndarray, optional): Shape (points,), where they stand, ascending to 1.
-            Default: evenly
-        write (Callable, optional): How a number of the vertical axis is written.
-        bands (bool, optional): Whether intervals are bands along the lines, or bars at the points.
-            Default: ``False``
-
-    Returns:
-        Markup: An ``<svg>``.
+        names (sequence of str): (lines,), what each line is.
+        ticks (sequence of str): (points,), names of the points.
+        values (array): (lines, points, 3): mean, low and high end.
+        across (str): what the horizontal axis shows.
+        says (str): what the chart shows, for those who do not see it.
+        places (array, optional): (points,), where they stand, ascending to 1. Default: evenly
+        write (Callable, optional): how a number of the vertical axis is written.
+        bands (bool): whether intervals are bands along the lines, or bars at the points.
     """
     write = write or short_number
     labels = [_Label.of(name) for name in names]
@@ -140,18 +134,7 @@ def line_chart(
 def interval_chart(
     names: Sequence[str], values: np.ndarray, *, says: str, write: Callable[[float], str]
 ) -> Markup:
-    r"""
-    A row for each mean, with its interval, on a common scale.
-
-    Args:
-        names (sequence of str): Shape (rows,), what each row is; the first stands out.
-        values (numpy.ndarray): Shape (rows, 3): mean, low and high end.
-        says (str): What the chart shows, for those who do not see it.
-        write (Callable): How a mean is written.
-
-    Returns:
-        Markup: An ``<svg>``.
-    """
+    """An ``<svg>`` with a row for each mean and its interval, (rows, 3), on a common scale."""
     labels = [_Label.of(name) for name in names]
     left = 16 + max(label.width for label in labels)
     low, high = _value_range(values)

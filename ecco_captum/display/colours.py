@@ -45,21 +45,7 @@ def _rgb(color: str) -> RGB:
 
 
 def contrast(first: str, second: str) -> float:
-    r"""
-    Contrast ratio of two colours, as WCAG 2 defines it.
-
-    Args:
-        first (str): A colour written ``#rrggbb``.
-        second (str): Another one; the order does not matter.
-
-    Returns:
-        float: From 1 (the same) to 21 (black and white).
-
-    Examples::
-
-        >>> round(contrast("#000000", "#ffffff"))
-        21
-    """
+    """Contrast ratio of two colours ``#rrggbb``, 1 to 21, as WCAG 2 defines it."""
     low, high = sorted((_luminance(_rgb(first)), _luminance(_rgb(second))))
     return (high + 0.05) / (low + 0.05)
 
@@ -70,19 +56,7 @@ def _luminance(rgb: RGB) -> float:
 
 
 def shade(level: int, hue: Hue = "accent") -> tuple[str, str]:
-    r"""
-    Colour of one step of a ramp, from the card (0) to the hue's strongest shade.
-
-    Args:
-        level (int): 0 to ``LEVELS``.
-        hue (str): ``"accent"``, or ``"cool"`` for negative values. Default: ``"accent"``
-
-    Returns:
-        tuple of str: ``#rrggbb`` for the light and for the dark theme.
-
-    Raises:
-        ValueError: ``level`` lies outside of the ramp.
-    """
+    """A step of a ramp, 0 (the card) to ``LEVELS``, in the light and in the dark theme."""
     if not 0 <= level <= LEVELS:
         raise ValueError(f"level: got {level}, accepts 0 to {LEVELS}")
     light, dark = (
@@ -98,18 +72,10 @@ def _mix(start: RGB, end: RGB, part: float) -> str:
 
 
 def ink(background: str, usual: str) -> str:
-    r"""
-    Ink that can be read on a shade.
+    """Ink that can be read on a shade, with a contrast of at least ``MINIMUM_CONTRAST``.
 
     The theme's usual ink, an off-black or an off-white, stays as long as it can. Where it falls
     below 4.5:1, white or black takes over: one of the two always reaches it.
-
-    Args:
-        background (str): The shade, ``#rrggbb``.
-        usual (str): The theme's ink, ``#rrggbb``.
-
-    Returns:
-        str: ``#rrggbb``, with a contrast of at least ``MINIMUM_CONTRAST`` to ``background``.
     """
     for candidate in (usual, "#ffffff"):
         if contrast(background, candidate) >= MINIMUM_CONTRAST:
@@ -118,49 +84,24 @@ def ink(background: str, usual: str) -> str:
 
 
 def shade_class(value: float, peak: float) -> str:
-    r"""
-    Class that paints a value on a ramp which ends at ``peak``.
-
-    Args:
-        value (float): What is shown; a negative one takes the cool hue.
-        peak (float): The largest magnitude of the picture.
-
-    Returns:
-        str: Such as ``"ecco-s7"``; ``""`` where nothing is painted.
-    """
+    """The class that paints a value on a ramp up to ``peak``; ``""`` where nothing is painted."""
     level = round(LEVELS * min(1.0, abs(value) / peak)) if peak > 0 else 0
     return f"{_PREFIX['cool' if value < 0 else 'accent']}{level}" if level else ""
 
 
 def theme_css(within: str = ".ecco,.ecco-page") -> str:
-    r"""
-    The colours as CSS variables, each with its light and its dark value.
-
-    Args:
-        within (str, optional): Selector of what has them. Default: views and pages
-
-    Returns:
-        str: CSS.
-    """
+    """The colours as CSS variables, each with its light and its dark value."""
     pairs = {**COLORS, **{f"top-{hue}": pair for hue, pair in _TOPS.items()}}
     lines = "".join(f"--ecco-{name}:{_pair(pair)};" for name, pair in pairs.items())
     return f"{within}{{{lines}}}\n"
 
 
 def ramp_css(hue: Hue = "accent", *, within: str = "") -> str:
-    r"""
-    A class for each level of a ramp: its shade, and the ink that can be read on it.
+    """A class for each level of a ramp: its shade, and the ink that can be read on it.
 
     Marks (``.ecco-m``) keep their softer ink up to the level where it could no longer be read.
-
-    Args:
-        hue (str): ``"accent"`` or ``"cool"``. Default: ``"accent"``
-        within (str, optional): Selector of a part of a view whose elements carry a background of
-            their own, for where style sheets are gone; there, the ramp replaces it.
-            Default: everywhere, and replacing nothing.
-
-    Returns:
-        str: CSS.
+    ``within`` selects a part of a view whose elements carry a background of their own, for where
+    style sheets are gone; there, the ramp replaces it.
     """
     place, force = (f".ecco {within}", "!important") if within else (".ecco", "")
     rules, too_deep = [], []

@@ -122,33 +122,14 @@ def blocks(count: int) -> list[slice]:
 
 
 def rank_levels(ranks: np.ndarray) -> np.ndarray:
-    r"""
-    Shades of ranks on a logarithmic scale.
-
-    Args:
-        ranks (numpy.ndarray): Any shape, 1 is the best.
-
-    Returns:
-        numpy.ndarray: Of the same shape, int: ``LEVELS`` for rank 1, 0 for the worst of them.
-    """
+    """Shades of ranks on a logarithmic scale: ``LEVELS`` for rank 1, 0 for the worst of them."""
     worst = np.log(ranks.max())
     parts = np.log(ranks) / worst if worst > 0 else np.zeros(ranks.shape)
     return np.rint(LEVELS * (1 - parts)).astype(int)
 
 
 def linear_levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    r"""
-    Shades of values on a linear scale.
-
-    Args:
-        values (numpy.ndarray): Any shape.
-        low (float): The value of the card itself.
-        high (float): The value of the strongest shade; what lies below ``low`` gets the second
-            hue.
-
-    Returns:
-        numpy.ndarray: Of the same shape, int, from ``-LEVELS`` to ``LEVELS``.
-    """
+    """Shades on a linear scale, ``-LEVELS`` to ``LEVELS``: ``low`` has none, ``high`` the most."""
     if not high > low:
         return np.zeros(values.shape, int)
     return np.rint(LEVELS * np.clip((values - low) / (high - low), -1, 1)).astype(int)
@@ -168,15 +149,7 @@ def cut(text: str, longest: int = 12) -> str:
 
 @lru_cache(maxsize=4096)
 def quoted(text: str) -> str:
-    r"""
-    Quote a token in a sentence that holds no markup, such as a tooltip.
-
-    Args:
-        text (str): The text of a token.
-
-    Returns:
-        str: Plain text, not yet escaped.
-    """
+    """A token in a sentence that holds no markup, such as a tooltip; not yet escaped."""
     shown = cut(text, 40)
     if any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in shown):
         # A tooltip has no elements: only these keep the words around it in their order.
@@ -185,16 +158,9 @@ def quoted(text: str) -> str:
 
 
 def heat_blocks(heat: Heat, many: str = "", *, whole: bool = False) -> Markup:
-    r"""
-    Draw a table, in parts of `BLOCK` columns: the first is open, the others are folded away.
+    """Draws a table, in parts of ``BLOCK`` columns: the first is open, the others are folded away.
 
-    Args:
-        heat (Heat): What to draw.
-        many (str): What the columns are called, such as ``"outputs"``.
-        whole (bool, optional): Whether the table is one, however wide. Default: ``False``
-
-    Returns:
-        Markup: HTML.
+    ``many`` is what the columns are called, such as ``"outputs"``; ``whole`` keeps it one table.
     """
     parts = blocks(len(heat.columns))
     if whole or len(parts) == 1:
@@ -217,20 +183,7 @@ def heat_view(
     subtitle: str = "",
     note: str = "",
 ) -> Markup:
-    r"""
-    Put a frame around heat tables.
-
-    Args:
-        picture (Markup): Legend and tables.
-        options (HeatOptions): What can be chosen, and how wide cells are.
-        below (str, optional): Trusted HTML under the picture. Default: ``""``
-        title (str): The question that the view answers.
-        subtitle (str, optional): What is drawn. Default: ``""``
-        note (str, optional): A sentence below the view. Default: ``""``
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Puts a frame around ``picture``, the legend and the tables; ``below`` is trusted HTML."""
     fields, width = options.fields, options.width
     data = embed_json(
         {

@@ -30,15 +30,10 @@ _LONGEST = 40  # letters of a token in a table
 
 
 def escape(text: str) -> Markup:
-    r"""
-    Escape a text for use between tags or inside a quoted attribute.
+    """Escapes a text for use between tags or inside a quoted attribute.
 
-    Args:
-        text (str): Any text.
-
-    Returns:
-        Markup: HTML that shows the text. Characters that HTML or UTF-8 cannot carry (controls,
-        surrogates without a partner) are shown as U+FFFD.
+    Characters that HTML or UTF-8 cannot carry (controls, surrogates without a partner) are shown as
+    U+FFFD.
     """
     return markupsafe.escape(_carried(text))
 
@@ -62,15 +57,7 @@ def one_line(text: str) -> str:
 
 
 def token(text: str) -> Markup:
-    r"""
-    Show the text of a token on one line, apart from the direction of the writing around it.
-
-    Args:
-        text (str): The text of a token.
-
-    Returns:
-        Markup: A text too long for a table is cut, with the whole of it as a tooltip.
-    """
+    """A token on one line, apart from the direction of the writing around it; a long one is cut."""
     shown = visible(text)
     if len(shown) <= _LONGEST:
         return Markup(f"<bdi>{escape(shown)}</bdi>")
@@ -79,28 +66,12 @@ def token(text: str) -> Markup:
 
 @cache
 def asset(name: str) -> Markup:
-    r"""
-    Read a style sheet or script that is shipped with the package.
-
-    Args:
-        name (str): Path inside the package, such as ``"display/page.css"``.
-
-    Returns:
-        Markup: Its text.
-    """
+    """The text of a style sheet or script of the package, such as ``"display/page.css"``."""
     return Markup((files("ecco_captum") / name).read_text(encoding="utf-8"))
 
 
 def embed_json(data: object) -> Markup:
-    r"""
-    Write data so that a script of the page can read it, whatever texts are inside.
-
-    Args:
-        data: What `json.dumps` accepts.
-
-    Returns:
-        Markup: An inert ``<script type="application/json">``; pure ASCII, without a ``<`` inside.
-    """
+    """Data in an inert ``<script type="application/json">``: pure ASCII, without a ``<`` inside."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(
         f'<script type="application/json">{text.replace("<", chr(92) + "u003c")}</script>'
@@ -129,16 +100,7 @@ def _css(make: Any) -> Any:
 
 
 def render(template: str, **values: Any) -> Markup:
-    r"""
-    Fill a template.
-
-    Args:
-        template (str): Path inside the package, such as ``"report/report.html.j2"``.
-        **values: What it names; every text is escaped.
-
-    Returns:
-        Markup: HTML.
-    """
+    """Fills a template, such as ``"report/report.html.j2"``; every text is escaped."""
     return Markup(_environment().get_template(template).render(**values))
 
 
@@ -151,74 +113,33 @@ def part(name: str, *given: Any, **named: Any) -> Markup:
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int]
 ) -> Markup:
-    r"""
-    A plain table; its layout is inline, so that it can be read without the style sheet.
+    """A plain table; its layout is inline, so that it can be read without the style sheet.
 
-    Args:
-        header (sequence of str): Texts of the header cells.
-        rows (sequence of sequences of str): Cells; the first one names the row.
-        numeric (sequence of int): Columns that hold numbers: right-aligned, tabular digits.
-
-    Returns:
-        Markup: HTML.
+    The first cell of a row names it; ``numeric`` columns are right-aligned, with tabular digits.
     """
     return part("table", header, rows, numeric)
 
 
 def frame(body: str, *, title: str, subtitle: str = "", note: str = "", key: str = "") -> Markup:
-    r"""
-    One view: the reader's question, what is drawn, the picture, and whether it holds.
+    """One view: the reader's question, what is drawn, the picture, and whether it holds.
 
-    Args:
-        body (str): Trusted HTML of the picture.
-        title (str): The question that the view answers.
-        subtitle (str, optional): What is drawn: model, method, unit. Default: ``""``
-        note (str, optional): The sentence that says whether it holds. Default: ``""``
-        key (str, optional): Name by which a script finds this view. Default: ``""``
-
-    Returns:
-        Markup: HTML; everything but ``body`` is escaped.
+    ``body`` is trusted HTML; everything else is escaped. A script finds the view by its ``key``.
     """
     return part("frame", Markup(body), title, subtitle, note, key)
 
 
 def view_key(*contents: str) -> str:
-    r"""
-    A name by which a script finds its view; the same content has the same name.
-
-    Args:
-        contents (str): What the view shows.
-
-    Returns:
-        str: 16 hexadecimal digits.
-    """
+    """A name, 16 hexadecimal digits, by which a script finds its view; equal for equal content."""
     return hashlib.sha256("".join(contents).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def without_scripts(html: str) -> str:
-    r"""
-    Leave scripts, and the data that only they read, out of views.
-
-    Args:
-        html (str): What this package made; no script of it holds its own end.
-
-    Returns:
-        str: HTML.
-    """
+    """Leaves scripts, and the data that only they read, out of HTML that this package made."""
     return re.sub(r"<script\b.*?</script>", "", html, flags=re.DOTALL)
 
 
 def page(body: str, *, title: str) -> str:
-    r"""
-    A whole document around one or several views; it loads nothing from anywhere.
-
-    Args:
-        body (str): Trusted HTML of the views.
-        title (str): Title of the document; it is escaped.
-
-    Returns:
-        str: The document. Write it as UTF-8.
-    """
+    """A whole document around one or several views; it loads nothing from anywhere."""
     return str(render("display/page.html.j2", body=Markup(body), title=title))
 
 
@@ -226,15 +147,7 @@ _OPEN_ROWS = 40  # rows of the plain table before the others are folded away
 
 
 def token_text_css(*, signed: bool) -> Markup:
-    r"""
-    The style sheet of a text with shaded tokens.
-
-    Args:
-        signed (bool): Whether there are negative scores, which need the second hue.
-
-    Returns:
-        Markup: CSS.
-    """
+    """The style sheet of a text with shaded tokens; negative scores need the second hue."""
     cool = ramp_css("cool") if signed else ""
     sheets = asset("display/frame.css") + asset("display/token_text.css")
     return Markup(theme_css() + sheets + ramp_css() + cool)
@@ -243,17 +156,9 @@ def token_text_css(*, signed: bool) -> Markup:
 def folded_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int], many: str
 ) -> Markup:
-    r"""
-    A plain table that stands in for a view without scripts; most of a long one is folded away.
+    """A plain table that stands in for a view without scripts; most of a long one is folded away.
 
-    Args:
-        header (sequence of str): Texts of the header cells.
-        rows (sequence of sequences of str): Cells.
-        numeric (sequence of int): Columns that hold numbers.
-        many (str): What the rows are called, such as ``"generated tokens"``.
-
-    Returns:
-        Markup: HTML.
+    ``many`` is what the rows are called, such as ``"generated tokens"``.
     """
     shown = table(header, rows[:_OPEN_ROWS], numeric=numeric)
     if len(rows) > _OPEN_ROWS:
@@ -263,16 +168,7 @@ def folded_table(
 
 
 def token_name(tokens: Tokens, position: int) -> Markup:
-    r"""
-    Show a token on one line; one that only continues a character leads with "⋯".
-
-    Args:
-        tokens (Tokens): Prompt and output tokens.
-        position (int): Which of them.
-
-    Returns:
-        Markup: HTML.
-    """
+    """A token on one line; one that only continues a character leads with "⋯"."""
     start = position
     while start > 0 and not tokens.texts[start]:
         start -= 1

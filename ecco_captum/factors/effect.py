@@ -35,30 +35,9 @@ def measured_effect(
     seed: int = 0,
     progress: Progress = None,
 ) -> dict[str, Any]:
-    r"""Takes a factor's strongest neurons out of the model, and as many random ones.
+    """Takes a factor's strongest neurons out of the model, and as many random ones.
 
-    Args:
-        lm (LanguageModel): the model that the factors are of.
-        factors (Factors): what ``nmf`` returned for its neurons.
-        texts (str, list of messages, ids, Generation, or a list of these): where it is tested;
-            other texts than the factors were found in make the better test.
-        component (int): which factor.
-        n_neurons (int, optional): how many neurons. Default: 50
-        value (str, float or Callable, optional): what stands in their place, as in ``ablate``.
-            Default: ``"zero"``
-        share (float, optional): which part of the tokens, those with the largest weights, counts as
-            high; the half with the smallest as low. Default: 0.1
-        draws (int, optional): how many sets of random neurons. Default: 10
-        seed (int, optional): for the draws and the bootstrap. Default: 0
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
-
-    Returns:
-        dict: the fields of :class:`~ecco_captum.FactorEffect`.
-
-    Raises:
-        ValueError: if an argument is wrong, the factors are of other neurons, the texts are too
-            short, or the factor is nowhere in them.
+    Arguments are those of :meth:`Factors.effect`; returns the fields of a ``FactorEffect``.
     """
     check_whole("n_neurons", n_neurons)
     check_whole("draws", draws)

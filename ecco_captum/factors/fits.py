@@ -27,11 +27,9 @@ Negatives = Literal["clip", "split", "abs"]
 
 @dataclass(frozen=True)
 class Matrix:
-    r"""(tokens, columns), float32, not negative; columns are the neurons of all layers in turn.
+    """(tokens, columns), float32, not negative; columns are the neurons of all layers in turn.
 
-    Args:
-        activations (Activations): what it is made of.
-        negatives (str): what becomes of negative values: "clip", "split" or "abs".
+    ``negatives`` says what becomes of negative values: "clip", "split" or "abs".
     """
 
     activations: Activations
@@ -86,11 +84,7 @@ class Matrix:
 
     @property
     def clipped(self) -> float:
-        """Which part of the activations' energy is not in the matrix.
-
-        Raises:
-            ValueError: if the activations are all zero.
-        """
+        """Which part of the activations' energy is not in the matrix."""
         total, below = self.energies
         if not total:
             raise ValueError("activations: they are all zero, accepts some that are not")
@@ -129,18 +123,10 @@ Fit = tuple[np.ndarray, np.ndarray, int]
 def fit_whole(
     matrix: Matrix, count: int, start: Start, *, seed: int, max_iter: int, tol: float
 ) -> Fit:
-    r"""Fits all rows at once by coordinate descent (Cichocki & Phan 2009).
+    """Fits all rows at once by coordinate descent (Cichocki & Phan 2009).
 
-    Args:
-        matrix (Matrix): what is factorised.
-        count (int): how many components.
-        start (str): "nndsvdar" or "random".
-        seed (int): of the start.
-        max_iter (int): the most rounds.
-        tol (float): stops where a round changes less than this, relative to the first.
-
-    Returns:
-        tuple: weights, components, rounds.
+    Stops where a round changes less than ``tol``, relative to the first. Returns weights,
+    components and the number of rounds.
     """
     options = {"init": start, "random_state": seed, "max_iter": max_iter, "tol": tol}
     return _descended(matrix.whole, n_components=count, **options)
@@ -149,22 +135,12 @@ def fit_whole(
 def fit_in_parts(
     matrix: Matrix, count: int, start: Start, *, seed: int, max_iter: int, memory_budget: int
 ) -> Fit:
-    r"""Fits as many rows as memory holds, then all of them by mini-batches (Lefèvre et al. 2011).
+    """Fits as many rows as memory holds, then all of them by mini-batches (Lefèvre et al. 2011).
 
     The multiplicative updates of mini-batches are far slower than coordinate descent, and so start
     from what that finds in random runs of rows. Passes over all rows, in a new order each, go on
-    until one lowers the error on some of them by less than a thousandth of itself.
-
-    Args:
-        matrix (Matrix): what is factorised.
-        count (int): how many components.
-        start (str): "nndsvdar" or "random", of the first fit.
-        seed (int): of the start, the rows and the orders.
-        max_iter (int): the most rounds of the first fit, and the most passes.
-        memory_budget (int): bytes that the rows of the first fit may take.
-
-    Returns:
-        tuple: weights, the best for these components; components; passes.
+    until one lowers the error on some of them by less than a thousandth of itself, at most
+    ``max_iter``. Returns weights, the best for these components; components; passes.
     """
     tokens, columns = matrix.shape
     firsts = np.arange(0, tokens, _ROWS)
@@ -210,15 +186,7 @@ def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
 
 
 def best_weights(matrix: Matrix, components: np.ndarray) -> np.ndarray:
-    r"""Returns the weights that fit best to components that stay as they are.
-
-    Args:
-        matrix (Matrix): read part by part.
-        components (array): (components, columns).
-
-    Returns:
-        array: (tokens, components).
-    """
+    """(tokens, components), the weights that fit best to components, (components, columns)."""
     weights = np.empty((matrix.shape[0], len(components)), np.float32)
     for where, rows in matrix.parts():
         weights[where] = _best(rows, components)
@@ -249,17 +217,7 @@ def _descended(rows: np.ndarray, **options: Any) -> Fit:
 
 
 def factorise(matrix: Matrix, count: int, start: Start, settings: dict[str, Any]) -> dict[str, Any]:
-    r"""Fits a matrix and orders the factors by energy.
-
-    Args:
-        matrix (Matrix): what is factorised.
-        count (int): how many factors.
-        start (str): how the fit is initialised.
-        settings (dict): seed, max_iter, tol and memory_budget.
-
-    Returns:
-        dict: the fields of :class:`Factors`; components have unit length.
-    """
+    """Fits a matrix and orders the factors by energy; returns the fields of :class:`Factors`."""
     chosen = {"seed": settings["seed"], "max_iter": settings["max_iter"]}
     if matrix.nbytes > settings["memory_budget"]:
         budget = settings["memory_budget"]
@@ -315,19 +273,7 @@ def _accounted(
 
 
 def transform(factors: Factors, activations: Activations) -> np.ndarray:
-    r"""Returns how strongly factors are there in other activations of the same neurons.
-
-    Args:
-        factors (Factors): their components stay as they are.
-        activations (Activations): of any text.
-
-    Returns:
-        array: (components, tokens), float32, the weights that fit best.
-
-    Raises:
-        TypeError: if ``activations`` is none.
-        ValueError: if they are of other layers or neurons, or not finite.
-    """
+    """(components, tokens), float32, how strongly factors are there in other activations."""
     weights = best_weights(_same_neurons(factors, activations), _flat(factors))
     return np.ascontiguousarray(weights.T, dtype=np.float32)
 
@@ -359,15 +305,7 @@ def stability(factors: Factors, seeds: int) -> np.ndarray:
 
 
 def refit(factors: Factors, seed: int) -> Factors:
-    r"""Factorises the same activations from a random start.
-
-    Args:
-        factors (Factors): what is fitted anew.
-        seed (int): of the start.
-
-    Returns:
-        Factors: as many as before.
-    """
+    """Factorises the same activations from a random start."""
     matrix = Matrix(factors.activations, factors.negatives)
     fields = factorise(matrix, factors.count, "random", {**factors.settings, "seed": seed})
     return dataclasses.replace(factors, **fields)

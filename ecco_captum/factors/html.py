@@ -55,17 +55,10 @@ _EFFECTS: dict[str, Callable[[FactorEffect], str]] = {
 def factors_view(
     factors: Factors, effects: Sequence[FactorEffect] = (), stability: np.ndarray | None = None
 ) -> Markup:
-    r"""
-    Draw how strong each factor is at each token; of many texts, where factors are strongest.
+    """Draws how strong each factor is at each token; of many texts, where factors are strongest.
 
-    Args:
-        factors (Factors): What is drawn.
-        effects (sequence of FactorEffect, optional): What ablations do, for a table below.
-        stability (numpy.ndarray, optional): Shape (components,), mean cosine of each factor with
-            its matches from other seeds. Default: not shown.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
+    ``effects`` fill a table below; ``stability``, (components,), is the mean cosine of each factor
+    with its matches from other seeds.
     """
     shown, subtitle = factors, factors.subtitle
     count = len(factors.activations.sequences)
@@ -93,17 +86,11 @@ def factors_view(
 
 
 def factors_data(factors: Factors, stability: list[str] | None) -> dict[str, Any]:
-    r"""
-    What the script needs beside the weights.
+    """What the script needs beside the weights.
 
-    Args:
-        factors (Factors): What is drawn.
-        stability (list of str, optional): Shape (components,).
-
-    Returns:
-        dict: ``texts`` (a string for each token, or plain parts and marks in turn), ``starts``,
-        ``sections`` (name and first position of each part of the text), ``tops`` (positions of each
-        factor's top tokens), ``explained``, ``stability``, ``levels`` of the ramp.
+    ``texts`` (a string for each token, or plain parts and marks in turn), ``starts``, ``sections``
+    (name and first position of each part of the text), ``tops`` (positions of each factor's top
+    tokens), ``explained``, ``stability``, ``levels`` of the ramp.
     """
     tokens, starts = factors.tokens, factors.activations.sequences.tolist()
     if len(starts) > 1:
@@ -125,17 +112,7 @@ def factors_data(factors: Factors, stability: list[str] | None) -> dict[str, Any
 
 
 def top_tokens(weights: np.ndarray, count: int = TOP_TOKENS) -> list[list[int]]:
-    r"""
-    Where each factor is strongest.
-
-    Args:
-        weights (numpy.ndarray): Shape (factors, tokens), 0 or more.
-        count (int, optional): How many tokens of each, at most. Default: ``TOP_TOKENS``
-
-    Returns:
-        list of lists of int: Positions, strongest first; equal ones in the order of the text. A
-        token without weight is none of them.
-    """
+    """Positions where each factor is strongest, the strongest first; none without weight."""
     order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
     return [[int(i) for i in row if weights[k, i] > 0] for k, row in enumerate(order)]
 

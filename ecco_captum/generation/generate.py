@@ -122,18 +122,7 @@ NAN = (
 
 @torch.no_grad()
 def teacher_forced(lm: LanguageModel, text: Text) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""Returns logit, log-probability and rank of each output.
-
-    Args:
-        lm (LanguageModel): the model.
-        text (Text): prompt and outputs, at least one.
-
-    Returns:
-        tuple of array: each (outputs,).
-
-    Raises:
-        ValueError: if logits are NaN.
-    """
+    """Logit, log-probability and rank of each output, (outputs,); NaN raises a ValueError."""
     whole = whole_segment(lm, text, range(len(text.output_ids)))
     count = len(whole.targets)
     columns = np.zeros(count, "f4"), np.zeros(count, "f4"), np.zeros(count, "i8")
@@ -157,18 +146,7 @@ def scored_segments(lm: LanguageModel, text: Text, whole: Segment) -> Iterator[S
 
 
 def segment_logits(lm: LanguageModel, segment: Segment) -> Tensor:
-    r"""Runs the model over a segment.
-
-    Args:
-        lm (LanguageModel): the model, in evaluation mode.
-        segment (Segment): what it reads.
-
-    Returns:
-        Tensor: (targets, vocabulary), float32, the logits that score each target.
-
-    Raises:
-        ValueError: if logits are NaN.
-    """
+    """(targets, vocabulary), float32, the logits that score a segment's targets."""
     output = lm.model(**segment.inputs, use_cache=False, **logits_needed(lm, segment))
     logits = rows_of_logits(lm, segment, output.logits)[0].float()
     if torch.isnan(logits).any():
@@ -361,20 +339,10 @@ def _check_fits(lm: LanguageModel, prompt_ids: list[int], new: int, argument: st
 def predict(
     lm: LanguageModel, task: Task, prompt_ids: list[int], wanted: Any | None = None
 ) -> dict[str, Any]:
-    r"""Fills a text's masks or names its class; or scores what is given instead.
+    """Fills a text's masks or names its class, or scores ``wanted`` instead.
 
-    Args:
-        lm (LanguageModel): a masked language model or a classifier.
-        task (str): ``"masked"`` or ``"classification"``.
-        prompt_ids (list of int): the text.
-        wanted (str or ids, optional): one token for each mask, or a class. Default: the best.
-
-    Returns:
-        dict: ``output_ids``, ``texts``, ``logits``, ``logprobs``, ``ranks``, ``places``, each with
-        one item an output.
-
-    Raises:
-        ValueError: if the text has no mask, or what is wanted does not fit.
+    ``wanted`` is one token for each mask, or a class. Returns ``output_ids``, ``texts``,
+    ``logits``, ``logprobs``, ``ranks`` and ``places``, each with one item an output.
     """
     places = _masks(lm, prompt_ids) if task == "masked" else [-1]
     with evaluation_mode(lm.model), torch.no_grad():

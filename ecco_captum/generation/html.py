@@ -19,15 +19,7 @@ _HEADER = ("Generated token", "Id", "Probability", "Logit", "Rank")
 
 
 def generation_view(generation: Generation) -> Markup:
-    r"""
-    Show prompt and output as text, with a row of scores for each output token.
-
-    Args:
-        generation (Generation): What is shown.
-
-    Returns:
-        Markup: HTML, fit for a notebook's cell; without scripts.
-    """
+    """Shows prompt and output as text, with a row of scores for each output token."""
     tokens = generation.tokens
     rows = [
         [
@@ -45,15 +37,7 @@ def generation_view(generation: Generation) -> Markup:
 
 
 def written_text(tokens: Tokens) -> Markup:
-    r"""
-    Show a text as it was written, the output underlined.
-
-    Args:
-        tokens (Tokens): Prompt and output tokens.
-
-    Returns:
-        Markup: HTML.
-    """
+    """A text as it was written, the output underlined."""
     start = tokens.prompt_length
     prompt, output = _joined(tokens.texts[:start]), _joined(tokens.texts[start:])
     return render("generation/written_text.html.j2", prompt=prompt, output=output)

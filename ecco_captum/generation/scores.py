@@ -25,7 +25,7 @@ _UNITS = {"logit": "logits", "logprob": "nats", "prob": "probability", "entropy"
 
 @dataclass(frozen=True)
 class Scoring:
-    r"""How a target's row of logits becomes the number that is explained.
+    """How a target's row of logits becomes the number that is explained.
 
     Args:
         score (str): ``"logit"``, ``"logprob"`` (natural logarithm of the probability), ``"prob"``,
@@ -43,15 +43,7 @@ class Scoring:
         return _UNITS[self.score]
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        r"""Returns the scores of targets.
-
-        Args:
-            logits (Tensor): (batch, targets, vocabulary), a row for each target.
-            targets (Tensor): (targets,), which token or class each is.
-
-        Returns:
-            Tensor: (batch, targets).
-        """
+        """(batch, targets), from (batch, targets, vocabulary) and the targets' ids."""
         if self.score == "entropy":
             logprobs = logits.float().log_softmax(dim=-1)
             # A token that is ruled out has a probability of 0 and adds nothing.
@@ -69,20 +61,10 @@ class Scoring:
 
 
 def scoring(lm: LanguageModel, score: str, versus: Any) -> Scoring:
-    r"""Reads the arguments ``score`` and ``versus``.
+    """Reads the arguments ``score`` and ``versus`` into a function from logits to scores.
 
-    Args:
-        lm (LanguageModel): whose tokens (or classes) ``versus`` names.
-        score (str): "logit", "logprob", "prob" or "entropy".
-        versus (str, int, list of them, or None): what the target is contrasted with: the text of
-            one token as it follows (its leading space included), an id, a class; or several, whose
-            mean score is taken.
-
-    Returns:
-        Scoring: a function from logits to scores.
-
-    Raises:
-        ValueError: if the score is unknown, or a text is not exactly one token.
+    ``versus`` is the text of one token as it follows (its leading space included), an id, a class;
+    or several, whose mean score is taken. A text that is not exactly one token raises a ValueError.
     """
     name = as_score(score)
     if versus is None:
@@ -97,11 +79,7 @@ def scoring(lm: LanguageModel, score: str, versus: Any) -> Scoring:
 
 
 def as_score(name: str) -> Score:
-    r"""Returns the score of that name.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Returns the score of that name."""
     for score in get_args(Score):
         if score == name:
             return score
@@ -117,11 +95,7 @@ def _foil(lm: LanguageModel, given: Any) -> int:
 
 
 def class_index(lm: LanguageModel, name: Any, argument: str) -> int:
-    r"""Returns which class a name, or a number, is.
-
-    Raises:
-        ValueError: if the classifier has no such class.
-    """
+    """Returns which class a name, or a number, is."""
     names = classes_of(lm)
     if name in names:
         return names.index(name)
@@ -144,15 +118,10 @@ _ENTANGLED: WeakSet[nn.Module] = WeakSet()
 
 
 def embedded(lm: LanguageModel, segment: Segment) -> Tensor:
-    r"""Returns what the model's embedding modules give for a segment: it runs only that far.
+    """(1, positions, embedding), what the embedding modules give for a segment, without a graph.
 
-    Args:
-        lm (LanguageModel): the model.
-        segment (Segment): what it reads.
-
-    Returns:
-        Tensor: (1, positions, embedding), without a graph; for an encoder–decoder the source's
-        positions, then the decoder's without those that it starts with.
+    The model runs only that far. For an encoder–decoder these are the source's positions, then the
+    decoder's without those that it starts with.
     """
     through = lm.embedding_sites(segment.started)
     return embed(lm.model, through, segment.inputs, use_cache=False)
@@ -161,15 +130,10 @@ def embedded(lm: LanguageModel, segment: Segment) -> Tensor:
 def target_scores(
     lm: LanguageModel, segment: Segment, scoring: Scoring | None = None
 ) -> Callable[[Tensor], Tensor]:
-    r"""Returns the function from embeddings to the scores of a segment's targets.
+    """Returns the function from embeddings to the scores of a segment's targets.
 
-    Args:
-        lm (LanguageModel): the model.
-        segment (Segment): what it reads, and the targets.
-        scoring (Scoring, optional): from logits to scores. Default: the logit.
-
-    Returns:
-        Callable: takes (batch, positions, embedding), returns (batch, targets).
+    It takes (batch, positions, embedding) and returns (batch, targets), logits unless said
+    otherwise.
     """
     score = scoring or Scoring()
 
@@ -186,15 +150,9 @@ def target_scores(
 
 
 def rows_of_logits(lm: LanguageModel, segment: Segment, logits: Tensor) -> Tensor:
-    r"""Returns the rows that score a segment's targets.
+    """(batch, targets, vocabulary), the rows of (batch, positions, …) that score the targets.
 
-    Args:
-        lm (LanguageModel): the model.
-        segment (Segment): the targets.
-        logits (Tensor): (batch, positions, vocabulary), or a classifier's (batch, classes).
-
-    Returns:
-        Tensor: (batch, targets, vocabulary).
+    A classifier's logits are (batch, classes).
     """
     if not segment.places:
         return logits[:, None].expand(-1, len(segment.targets), -1)

@@ -78,16 +78,7 @@ class Written:
 
 
 def whole_segment(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Segment:
-    r"""Returns a whole text as one segment.
-
-    Args:
-        lm (LanguageModel): the model that reads it.
-        text (Text): its ids, and what its outputs are.
-        chosen (Sequence of int): which outputs are the targets, ascending.
-
-    Returns:
-        Segment: it reads what is before the last target.
-    """
+    """Returns a text as one segment, up to the last of the ``chosen`` outputs, its targets."""
     if text.task == "classification":
         return Segment(
             inputs={"input_ids": torch.tensor(text.prompt_ids[None], device=lm.device)},
@@ -101,16 +92,11 @@ def whole_segment(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Segme
 
 
 def token_segment(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Segment:
-    r"""Returns a text as one segment whose targets are tokens of it.
+    """Returns a text as one segment whose targets are tokens of it.
 
-    Args:
-        lm (LanguageModel): the model that reads it; no classifier.
-        text (Text): its ids, and what its outputs are.
-        positions (Sequence of int): ascending, of the targets among prompt and outputs in order; in
-            a text with masks, whose target is what fills them, among the text.
-
-    Returns:
-        Segment: it reads what is before the last target, or the whole of a text with masks.
+    ``positions`` are theirs among prompt and outputs in order, ascending; in a text with masks,
+    whose target is what fills them, among the text. It reads what is before the last target, or the
+    whole of a text with masks.
     """
     prompt, outputs = text.prompt_ids, text.output_ids
     ids = np.concatenate([prompt, outputs])
@@ -127,17 +113,11 @@ def token_segment(lm: LanguageModel, text: Text, positions: Sequence[int]) -> Se
 def reading(
     lm: LanguageModel, text: Text, places: Sequence[int], targets: Sequence[int]
 ) -> Segment:
-    r"""Returns a segment from the positions at which logits are read.
+    """Returns a segment from the positions at which logits are read.
 
-    Args:
-        lm (LanguageModel): the model that reads the text; no classifier.
-        text (Text): its ids, and what its outputs are.
-        places (Sequence of int): ascending, counted from 0 in what the model reads: prompt and
-            outputs, an encoder–decoder's start and outputs, or the text with its masks.
-        targets (Sequence of int): a token id for each of them.
-
-    Returns:
-        Segment: it reads up to the last place, or the whole of a text with masks.
+    ``places`` count, ascending, in what the model reads: prompt and outputs, an encoder–decoder's
+    start and outputs, or the text with its masks; ``targets`` has a token id for each. The segment
+    reads up to the last place, or the whole of a text with masks.
     """
     prompt, outputs = text.prompt_ids, text.output_ids
     ids = {"input_ids": prompt}
@@ -162,21 +142,11 @@ def segments(
     budget: int | None = None,
     most: int | None = None,
 ) -> Iterator[Segment]:
-    r"""Cuts a text into segments, the last targets first, so that the largest needs come first.
+    """Cuts a text into segments, the last targets first, so that the largest needs come first.
 
     The cost of all segments follows the triangle under (outputs, positions), not the square, and
-    the gradients of one segment stay within the budget.
-
-    Args:
-        lm (LanguageModel): the model.
-        task (str): what its outputs are.
-        whole (Segment): the whole text.
-        budget (int, optional): bytes for the gradients of one segment; None where no gradients are
-            taken, so that only targets that cannot share a forward are parted.
-        most (int, optional): the most targets of one segment.
-
-    Returns:
-        Iterator of Segment: each target is in one of them.
+    the gradients of one segment stay within the budget, in bytes; where none are taken (None), only
+    targets that cannot share a forward are parted. ``most`` is the most targets of one segment.
     """
     if task in ("masked", "classification"):
         together = True

@@ -17,17 +17,10 @@ from ecco_captum.models.language_model import LanguageModel
 
 
 def task_of(lm: LanguageModel) -> Task:
-    r"""Tells what a model's outputs are, by its head.
+    """Returns what a model's outputs are, by its head.
 
-    Args:
-        lm (LanguageModel): the model.
-
-    Returns:
-        str: "causal", "seq2seq", "masked" or "classification".
-
-    Raises:
-        UnsupportedError: if the model has none of these heads, or is a classifier whose config
-            names no padding token.
+    A model with none of these heads, and a classifier whose config names no padding token, raise an
+    UnsupportedError.
     """
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
@@ -59,12 +52,7 @@ def classes_of(lm: LanguageModel) -> tuple[str, ...]:
 
 
 def check_text(lm: LanguageModel, generation: Generation) -> None:
-    r"""Raises an error if a model cannot read a text.
-
-    Raises:
-        TypeError: if it is no model, or no text.
-        ValueError: if the text was made for a model of another kind, vocabulary or context.
-    """
+    """Raises an error if a model cannot read a text, as one made for another kind of model."""
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
     if not isinstance(generation, Generation):
@@ -94,11 +82,7 @@ def check_text(lm: LanguageModel, generation: Generation) -> None:
 
 
 def check_gradients(lm: LanguageModel) -> None:
-    r"""Raises an error if no gradient can be taken through a model's weights.
-
-    Raises:
-        UnsupportedError: if it was built under ``torch.inference_mode``.
-    """
+    """Raises an UnsupportedError if a model was built under ``torch.inference_mode``."""
     if any(parameter.is_inference() for parameter in lm.model.parameters()):
         raise UnsupportedError(
             f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "

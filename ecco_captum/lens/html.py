@@ -52,15 +52,9 @@ _SHUFFLED = (
 
 
 def rankings_view(rankings: Rankings, *, chosen_note: str = "") -> Markup:
-    r"""
-    Draw what each layer predicts in place of each output, and how it ranks the output.
+    """Draws what each layer predicts in place of each output, and how it ranks the output.
 
-    Args:
-        rankings (Rankings): What is drawn.
-        chosen_note (str, optional): How the outputs were chosen, above the table. Default: ``""``
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
+    ``chosen_note`` says above the table how the outputs were chosen.
     """
     fields = [_rankings_field(rankings, value) for value in _NAMES]
     shown = next(field for field in fields if field.name == _NAMES[rankings.value])
@@ -176,15 +170,7 @@ _WON = "Bold and underlined: the token that the layer ranks higher."
 
 
 def watch_view(watched: WatchedRankings) -> Markup:
-    r"""
-    Draw how each layer ranks some tokens, and where one overtakes the other.
-
-    Args:
-        watched (WatchedRankings): What is drawn.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Draws how each layer ranks some tokens, and where one overtakes the other."""
     view = _Watch(watched)
     several, compared = len(view.ranks) > 1, len(view.words) > 1
     if several:
@@ -292,15 +278,7 @@ _PREDICTIONS_WIDTH = 84  # px, for eleven letters
 
 
 def predictions_view(predictions: LayerPredictions) -> Markup:
-    r"""
-    Draw the likeliest next tokens of each layer, and where the true one stands among them.
-
-    Args:
-        predictions (LayerPredictions): What is drawn.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Draws the likeliest next tokens of each layer, and where the true one stands among them."""
     probs, texts = np.minimum(predictions.probs.astype(np.float64), 1.0), predictions.texts
     is_true = predictions.token_ids == predictions.true_id
     levels = linear_levels(probs, 0.0, float(probs.max()))
@@ -344,15 +322,7 @@ _ONSET = "The bar marks the layer from which on the first filler stays ahead."
 
 
 def pairs_view(pairs: MinimalPairs) -> Markup:
-    r"""
-    Draw how far each layer prefers the first of two fillers, prompt by prompt.
-
-    Args:
-        pairs (MinimalPairs): What is drawn.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Draws how far each layer prefers the first of two fillers, prompt by prompt."""
     margins = pairs.margins.astype(np.float64)
     peak, signed = float(np.abs(margins).max()), bool((margins < 0).any())
     levels = linear_levels(margins, 0.0, peak)
@@ -408,14 +378,6 @@ def _pair_tables(pairs: MinimalPairs, rows: Sequence[Row]) -> Markup:
 
 
 def order_view(test: OrderTest) -> Markup:
-    r"""
-    State the lead of one token over others, and its leads in random word orders.
-
-    Args:
-        test (OrderTest): What is shown.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """States the lead of one token over others, and its leads in random word orders."""
     body = render("lens/order.html.j2")
     return frame(body, title=test.title, subtitle=test.subtitle, note=test.sentence)

@@ -33,12 +33,10 @@ _WEIGHTS, _CONFIG = "params.pt", "config.json"
 
 @dataclass(frozen=True)
 class Translators:
-    r"""One affine map for each layer but the last.
+    """One affine map for each layer but the last: a state h becomes ``h + matrix @ h + shift``.
 
-    Args:
-        weights (Mapping): from a row of the stream (0 is the embedding) to a pair: the matrix
-            (width, width) and the shift (width,). A state h becomes ``h + matrix @ h + shift``.
-        name (str): what it is called in titles.
+    ``weights`` map a row of the stream (0 is the embedding) to matrix (width, width) and shift
+    (width,); ``name`` is what titles call them.
     """
 
     weights: Mapping[int, tuple[Tensor, Tensor]]
@@ -53,22 +51,12 @@ class Translators:
 
 
 def read_translators(lm: LanguageModel, lens: Any) -> Translators | None:
-    r"""Reads the argument ``lens``.
+    """Reads the argument ``lens``; None stands for the identity, the logit lens.
 
-    Args:
-        lm (LanguageModel): the model whose states are translated.
-        lens (str, PathLike, Mapping or None): the folder that ``TunedLens.save`` of the library
-            tuned-lens wrote (``config.json`` and ``params.pt``), or its state dict: names such as
-            ``"0.weight"`` and ``"0.bias"`` (with or without ``layer_translators.`` before them),
-            number k for the state that enters block k. None for the identity, the logit lens.
-
-    Returns:
-        Translators, or None for the identity.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        TypeError: if it is neither a folder nor a state dict.
-        ValueError: if its maps do not fit the model's blocks and width.
+    It is the folder that ``TunedLens.save`` of the library tuned-lens wrote (``config.json`` and
+    ``params.pt``), or its state dict: names such as ``"0.weight"`` and ``"0.bias"`` (with or
+    without ``layer_translators.`` before them), number k for the state that enters block k. Maps
+    that do not fit the model's blocks and width raise a ValueError.
     """
     if lens is None:
         return None
@@ -195,16 +183,10 @@ class Final:
 
 @torch.no_grad()
 def read_out(logits: Tensor, targets: Tensor, final: Final) -> Readout:
-    r"""Reads every row of logits.
+    """Reads each row of logits, (rows, vocabulary), for its token of ``targets``, (rows,).
 
-    Args:
-        logits (Tensor): (rows, vocabulary).
-        targets (Tensor): (rows,), which token each row is asked about.
-        final (Final): the model's own distributions at the same places; row r belongs to its
-            ``r % targets``.
-
-    Returns:
-        Readout: its numbers.
+    ``final`` are the model's own distributions at the same places; row r belongs to its ``r %
+    targets``.
     """
     count = len(final.probs)
     size = max(1, _AT_ONCE // logits.shape[1])
@@ -259,27 +241,13 @@ def layer_logits(
     translators: Translators | None = None,
     change: Change = lambda _: nullcontext(),
 ) -> Iterator[tuple[list[int], Tensor]]:
-    r"""Gives what each layer would have said, the model's own last word first.
+    """Yields layers and their logits, (layers, targets, vocabulary), float32; first the last layer.
 
-    Never more than a few layers' logits are held. That the tail was run rightly is seen on the
-    text itself: applied to the last layer's states, it has to give the model's own logits.
-
-    Args:
-        lm (LanguageModel): the model, in evaluation mode; its anatomy has a lens.
-        segment (Segment): what it reads, and where logits are wanted.
-        layers (Sequence of int): rows of the stream: 0 is the embedding, k the stream after block
-            k - 1.
-        translators (Translators, optional): maps that are applied first. Default: none.
-        change (Callable, optional): from a segment to a context in which the model reads it, such
-            as what :func:`shuffled_blocks` gives. Default: nothing is changed.
-
-    Returns:
-        Iterator: pairs of layers and their logits, (layers, targets, vocabulary), float32. First
-        comes the last layer, whether it was asked for or not.
-
-    Raises:
-        ValueError: if logits are NaN.
-        UnsupportedError: if the tail does not give the model's own logits.
+    Layers are rows of the stream: 0 is the embedding, k the stream after block k - 1. Never more
+    than a few layers' logits are held. That the tail was run rightly is seen on the text itself:
+    applied to the last layer's states, it has to give the model's own logits, or an
+    UnsupportedError is raised. ``change`` makes of a segment a context in which the model reads it,
+    such as what :func:`shuffled_blocks` gives.
     """
     last = len(lm.anatomy.blocks)
     others = [layer for layer in layers if layer != last]
@@ -387,17 +355,10 @@ def _attempt(
 def shuffled_blocks(
     lm: LanguageModel, segment: Segment, seed: int = 0
 ) -> AbstractContextManager[object]:
-    r"""While active, each block's output is shuffled over the text's tokens.
+    """While active, each block's output is shuffled over the text's tokens; none keeps its own.
 
-    No token keeps its own. Of an encoder–decoder, the blocks of the decoder are shuffled.
-
-    Args:
-        lm (LanguageModel): the model.
-        segment (Segment): the text that it will read, of two tokens or more.
-        seed (int, optional): for the permutations, one a block. Default: 0
-
-    Returns:
-        ContextManager: puts the model back on leaving.
+    There is one permutation for each block. Of an encoder–decoder, the blocks of the decoder are
+    shuffled.
     """
     stack = lm.anatomy.stack
     start = stack.embedding.offset if stack.embedding is not None else 0

@@ -25,19 +25,7 @@ if TYPE_CHECKING:
 
 
 def as_text(lm: LanguageModel, given: Prompt | Generation) -> tuple[Text, Tokens]:
-    r"""Returns a prompt, or what a model wrote, as a text that a lens can read.
-
-    Args:
-        lm (LanguageModel): the model that reads it.
-        given (str, list of messages, ids, or Generation): the text.
-
-    Returns:
-        tuple: its ids, and its tokens as a person reads them.
-
-    Raises:
-        TypeError: if the model is a classifier, or the text is none of these.
-        ValueError: if it was made for another model, or is empty or too long.
-    """
+    """The ids, and the tokens as a person reads them, of a prompt or a generation."""
     if isinstance(given, Generation):
         check_lens(lm, given)
         return given, given.tokens
@@ -62,19 +50,9 @@ def what_is_read(text: Text, tokens: Tokens) -> list[str]:
 
 
 def asked_places(lm: LanguageModel, text: Text, position: Any) -> list[int]:
-    r"""Reads the argument ``position``.
+    """Reads the argument ``position``: ascending, from 0.
 
-    Args:
-        lm (LanguageModel): the model.
-        text (Text): what it reads.
-        position (int, list of int, slice or "all"): which positions; -1 alone is the last mask of a
-            text with masks.
-
-    Returns:
-        list of int: ascending, from 0.
-
-    Raises:
-        ValueError: if there are no such positions.
+    It is an int, a list of them, a slice or "all"; -1 alone is the last mask of a text with masks.
     """
     outputs = 0 if text.task == "masked" else len(text.output_ids)
     length = len(text.start_ids if text.task == "seq2seq" else text.prompt_ids) + outputs
@@ -102,19 +80,10 @@ def read_candidates(
     layers: Sequence[int],
     translators: Translators | None,
 ) -> dict[str, np.ndarray]:
-    r"""Reads what each layer says of candidates.
+    """Reads what each layer says of candidates, token ids, at some places of a text.
 
-    Args:
-        lm (LanguageModel): the model.
-        text (Text): what it reads.
-        places (Sequence of int): where it is asked, ascending.
-        ids (Sequence of int): the candidates.
-        layers (Sequence of int): rows of the stream.
-        translators (Translators, optional): None for the logit lens.
-
-    Returns:
-        dict: "ranks", "logits", "logprobs" and "probs", each (positions, layers, candidates), and
-        "top_ids", (positions, layers).
+    Returns "ranks", "logits", "logprobs" and "probs", each (positions, layers, candidates), and
+    "top_ids", (positions, layers).
     """
     shape = (len(places), len(layers), len(ids))
     tables = {name: np.zeros(shape, "f4") for name in ("logits", "logprobs", "probs")}
@@ -143,31 +112,17 @@ def read_candidates(
 
 
 def chosen_layers(lm: LanguageModel, layers: Any) -> list[int]:
-    r"""Reads the argument ``layers``.
+    """Reads the argument ``layers``: rows of the residual stream, ascending.
 
-    Args:
-        lm (LanguageModel): whose layers are meant.
-        layers (slice, int, list of int, or None): rows of the residual stream: 0 is the embedding,
-            k the stream after block k - 1; negative ones count from the end, None means all.
-
-    Returns:
-        list of int: ascending.
-
-    Raises:
-        AnatomyError: if the model's tail cannot be replayed, so that there is no lens.
-        ValueError: if there are no such layers.
+    0 is the embedding, k the stream after block k - 1. A model whose tail cannot be replayed has no
+    lens, and raises an AnatomyError.
     """
     lm.anatomy.require("lens")
     return chosen_numbers("layers", layers, 1 + len(lm.anatomy.blocks))
 
 
 def check_lens(lm: LanguageModel, generation: Generation) -> None:
-    r"""Raises an error if a lens has nothing to say of a text.
-
-    Raises:
-        TypeError: if it is no model or no text, or the model is a classifier.
-        ValueError: if the text was made for a model of another kind, vocabulary or context.
-    """
+    """Raises an error if a lens has nothing to say of a text, as of what a classifier read."""
     check_text(lm, generation)
     if generation.task == "classification":
         raise UnsupportedError(

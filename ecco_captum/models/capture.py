@@ -25,24 +25,13 @@ from ecco_captum.models.language_model import LanguageModel, keep_last
 def captured(
     lm: LanguageModel, inputs: Mapping[str, Tensor], sites: Sequence[Site], *, of_input: bool
 ) -> list[Tensor]:
-    r"""Runs a model once and returns what passes some of its modules.
+    """Runs a model once and returns what passes some of its modules: copies, on their devices.
 
-    Captum's ``LayerActivation`` reads all modules of a device in one forward. It keeps the last
-    execution of a module, sees positional arguments alone, and nothing of a module whose
-    ``forward`` is called directly; modules of these kinds are read by wrapping their forward.
-
-    Args:
-        lm (LanguageModel): the model, in evaluation mode.
-        inputs (Mapping): what it reads: ``input_ids`` and whatever belongs to it.
-        sites (Sequence of Site): modules, and which of their executions is meant.
-        of_input (bool): whether to read the first tensor that a module is given; otherwise the
-            first that it returns.
-
-    Returns:
-        list of Tensor: one a site, in the module's own shape; copies, on the module's device.
-
-    Raises:
-        RuntimeError: if a site's module did not run.
+    It is the first tensor that a module is given (``of_input``) or returns. Captum's
+    ``LayerActivation`` reads all modules of a device in one forward. It keeps the last execution of
+    a module, sees positional arguments alone, and nothing of a module whose ``forward`` is called
+    directly; modules of these kinds are read by wrapping their forward. A module that did not run
+    raises a RuntimeError.
     """
     if not sites:
         return []

@@ -34,14 +34,7 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, tor
 
 
 def is_causal(model: PreTrainedModel) -> bool:
-    r"""Tells, by running it, whether a model's logits depend on earlier positions alone.
-
-    Args:
-        model (PreTrainedModel): a model with a language-model head, in evaluation mode.
-
-    Returns:
-        bool: whether logits over a text equal those over its prefixes. Found once per model object.
-    """
+    """Whether logits over a text equal those over its prefixes; tried once per model."""
     if model not in _FOUND:
         causal = _equals_its_prefixes(model)
         if causal is None:
@@ -51,20 +44,11 @@ def is_causal(model: PreTrainedModel) -> bool:
 
 
 def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int) -> bool:
-    r"""Tells whether one forward over a text serves all of its outputs.
+    """Whether one forward over a text serves all of its outputs.
 
     That a model is causal does not suffice: rotary embeddings that are stretched beyond a certain
     length give other logits to the same beginning of a longer text. So the first output's logits
     over this very text are compared with those over what is before it.
-
-    Args:
-        lm (LanguageModel): the model, in evaluation mode.
-        inputs (Mapping): the model's inputs, ``input_ids`` and for an encoder–decoder
-            ``decoder_input_ids``, (1, positions).
-        before (int): how many positions are before the first output.
-
-    Returns:
-        bool: whether they agree; False where the model is not causal.
     """
     if not is_causal(lm.model):
         return False
@@ -94,13 +78,7 @@ def _agrees_with_its_beginning(
 
 
 def close_logits(left: Tensor, right: Tensor, dtype: torch.dtype) -> bool:
-    r"""Tells whether logits differ by no more than the order of summation can explain.
-
-    Args:
-        one (Tensor): logits, or numbers made of them.
-        other (Tensor): as many.
-        dtype (dtype): what the model computes in.
-    """
+    """Whether logits differ by no more than the order of summation can explain."""
     finite = torch.isfinite(left)
     if not finite.any():
         return True  # an error that others report

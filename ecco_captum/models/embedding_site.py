@@ -62,15 +62,10 @@ class EmbeddingSite:
 def embedding_sites(
     model: nn.Module, anatomy: Anatomy, started: int = 0
 ) -> tuple[EmbeddingSite, ...]:
-    r"""Returns where a model's embeddings enter, in the order of their positions.
+    """Returns where a model's embeddings enter, in the order of their positions.
 
-    Args:
-        model (Module): the model.
-        anatomy (Anatomy): where it keeps its parts.
-        started (int, optional): how many tokens a decoder starts with.
-
-    Raises:
-        AnatomyError: if gradients cannot enter the model, with the reason.
+    ``started`` is how many tokens a decoder starts with. Where gradients cannot enter the model, an
+    AnatomyError says why.
     """
     anatomy.require("gradient")
     sites = []
@@ -95,16 +90,11 @@ def entering(
     inputs: Mapping[str, Tensor],
     embeddings: Tensor,
 ) -> Iterator[None]:
-    r"""While active, the model's forwards read embeddings in place of those of their ids.
+    """While active, the model's forwards read ``embeddings`` in place of those of their ids.
 
     The ids stay what they are, and the embedding module's output is replaced: some models compute
-    other things from the ids, which ``inputs_embeds`` would silently drop.
-
-    Args:
-        model (Module): the model.
-        through (tuple of EmbeddingSite): where they enter.
-        inputs (Mapping): the ids that the model will be given.
-        embeddings (Tensor): (batch, positions, width), the positions of all sites in order.
+    other things from the ids, which ``inputs_embeds`` would silently drop. Embeddings are (batch,
+    positions, width), the positions of all sites in order.
     """
     parts = embeddings.split([site.length(inputs) for site in through], dim=1)
     with contextlib.ExitStack() as stack:
@@ -121,16 +111,9 @@ def embed(
     inputs: Mapping[str, Tensor],
     **options: Any,
 ) -> Tensor:
-    r"""Returns what the model's embedding modules give for its ids.
+    """(batch, positions, width), what the embedding modules give for ids, without a graph.
 
-    Args:
-        model (Module): the model. It runs only as far as the last of its embeddings.
-        through (tuple of EmbeddingSite): where they enter.
-        inputs (Mapping): ids, each (batch, positions).
-        **options (Any): passed to the model.
-
-    Returns:
-        Tensor: (batch, positions, width), without a graph.
+    The model runs only as far as the last of its embeddings.
     """
     parts: dict[int, Tensor] = {}
 

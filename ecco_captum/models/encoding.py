@@ -15,20 +15,11 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, str]] | Sequence[int] | Any
 
 
 def encode_prompt(lm: LanguageModel, prompt: Prompt) -> list[int]:
-    r"""Returns the ids of a prompt, with the tokenizer's special tokens once.
+    """Returns the ids of a prompt, with the tokenizer's special tokens once.
 
-    Args:
-        lm (LanguageModel): whose tokenizer reads the prompt.
-        prompt (str, list of messages, or ids): ids are taken as they are; a chat goes through the
-            tokenizer's template, which ends where the assistant's answer starts.
-
-    Returns:
-        list of int: the ids, at least one.
-
-    Raises:
-        TypeError: if the prompt is none of these.
-        ValueError: if it is empty, has an id that the model does not embed, is longer than the
-            model's context, or is a chat and the tokenizer has no template.
+    Ids are taken as they are; a chat goes through the tokenizer's template, which ends where the
+    assistant's answer starts. A prompt that is empty, longer than the model's context, or has an id
+    that the model does not embed raises a ValueError.
     """
     if isinstance(prompt, str):
         if not prompt:
@@ -51,16 +42,10 @@ def encode_prompt(lm: LanguageModel, prompt: Prompt) -> list[int]:
 
 
 def message_starts(lm: LanguageModel, prompt: Prompt, ids: list[int]) -> list[int]:
-    r"""Returns where each message of a chat starts in the prompt's ids.
+    """Returns where each message of a chat starts in the prompt's ids, the first at 0.
 
-    Args:
-        lm (LanguageModel): whose tokenizer rendered the chat.
-        prompt (str, list of messages, or ids): the prompt.
-        ids (list of int): what :func:`encode_prompt` made of it.
-
-    Returns:
-        list of int: one position a message, the first 0; empty if the prompt is no chat, or the
-        template does not render messages one after the other.
+    It is empty if the prompt is no chat, or the template does not render messages one after the
+    other.
     """
     if not _is_chat(prompt):
         return []
@@ -76,20 +61,10 @@ def message_starts(lm: LanguageModel, prompt: Prompt, ids: list[int]) -> list[in
 
 
 def encode_continuation(lm: LanguageModel, prompt: Prompt, continuation: Any) -> list[int]:
-    r"""Returns the ids of a continuation, cut into tokens as it would stand behind the prompt.
+    """Returns the ids of a continuation, cut into tokens as it would stand behind the prompt.
 
-    Args:
-        lm (LanguageModel): whose tokenizer reads the text.
-        prompt (str, list of messages, or ids): what goes before.
-        continuation (str or ids): the text as it follows, its leading space included; ids are taken
-            as they are.
-
-    Returns:
-        list of int: the ids, at least one, without special tokens that the text does not name.
-
-    Raises:
-        TypeError: if it is neither text nor ids.
-        ValueError: if it is empty or has an id that the model does not embed.
+    A text keeps its leading space; ids are taken as they are. Special tokens that the text does not
+    name are not added.
     """
     if isinstance(continuation, str):
         _check_text(continuation, "continuation")
@@ -103,20 +78,9 @@ def encode_continuation(lm: LanguageModel, prompt: Prompt, continuation: Any) ->
 
 
 def encode_token(lm: LanguageModel, given: Any, argument: str) -> int:
-    r"""Returns the id of one token.
+    """Returns the id of one token, given by its id or its text as it follows other text.
 
-    Args:
-        lm (LanguageModel): whose tokenizer reads the text.
-        given (str or int): the token's text as it follows other text (its leading space included),
-            or its id.
-        argument (str): for messages, where it was given.
-
-    Returns:
-        int: the id.
-
-    Raises:
-        TypeError: if it is neither text nor an id.
-        ValueError: if the text is not exactly one token, or the model does not embed the id.
+    ``argument`` names it in errors. A text that is not exactly one token raises a ValueError.
     """
     given = int(given) if isinstance(given, np.integer) else given
     if isinstance(given, bool) or not isinstance(given, str | int):

@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 
 def first_tensor(value: Any) -> Tensor | None:
-    r"""Returns the first floating tensor with a width (at least two dimensions) in a structure.
-
-    Args:
-        value (Any): a tensor, or tuples, lists and mappings of them, nested at will.
-
-    Returns:
-        Tensor or None: the first match in order, None where there is none.
-    """
+    """The first floating tensor of at least two dimensions in nested tuples, lists, mappings."""
     if isinstance(value, Tensor):
         return value if value.is_floating_point() and value.ndim >= 2 else None
     for item in _items(value):
@@ -40,15 +33,7 @@ def first_tensor(value: Any) -> Tensor | None:
 
 
 def replace_first_tensor(value: Any, replace: Callable[[Tensor], Tensor]) -> Any:
-    r"""Returns a copy of a structure, its first floating tensor passed through ``replace``.
-
-    Args:
-        value (Any): a tensor, or tuples, lists and mappings of them, nested at will.
-        replace (Callable): gets the tensor that :func:`first_tensor` finds.
-
-    Returns:
-        Any: the same structure; the same object where it holds no such tensor.
-    """
+    """A copy of a structure whose :func:`first_tensor` went through ``replace``."""
     if isinstance(value, Tensor):
         return replace(value) if first_tensor(value) is not None else value
     items = list(_items(value))
@@ -60,14 +45,7 @@ def replace_first_tensor(value: Any, replace: Callable[[Tensor], Tensor]) -> Any
 
 
 def all_tensors(value: Any) -> Iterator[Tensor]:
-    r"""Iterates over every tensor in tuples, lists and mappings, in order.
-
-    Args:
-        value (Any): a tensor, or tuples, lists and mappings of them, nested at will.
-
-    Returns:
-        Iterator: the tensors.
-    """
+    """Every tensor in nested tuples, lists and mappings, in order."""
     if isinstance(value, Tensor):
         yield value
     for item in _items(value):
@@ -99,15 +77,10 @@ _ABSENT = object()
 
 @contextmanager
 def wrapped_forward(module: nn.Module, around: Around) -> Iterator[None]:
-    r"""While active, ``around`` stands in for the module's forward.
+    """While active, ``around(forward, args, kwargs)`` stands in for the module's forward.
 
     Contexts nest: the one entered last is the outermost. On leaving, the instance is exactly as it
     was, also when another library (such as accelerate) had put a forward of its own on it.
-
-    Args:
-        module (nn.Module): the module to wrap.
-        around (Callable): called as ``around(forward, args, kwargs)``, where ``forward`` is what
-            stood there before; its result is what the module returns.
     """
     previous = module.__dict__.get("forward", _ABSENT)
     forward = module.forward
@@ -131,14 +104,10 @@ def wrapped_forward(module: nn.Module, around: Around) -> Iterator[None]:
 def intercepted(
     module: nn.Module, around: Around, *, call: int | None = None, root: nn.Module | None = None
 ) -> Iterator[None]:
-    r"""Like :func:`wrapped_forward`, for one execution of a module that may run several times.
+    """Like :func:`wrapped_forward`, for one execution of a module that may run several times.
 
-    Args:
-        module (nn.Module): the module to wrap.
-        around (Callable): called as ``around(forward, args, kwargs)``.
-        call (int, optional): the execution meant, counted from 0; None means every execution.
-        root (nn.Module, optional): the model around the module. If given, counting starts anew with
-            each of its forwards; otherwise it starts when the context is entered.
+    ``call`` counts from 0, None means every execution. Counting starts anew with each forward of
+    ``root``, the model, or else when the context is entered.
     """
     executions = 0
 
@@ -166,20 +135,11 @@ def replaced_output(
     call: int | None = None,
     root: nn.Module | None = None,
 ) -> AbstractContextManager[None]:
-    r"""While active, the first floating tensor that the module returns goes through ``replace``.
+    """While active, the first floating tensor that the module returns goes through ``replace``.
 
     Gradients may enter a model here: ``replaced_output(embedding, lambda output: x * 1)``. The
     product matters, because some models write into their embedding's output in place, which a leaf
-    that requires a gradient does not allow.
-
-    Args:
-        module (nn.Module): the module whose output is replaced.
-        replace (Callable): takes the tensor, returns the one that stands in its place.
-        call (int, optional): the execution meant, counted from 0; None means every execution.
-        root (nn.Module, optional): the model; counting starts anew with each of its forwards.
-
-    Returns:
-        ContextManager: puts the module back on leaving.
+    that requires a gradient does not allow. ``call`` and ``root`` are those of :func:`intercepted`.
 
     Examples::
 
@@ -200,17 +160,7 @@ def replaced_input(
     call: int | None = None,
     root: nn.Module | None = None,
 ) -> AbstractContextManager[None]:
-    r"""While active, the first floating tensor that the module is given goes through ``replace``.
-
-    Args:
-        module (nn.Module): the module whose input is replaced, such as a down-projection.
-        replace (Callable): takes the tensor, returns the one that stands in its place.
-        call (int, optional): the execution meant, counted from 0; None means every execution.
-        root (nn.Module, optional): the model; counting starts anew with each of its forwards.
-
-    Returns:
-        ContextManager: puts the module back on leaving.
-    """
+    """The same for the first floating tensor that the module is given."""
 
     def around(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if first_tensor(args) is not None:
@@ -230,14 +180,9 @@ def _append(tensors: list[Tensor], tensor: Tensor) -> Tensor:
 
 @contextmanager
 def recorded_outputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    r"""While active, every execution appends the first floating tensor that the module returned.
+    """While active, every execution appends the first floating tensor that the module returned.
 
-    Args:
-        module (nn.Module): the module to read.
-
-    Returns:
-        ContextManager: gives the list; item c belongs to execution c. The tensors are copies that
-        gradients flow through.
+    The tensors are copies that gradients flow through.
     """
     outputs: list[Tensor] = []
     with replaced_output(module, lambda output: _append(outputs, output)):
@@ -246,15 +191,7 @@ def recorded_outputs(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def recorded_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    r"""While active, every execution appends the first floating tensor that the module was given.
-
-    Args:
-        module (nn.Module): the module to read; for a down-projection these are the neurons.
-
-    Returns:
-        ContextManager: gives the list; item c belongs to execution c. The tensors are copies that
-        gradients flow through.
-    """
+    """The same of what the module is given; for a down-projection these are the neurons."""
     inputs: list[Tensor] = []
     with replaced_input(module, lambda given: _append(inputs, given)):
         yield inputs
@@ -264,18 +201,11 @@ def recorded_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
 def recorded_stream(
     model: nn.Module, stack: Stack, select: Callable[[Tensor], Tensor] | None = None
 ) -> Iterator[list[Tensor]]:
-    r"""While active, the residual stream of the model's latest forward.
+    """While active, the residual stream of the model's latest forward, complete after it.
 
-    Args:
-        model (nn.Module): the model that the stack belongs to.
-        stack (Stack): the blocks to read.
-        select (Callable, optional): from each tensor of the stream to what is kept of it, such as
-            some of its positions. Default: all of it.
-
-    Returns:
-        ContextManager: gives a list of 1 + blocks tensors, complete after a forward: first what
-        enters the first block, then each block's output, each (batch, positions, width) also where
-        the model itself keeps time first. They are copies that gradients flow through.
+    A list of 1 + blocks tensors: first what enters the first block, then each block's output, each
+    (batch, positions, width) also where the model itself keeps time first, or what ``select`` keeps
+    of it. They are copies that gradients flow through.
     """
     stream: list[Tensor] = [torch.empty(0)] * (1 + len(stack.blocks))
 
@@ -299,22 +229,14 @@ def recorded_stream(
 def replay_tail(
     model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any], hidden: Tensor
 ) -> Tensor:
-    r"""Turns hidden states into logits with the model's own tail (the logit lens).
+    """Turns hidden states into logits with the model's own tail (the logit lens).
 
     The model runs with the last block's output replaced by ``hidden`` and the blocks before it
     skipped, so final norms, scales, projections, soft-caps and prediction heads are the model's
-    own, and the run costs little more than they do. No gradient mode is set here.
-
-    Args:
-        model (nn.Module): the model.
-        anatomy (Anatomy): where it keeps its parts.
-        inputs (Mapping): inputs that the model accepts, of hidden's batch and length. Which tokens
-            they hold makes no difference.
-        hidden (Tensor): (batch, positions, width), as :func:`recorded_stream` gives them. Further
-            positions, which some models add as padding, keep the model's own values.
-
-    Returns:
-        Tensor: logits, (batch, positions, vocabulary).
+    own, and the run costs little more than they do. ``inputs`` have hidden's batch and length;
+    which tokens they hold makes no difference. Hidden states are (batch, positions, width), as
+    :func:`recorded_stream` gives them; further positions, which some models add as padding, keep
+    the model's own values. No gradient mode is set here.
     """
     stack = anatomy.stack
 

@@ -30,12 +30,9 @@ _FINDING = threading.Lock()
 
 @contextlib.contextmanager
 def exclusive(model: nn.Module) -> Iterator[None]:
-    r"""While active, analyses of the model in other threads wait.
+    """While active, analyses of the model in other threads wait.
 
     Hooks are on the model, not on a call: one thread would read, or change, what another does.
-
-    Args:
-        model (nn.Module): the model.
     """
     with _FINDING:
         lock = _LOCKS.setdefault(model, threading.RLock())
@@ -45,14 +42,11 @@ def exclusive(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    r"""While active, the model is in evaluation mode and no parameter asks for a gradient.
+    """While active, the model is in evaluation mode and no parameter asks for a gradient.
 
     Dropout would make every number a draw, and weights that ask for gradients make the graph keep
     activations that nobody reads. Each module's mode and each parameter's flag are put back.
     Analyses in other threads wait.
-
-    Args:
-        model (nn.Module): the model.
     """
     with exclusive(model), _evaluating(model):
         yield
@@ -80,11 +74,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def drawing(seed: int) -> Iterator[None]:
-    r"""While active, the global generators, from which Captum draws, start at a seed.
-
-    Args:
-        seed (int): from 0.
-    """
+    """While active, the global generators, from which Captum draws, start at a seed."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -99,16 +89,10 @@ def drawing(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def checkpointed(lm: LanguageModel) -> Iterator[None]:
-    r"""While active, a backward computes each block's activations again (activation checkpointing).
+    """While active, a backward computes each block's activations again (activation checkpointing).
 
     A text then needs the memory of one block's activations and one hidden state a block, for about
     one more forward a backward. The blocks are the anatomy's, so the model need not support it.
-
-    Args:
-        lm (LanguageModel): the model.
-
-    Raises:
-        AnatomyError: if its blocks are not known.
     """
     lm.anatomy.require("blocks")
 

@@ -31,15 +31,7 @@ _LONGEST = 40  # letters of a name
 
 
 def probe_view(report: ProbeReport) -> Markup:
-    r"""
-    Draw accuracy and selectivity of probes, a row a layer, a table a representation.
-
-    Args:
-        report (ProbeReport): What is drawn.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Draws accuracy and selectivity of probes, a row a layer, a table a representation."""
     columns = {"accuracy": report.accuracy}
     if not np.isnan(report.control_accuracy).all():
         columns |= {"control": report.control_accuracy, "selectivity": report.selectivity}
@@ -69,16 +61,7 @@ def probe_view(report: ProbeReport) -> Markup:
 
 
 def confusion_view(report: ProbeReport, row: int) -> Markup:
-    r"""
-    What the probes of one layer take for what, as a view of its own.
-
-    Args:
-        report (ProbeReport): What is drawn.
-        row (int): Which of its layers.
-
-    Returns:
-        Markup: An HTML fragment.
-    """
+    """Which labels the probes of one layer take for which, as a view of its own."""
     where = f"{report.representations[row]}, {report.layers[row]}"
     heat = _confusions(where, [cut(label) for label in report.labels], report.confusion[row])
     return heat_view(

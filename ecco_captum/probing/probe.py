@@ -95,11 +95,7 @@ class ProbeOptions:
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> ProbeOptions:
-        r"""Returns the defaults, with what was given in their place.
-
-        Raises:
-            TypeError: if there is no such option.
-        """
+        """The defaults, replaced by what was given; an unknown option raises a TypeError."""
         names = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(options) - set(names))
         if unknown:

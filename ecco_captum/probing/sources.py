@@ -61,11 +61,7 @@ def of_model(
     options: ProbeOptions,
     progress: Progress,
 ) -> Source:
-    r"""Words of a treebank, and a model's states of them; for arguments see ``probe``.
-
-    Raises:
-        ValueError: if there is no such column or layer.
-    """
+    """Words of a treebank, and a model's states of them; for arguments see ``probe``."""
     columns = corpus.labels(label)
     places = word_places(lm, corpus, n_tokens)
     both = list(zip(places.sentences, places.kept, strict=True))
@@ -97,12 +93,7 @@ def of_states(
     layers: Any,
     n_tokens: int,
 ) -> Source:
-    r"""Tokens of activations, or rows of arrays, that have labels; for arguments see ``probe``.
-
-    Raises:
-        TypeError: if ``states`` is neither.
-        ValueError: if the numbers of tokens, labels, words and sentences differ.
-    """
+    """Tokens of activations, or rows of arrays, that have labels; for arguments see ``probe``."""
     several = states if isinstance(states, list | tuple) else [states]
     every = [given if isinstance(given, Activations) else _array(given) for given in several]
     counts = {given.shape[1] for given in every}
@@ -189,15 +180,9 @@ class WordPlaces:
 
 
 def word_places(lm: LanguageModel, corpus: TaggedCorpus, most: int) -> WordPlaces:
-    r"""Finds the tokens of words by the tokenizer's offsets.
+    """Finds the tokens of at most ``most`` words by the tokenizer's offsets.
 
-    Args:
-        lm (LanguageModel): whose tokenizer cuts the sentences; special tokens stand around each.
-        corpus (TaggedCorpus): the sentences, taken in their order.
-        most (int): how many words are wanted.
-
-    Raises:
-        ValueError: if the tokenizer cannot tell where its tokens are in the text.
+    Special tokens stand around each sentence. A tokenizer without offsets raises a ValueError.
     """
     if not getattr(lm.tokenizer, "is_fast", False):
         raise ValueError(
@@ -240,15 +225,9 @@ def _tokens_of(sentence: TaggedSentence, offsets: np.ndarray) -> tuple[np.ndarra
 
 
 def pooled(acts: Activations, places: Sequence[np.ndarray], pooling: Pooling) -> np.ndarray:
-    r"""Returns one vector for each word.
+    """(layers, words, features), float32, one vector for each word.
 
-    Args:
-        acts (Activations): of the sentences, in memory.
-        places (sequence of array): (words, 2) of each sentence, its tokens.
-        pooling (str): ``"first"`` or ``"last"`` token of a word, or the ``"mean"`` of all.
-
-    Returns:
-        array: (layers, words, features), float32.
+    ``places`` are, for each sentence, the tokens of its words, (words, 2).
     """
     spans = np.concatenate([own + start for own, start in zip(places, acts.sequences, strict=True)])
     values = np.asarray(acts.values)

@@ -35,15 +35,7 @@ class Probes:
     losses: np.ndarray
 
     def scores(self, x: Tensor, words: np.ndarray) -> Tensor:
-        r"""Returns the logits of words.
-
-        Args:
-            x (Tensor): (words, features).
-            words (array): (trials, n), which of them, trial by trial.
-
-        Returns:
-            Tensor: (rates, trials, n, tasks, labels).
-        """
+        """(rates, trials, n, tasks, labels), the logits of words, (trials, n), of states ``x``."""
         rates, trials, features, tasks, labels = self.weights.shape
         read = x[torch.from_numpy(words)]
         flat = self.weights.reshape(rates, trials, features, tasks * labels)
@@ -63,7 +55,7 @@ def fit_probes(
     batch: int = BATCH,
     tell: Callable[[], object] = lambda: None,
 ) -> Probes:
-    r"""Trains linear probes by Adam on cross-entropy (Kingma & Ba 2015; Alammar 2021, section 5.2).
+    """Trains linear probes by Adam on cross-entropy (Kingma & Ba 2015; Alammar 2021, section 5.2).
 
     Args:
         x (Tensor): (words, features), float32.
@@ -74,11 +66,8 @@ def fit_probes(
         epochs (int): how often the training words are seen.
         seeds (sequence of int): one a trial; of the first weights, and of the order of words. A
             trial's probes start from the same weights.
-        batch (int, optional): words a step. Default: 64
-        tell (Callable, optional): is called after each epoch.
-
-    Returns:
-        Probes: of every rate, trial and task.
+        batch (int): words a step.
+        advance (Callable): is called after each epoch.
     """
     (trials, tasks, _), features, rates = targets.shape, x.shape[1], len(learning_rates)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -138,18 +127,11 @@ def _first(
 def control_labels(
     words: Sequence[str], labels: np.ndarray, rng: np.random.Generator, kind: Control = "type"
 ) -> np.ndarray:
-    r"""Draws labels at random from the distribution that the labels have.
+    """Draws a control task: random labels with the distribution that the labels have.
 
-    Args:
-        words (sequence of str): the words.
-        labels (array): (words,), int64, their labels.
-        rng (Generator): draws; a new control task for each call.
-        kind (str, optional): ``"type"``, one label for each word type, the same wherever it occurs
-            in capitals or not (Hewitt & Liang 2019, section 2); or ``"token"``, one for each word
-            anew, which nothing but memory of the training data can tell. Default: ``"type"``
-
-    Returns:
-        array: (words,), int64.
+    ``kind`` is ``"type"``, one label for each word type, the same wherever it occurs in capitals or
+    not (Hewitt & Liang 2019, section 2); or ``"token"``, one for each word anew, which only memory
+    of the training data can predict.
     """
     if kind == "token":
         return rng.choice(labels, size=len(labels))
@@ -204,16 +186,7 @@ class Trial:
 
 
 def make_trial(words: LabelledWords, options: ProbeOptions, seed: tuple[int, int]) -> Trial:
-    r"""Draws one trial.
-
-    Args:
-        words (LabelledWords): what is split.
-        options (ProbeOptions): the part that is tested on, what stays together, the control task.
-        seed (tuple of int): of the draws.
-
-    Raises:
-        ValueError: if a side would be empty, or what is asked for is not known of the words.
-    """
+    """Draws one trial; a side without words raises a ValueError."""
     rng, count = np.random.default_rng(seed), len(words.labels)
     test_size, split, control = options.test_size, options.split, options.control
     if split == "sentence" and words.sentences is None:
@@ -329,13 +302,9 @@ class Evaluation:
 def train_and_evaluate(
     x: Tensor, trials: Sequence[Trial], training: Training, tell: Callable[[], object]
 ) -> Evaluation:
-    r"""Trains all probes of a layer, and keeps the best rate's of each trial and task.
+    """Trains all probes of a layer, and keeps the best rate's of each trial and task.
 
-    Args:
-        x (Tensor): (words, features), float32.
-        trials (sequence of Trial): of the same sizes.
-        training (Training): how.
-        tell (Callable): is called after each epoch.
+    ``x`` is (words, features), float32; trials have the same sizes.
     """
     targets = np.stack([trial.targets for trial in trials])
     probes = _fitted(x, targets, _words(trials, "train"), training, tell)
@@ -363,15 +332,12 @@ def train_and_evaluate(
 def codelength(
     x: Tensor, trials: Sequence[Trial], training: Training, tell: Callable[[], object]
 ) -> np.ndarray:
-    r"""Codes all labels, a block after the other, by probes of the blocks before it.
+    """(trials, tasks), the bits that code all labels, block after block, by earlier blocks.
 
     The online code of Voita & Titov (2020, section 2.2.2): the first block's labels take log2 K
     bits each, those of a later one -log2 of what a probe gives them that was trained on all blocks
-    before. Of the probes of all rates a block takes the one that gives the shortest code, and
-    log2 (rates) bits to say which.
-
-    Returns:
-        array: (trials, tasks), bits.
+    before. Of the probes of all rates a block takes the one that gives the shortest code, and log2
+    (rates) bits to say which.
     """
     targets = np.stack([trial.targets for trial in trials])
     order = _words(trials, "order")

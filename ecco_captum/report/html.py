@@ -23,15 +23,7 @@ _MARKS: dict[Verdict, str] = {
 
 
 def report_view(report: Report) -> Markup:
-    r"""
-    Show the text, a row for each analysis, and then each of them with its pictures.
-
-    Args:
-        report (Report): What is shown.
-
-    Returns:
-        Markup: HTML, for a notebook cell or the body of a page.
-    """
+    """Shows the text, a row for each analysis, and then each of them with its pictures."""
     findings = report.findings
     summary = render(
         "report/summary.html.j2",

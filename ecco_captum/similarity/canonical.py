@@ -61,19 +61,7 @@ class Whitened:
 
 
 def whitened(layer: Layer, frame: Frame, sums: Sums) -> Whitened:
-    r"""Whitens a layer whole.
-
-    Args:
-        layer (Layer): which.
-        frame (Frame): its own axes.
-        sums (Sums): its sums in them.
-
-    Returns:
-        Whitened: without features that are constant and directions that are rounding.
-
-    Raises:
-        ValueError: if every feature is constant.
-    """
+    """Whitens a layer, without features that are constant and directions that are rounding."""
     tolerance = max(_FINEST, _ROUNDINGS * layer.precision)
     scale = _scale(layer, frame, sums)
     varying = scale > 0
@@ -112,20 +100,9 @@ def _scale(layer: Layer, frame: Frame, sums: Sums) -> np.ndarray:
 def truncated(
     layer: Layer, frame: Frame, sums: Sums, *, variance: float, dims: int | None
 ) -> Whitened:
-    r"""Whitens the leading singular directions of a layer (Raghu et al. 2017, section 2).
+    """Whitens the leading singular directions of a layer (Raghu et al. 2017, section 2).
 
-    Args:
-        layer (Layer): which.
-        frame (Frame): its own axes.
-        sums (Sums): its sums in them.
-        variance (float): how much of the variance the directions must hold.
-        dims (int, optional): how many directions, whatever they hold.
-
-    Returns:
-        Whitened: in these directions.
-
-    Raises:
-        ValueError: if every feature is constant, or there are not so many directions.
+    They are ``dims`` directions, or as many as hold this part of the variance.
     """
     _scale(layer, frame, sums)
     centred = sums.centred
@@ -187,32 +164,21 @@ def variates(x: Whitened, y: Whitened, cross: CrossSums) -> Variates:
 
 
 def projection_weights(side: Whitened, within: np.ndarray) -> np.ndarray:
-    r"""Returns how much of a layer each canonical variate accounts for (Morcos et al. 2018, eq. 2).
+    """How much of a layer each canonical variate accounts for (Morcos et al. 2018, eq. 2).
 
-    Args:
-        side (Whitened): the layer.
-        within (array): (rank, k), its variates.
-
-    Returns:
-        array: (k,), sums over features of |⟨variate, centred feature⟩|, as parts of their sum.
+    Of variates (rank, k): (k,), sums over features of |⟨variate, centred feature⟩|, as parts of
+    their sum.
     """
     weights = np.abs(within.T @ side.features).sum(axis=1)
     return np.asarray(weights / weights.sum())
 
 
 def published_weights(side: Whitened, within: np.ndarray) -> np.ndarray:
-    r"""Returns the weights that the authors' published code computes, of centred features.
+    """The weights that the authors' published code computes, of centred features.
 
     That code takes for directions the left singular vectors of the whitened cross-covariance times
     the features themselves, where the paper has them times the whitened features, and makes these
     orthonormal one after the other.
-
-    Args:
-        side (Whitened): the layer.
-        within (array): (rank, k), its variates.
-
-    Returns:
-        array: (k,), as parts of their sum.
     """
     left, _, right = np.linalg.svd(side.features, full_matrices=False)
     directions = right.T @ (left.T @ within)  # (features, k)

@@ -148,16 +148,7 @@ _OPTIONS = {
 
 
 def find_measure(name: str, options: dict[str, Any]) -> Any:
-    r"""Returns a measure.
-
-    Args:
-        name (str): "cca", "svcca", "pwcca" or "cka".
-        options (dict): those of the function of that name.
-
-    Raises:
-        TypeError: if it has no such option.
-        ValueError: if there is no such measure, or an option has another kind of value.
-    """
+    """Returns the measure "cca", "svcca", "pwcca" or "cka" with its function's options."""
     _check("measure", name, MeasureName)
     for option in options:
         if option not in _OPTIONS[name]:

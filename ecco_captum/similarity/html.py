@@ -34,15 +34,7 @@ _GREY = (
 
 
 def similarity_view(similarity: Similarity) -> Markup:
-    r"""
-    Draw a matrix of similarities, grey where shuffled tokens would be as alike.
-
-    Args:
-        similarity (Similarity): What is drawn.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Draws a matrix of similarities, grey where shuffled tokens would be as alike."""
     rows, columns = ([cut(n, _LONGEST) for n in s] for s in (similarity.rows, similarity.columns))
     grey = similarity.values <= similarity.null_95  # never where there is no null
     fields = _fields(similarity, grey)

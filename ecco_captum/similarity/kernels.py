@@ -35,18 +35,7 @@ class LinearKernel:
 def linear_kernel(
     layer: Layer, frame: Frame, sums: Sums, cross: CrossSums, *, debiased: bool
 ) -> LinearKernel:
-    r"""Returns what pairs need of a layer.
-
-    Args:
-        layer (Layer): which.
-        frame (Frame): the coordinates that it was read in.
-        sums (Sums): over its tokens.
-        cross (CrossSums): of the layer with itself.
-        debiased (bool): as in :func:`linear_alignment`.
-
-    Raises:
-        ValueError: if the layer does not vary.
-    """
+    """Returns what pairs need of a layer; ``cross`` are the sums of the layer with itself."""
     whole = float(sums.total @ sums.total) - (float(np.trace(sums.gram)) if debiased else 0.0)
     kernel = LinearKernel(frame, sums.total, whole, 0.0)
     kernel = replace(kernel, own=_criterion(kernel, kernel, cross, debiased=debiased))
@@ -58,17 +47,10 @@ def linear_kernel(
 def linear_alignment(
     x: LinearKernel, y: LinearKernel, cross: CrossSums, *, debiased: bool
 ) -> float:
-    r"""Returns the linear CKA of a pair (Kornblith et al. 2019, equation 1).
+    """Returns the linear CKA of a pair (Kornblith et al. 2019, equation 1).
 
-    Args:
-        x (LinearKernel): a layer's.
-        y (LinearKernel): another's, of the same tokens.
-        cross (CrossSums): the pair's.
-        debiased (bool): whether the Hilbert–Schmidt independence criterion is estimated without
-            bias (Song et al. 2012, equation 5; Nguyen et al. 2021), else as its name says.
-
-    Returns:
-        float: at most 1; debiased, it may be a little below 0.
+    Debiased, the Hilbert–Schmidt independence criterion is estimated without bias (Song et al.
+    2012, equation 5; Nguyen et al. 2021), and the result may be a little below 0.
     """
     both = _criterion(x, y, cross, debiased=debiased)
     return min(1.0, both / float(np.sqrt(x.own * y.own)))
@@ -88,14 +70,10 @@ _Some = TypeVar("_Some", float, np.ndarray)
 
 
 def estimate(n: _Some, both: _Some, rows: _Some, of_x: _Some, of_y: _Some) -> _Some:
-    r"""Returns the unbiased estimate of the criterion (Song et al. 2012, equation 5).
+    """Returns the unbiased estimate of the criterion (Song et al. 2012, equation 5).
 
-    Args:
-        n (float or array): tokens; of several draws, as the others.
-        both (float): sum of the products of both kernels, without their diagonals.
-        rows (float): product of their row sums.
-        of_x (float): sum of one kernel.
-        of_y (float): sum of the other.
+    ``both`` is the sum of the products of both kernels without their diagonals, ``rows`` the
+    product of their row sums, ``of_x`` and ``of_y`` the sums of the kernels; n tokens.
     """
     total = both + of_x * of_y / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
     return total / (n * (n - 3))
@@ -159,17 +137,10 @@ def points_of(layer: Layer, variance: float | None) -> Points:
 def kernel_alignments(
     points: Sequence[Points], pairs: Sequence[Pair], orders: Sequence[np.ndarray], *, debiased: bool
 ) -> dict[Pair, float]:
-    r"""Returns the CKA of pairs of layers with Gaussian kernels.
+    """Returns the CKA of pairs of layers with Gaussian kernels.
 
-    Args:
-        points (sequence of Points): the layers.
-        pairs (sequence of Pair): which of them; the second one's tokens in their own order (-1), or
-            in one of ``orders``.
-        orders (sequence of array): permutations of the tokens.
-        debiased (bool): as in :func:`linear_alignment`.
-
-    Returns:
-        dict: the alignment of each pair. A block of rows of each kernel is in memory at a time.
+    The second one's tokens stand in their own order (-1), or in one of ``orders``, permutations. A
+    block of rows of each kernel is in memory at a time.
     """
     n = len(points[0].values)
     firsts = sorted({i for i, _, _ in pairs})

@@ -20,16 +20,7 @@ _FEW = 10  # tokens of a feature, below which canonical correlations are mostly 
 
 
 def compared_pair(x: Any, y: Any) -> tuple[Layer, Layer]:
-    r"""Reads two representations of the same tokens.
-
-    Args:
-        x (array, Tensor or Activations): (tokens, features), or activations of one layer.
-        y (array, Tensor or Activations): the same.
-
-    Raises:
-        TypeError: if one is none of these.
-        ValueError: if they are not of the same tokens.
-    """
+    """Reads two representations of the same tokens: arrays, or activations of one layer."""
     left, right = given_layer("x", x), given_layer("y", y)
     if left.tokens != right.tokens:
         raise ValueError(
@@ -64,15 +55,9 @@ def given_layer(name: str, given: Any) -> Layer:
 
 
 def check_enough(x: Layer, y: Layer, depth: int = 4) -> None:
-    r"""Refuses pairs that are 1 whatever the data; warns of what is mostly chance.
+    """Refuses pairs that are 1 whatever the data; warns of what is mostly chance.
 
-    Args:
-        x (Layer): a layer.
-        y (Layer): another, or the same.
-        depth (int, optional): how many calls above the warning its reader's code is. Default: 4
-
-    Raises:
-        ValueError: if there are no more tokens than features.
+    ``depth`` is how many calls above the warning its reader's code is.
     """
     most = max(x.width, y.width)
     if x.tokens - 1 <= most:
@@ -123,16 +108,7 @@ def reduce_features(layer: Layer) -> Layer:
 
 
 def lift_directions(layer: Layer, narrow: Layer, directions: np.ndarray) -> np.ndarray:
-    r"""Returns directions among a layer's features that are those of its narrowed self.
-
-    Args:
-        layer (Layer): the layer.
-        narrow (Layer): what :func:`reduce_features` made of it.
-        directions (array): (its features, k).
-
-    Returns:
-        array: (features, k).
-    """
+    """(features, k), directions among a layer's features that are those of its narrowed self."""
     if narrow is layer:
         return directions
     inner = narrow.read(slice(0, narrow.tokens))
@@ -169,20 +145,12 @@ class Alignment:
 def aligned_words(
     a: Sequence[str], a_starts: np.ndarray, b: Sequence[str], b_starts: np.ndarray
 ) -> Alignment:
-    r"""Finds the words that two tokenizations of the same texts share.
+    """Finds the words that two tokenizations of the same texts share.
 
     Words are runs of letters and digits, and single other signs, compared without case and accents,
     which some tokenizers drop. A token that is part of two words counts to both; one that looks
-    like a tokenizer's mark, such as ``[CLS]``, to none.
-
-    Args:
-        a (sequence of str): texts of tokens, one text after the other.
-        a_starts (array): (texts,), where each text starts.
-        b (sequence of str): the other tokens.
-        b_starts (array): (texts,), where each text starts among them.
-
-    Raises:
-        ValueError: if there are not as many texts, or they have no word in common.
+    like a tokenizer's mark, such as ``[CLS]``, to none. ``a`` and ``b`` are the texts of tokens,
+    one text after the other, and ``a_starts`` and ``b_starts`` where each text starts.
     """
     if len(a_starts) != len(b_starts):
         raise ValueError(

@@ -35,22 +35,11 @@ def evaluated(
     memory_budget: int = 2**30,
     tell: Callable[[int], object] = lambda done: None,
 ) -> dict[Pair, Both]:
-    r"""Returns the similarity of pairs of layers.
+    """Returns, of each pair, how similar the second is to the first, and the first to the second.
 
-    Args:
-        layers (sequence of Layer): of the same tokens.
-        pairs (sequence of Pair): which of them, and in which shuffling of the second one's tokens.
-        measure (Measure): what is measured.
-        seed (int, optional): of the shufflings. Default: 0
-        memory_budget (int, optional): bytes that sums over tokens may take at a time, of layers on
-            disk. Default: 1 GiB
-        tell (Callable, optional): is told how many more pairs are done.
-
-    Returns:
-        dict: of each pair, how similar the second is to the first, and the first to the second.
-
-    Raises:
-        ValueError: if values are not finite, or a layer is constant.
+    A pair names two layers of the same tokens and a shuffling of the second one's tokens, which
+    ``seed`` draws. ``memory_budget`` is the bytes that sums over tokens may take at a time, of
+    layers on disk.
     """
     if isinstance(measure, CKA) and measure.kernel == "rbf":
         return _with_kernels(layers, pairs, measure, seed, tell)
@@ -172,21 +161,10 @@ def resampled(
     *,
     seed: int,
 ) -> Iterator[np.ndarray]:
-    r"""Yields what each pair's similarity is where texts are drawn with replacement.
+    """Yields each pair's similarities, (draws, 2), where texts are drawn with replacement.
 
     Texts are put into up to 20 groups of neighbours, whose sums are gathered once and weighed in
-    each draw.
-
-    Args:
-        layers (sequence of Layer): of the same tokens.
-        pairs (sequence of tuple of int): which of them.
-        measure (Measure): what is measured; of kernels, the linear one.
-        starts (array): (texts,), where each text starts.
-        draws (int): how many draws.
-        seed (int): of the draws.
-
-    Yields:
-        array: (draws, 2), what the second is to the first, and the first to the second.
+    each draw. ``starts`` says where each text starts.
     """
     count = min(_GROUPS, len(starts))
     edges = np.linspace(0, len(starts), count + 1).astype(int)[:-1]

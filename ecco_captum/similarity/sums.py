@@ -245,21 +245,10 @@ def accumulate(
     norms: bool = False,
     shuffling: Shuffling | None = None,
 ) -> tuple[dict[int, Sums], dict[Pair, CrossSums]]:
-    r"""Reads every token once and sums it up.
+    """Reads every token once and sums it up: for single layers, and for pairs of them.
 
-    Args:
-        layers (sequence of Layer): of the same tokens.
-        frames (sequence of Frame): the coordinates of each.
-        singles (iterable of int): layers whose own sums are wanted.
-        pairs (sequence of Pair): pairs whose cross sums are wanted.
-        norms (bool, optional): whether what kernels need is wanted, too. Default: ``False``
-        shuffling (Shuffling, optional): of pairs that are shuffled.
-
-    Returns:
-        tuple of dict: the sums of layers, and of pairs.
-
-    Raises:
-        ValueError: if values are not finite.
+    ``norms`` says whether what kernels need is wanted, too; values that are not finite raise a
+    ValueError.
     """
     widths = [frame.width for frame in frames]
     sums = {k: Sums.none(widths[k]) for k in singles}

@@ -75,15 +75,7 @@ class _Measure:
 
 
 def faithfulness_view(faithfulness: Faithfulness) -> Markup:
-    r"""
-    Draw how far the score drops when the tokens ranked first are removed, or alone are kept.
-
-    Args:
-        faithfulness (Faithfulness): The test.
-
-    Returns:
-        Markup: An HTML fragment, for a notebook cell or the body of a page.
-    """
+    """Draws how far the score drops when the tokens ranked first are removed, or alone are kept."""
     body = render(
         _TEMPLATE,
         short=False,
@@ -100,15 +92,7 @@ def faithfulness_view(faithfulness: Faithfulness) -> Markup:
 
 
 def faithfulness_strip(faithfulness: Faithfulness) -> Markup:
-    r"""
-    The same in short, to stand under the picture of the attribution, which brings the colours.
-
-    Args:
-        faithfulness (Faithfulness): The test.
-
-    Returns:
-        Markup: An HTML fragment.
-    """
+    """The same in short, under the picture of the attribution, which brings the colours."""
     return render(
         _TEMPLATE,
         short=True,

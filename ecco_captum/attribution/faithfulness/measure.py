@@ -43,15 +43,11 @@ def removal_kind(lm: LanguageModel, removal: Any) -> Any:
 
 
 class Removal:
-    r"""Scores a segment's targets where some of its tokens are removed.
+    """Scores a segment's targets where some of its tokens are removed.
 
-    Args:
-        lm (LanguageModel): the model.
-        segment (Segment): the text and its targets.
-        scoring (Scoring): from logits to scores.
-        embeddings (Tensor): (1, positions, embedding), the text's.
-        kind (str, int or Tensor): ``"delete"``; ``"neighbour"`` (the embedding of the nearest token
-            that is left, the one before at equal distance); or a baseline.
+    ``embeddings`` are the text's, (1, positions, embedding). ``kind`` is ``"delete"``,
+    ``"neighbour"`` (the embedding of the nearest token that is left, the one before at equal
+    distance), or a baseline.
     """
 
     def __init__(
@@ -78,28 +74,16 @@ class Removal:
         self._scorer = MaskedScorer(self._given, fill)
 
     def scores(self, present: Tensor) -> Tensor:
-        r"""Returns the scores of texts without the tokens that are absent.
-
-        Args:
-            present (Tensor): (texts, positions), 1 where a token is present.
-
-        Returns:
-            Tensor: (texts, targets), float32 on the CPU.
-        """
+        """(texts, targets), the scores without the tokens at which ``present`` is 0."""
         if self._kind != "delete":
             return self._scorer.scores(present)
         return torch.cat([self._without(row.bool()) for row in present])
 
     @torch.no_grad()
     def soft_scores(self, kept: Tensor, generator: torch.Generator) -> Tensor:
-        r"""Returns the scores where each number of an embedding is kept with a probability.
+        """(texts, targets), where each number of an embedding is kept with a probability.
 
-        Args:
-            kept (Tensor): (texts, positions), the probabilities.
-            generator (Generator): for the draws.
-
-        Returns:
-            Tensor: (texts, targets), float32 on the CPU.
+        ``kept`` holds the probabilities, (texts, positions).
         """
         given, width = self._given, self._given.inputs.shape[-1]
         draws = torch.rand(*kept.shape, width, generator=generator) < kept[..., None]
@@ -168,19 +152,12 @@ def is_repeatable(attribution: Attribution) -> bool:
 
 
 def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int) -> float | None:
-    r"""Returns the mean rank correlation with the same method on a model of shuffled weights.
+    """Returns the mean rank correlation with the same method on a model of shuffled weights.
 
     Every weight of a copy of the model is moved within its tensor (Adebayo et al. 2018, with
     shuffled weights in place of newly drawn ones, so that each tensor keeps its distribution).
-
-    Args:
-        lm (LanguageModel): the model.
-        attribution (Attribution): made by a method that can be repeated.
-        seed (int): for the shuffling, and for which four outputs are compared.
-
-    Returns:
-        float or None: the mean of Spearman's correlations of the magnitudes; None where there are
-        too few positions for any.
+    Correlations are Spearman's, of the magnitudes of four outputs; None where there are too few
+    positions for any.
     """
     with torch.inference_mode(False):
         model = copy.deepcopy(lm.model)

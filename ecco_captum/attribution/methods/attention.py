@@ -26,27 +26,14 @@ _PRODUCTS = frozenset(["matmul", "__matmul__", "bmm", "einsum"])
 
 @contextmanager
 def recorded_attention(model: nn.Module) -> Iterator[list[Tensor]]:
-    r"""While active, every attention of the model's forwards appends its weights.
+    """While active, every attention of the model's forwards appends its weights to the list.
 
-    The model's attention implementation stays what it is. Fused attention
-    (``F.scaled_dot_product_attention``) does not show its weights: they are computed once more from
-    its arguments. Otherwise weights are what a softmax over the last of four axes gave, where a
-    product takes it as its left factor.
-
-    Args:
-        model (nn.Module): the model; only what happens while its own forward runs is read.
-
-    Returns:
-        ContextManager: gives a list that fills in the order of the calls, one float32 tensor on the
-        CPU for each: (batch, queries, keys), the mean over heads, without a graph. It stays empty
-        for models without attention, and with implementations that run outside of PyTorch's own
-        functions, such as flash attention.
-
-    Examples::
-
-        >>> with recorded_attention(model) as weights:
-        >>>     model(input_ids=ids)
-        >>> rollout(weights)[-1]
+    Each item is (batch, queries, keys), float32 on the CPU, the mean over heads. The model's
+    attention implementation stays what it is. Fused attention (``F.scaled_dot_product_attention``)
+    does not show its weights: they are computed once more from its arguments. Otherwise weights are
+    what a softmax over the last of four axes gave, where a product takes it as its left factor. The
+    list stays empty for models without attention, and with implementations that run outside of
+    PyTorch's own functions, such as flash attention.
     """
     weights: list[Tensor] = []
 
@@ -60,20 +47,12 @@ def recorded_attention(model: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def rollout(weights: Sequence[Tensor]) -> Tensor:
-    r"""Attention rollout: how much of each position's last state comes from each position.
+    """Attention rollout: how much of each position's last state comes from each position.
 
-    Each layer mixes positions by (A + 1) / 2, as the residual stream passes by the attention; rows
-    are made to add up to 1, and the layers are multiplied (Abnar & Zuidema 2020, eq. 1).
-
-    Args:
-        weights (sequence of Tensor): for each layer from the first to the last, (positions,
-            positions), or with a leading batch axis of one text.
-
-    Returns:
-        Tensor: (queries, keys); rows add up to 1.
-
-    Raises:
-        ValueError: if there are no layers, or they do not have one square shape.
+    ``weights`` are (positions, positions) for each layer, or with a batch axis of one text; returns
+    (queries, keys), whose rows add up to 1. Each layer mixes positions by (A + 1) / 2, as the
+    residual stream passes by the attention; rows are made to add up to 1, and the layers are
+    multiplied (Abnar & Zuidema 2020, eq. 1).
     """
     layers = [layer[0] if layer.ndim == 3 and len(layer) == 1 else layer for layer in weights]
     shapes = {tuple(layer.shape) for layer in layers}

@@ -33,11 +33,11 @@ _PLAIN = ("Add", "Sub", "Mul", "Div", "ToCopy", "Unsqueeze", "Squeeze", "View", 
 
 
 def attn_lrp_rules(model: nn.Module) -> AbstractContextManager[None]:
-    r"""While active, a plain backward through the model gives AttnLRP's modified gradient.
+    """While active, a plain backward through the model gives AttnLRP's modified gradient.
 
     Values stay what they are. What a caller makes of the model's outputs, such as a probability,
     keeps its plain gradient: it says how much relevance each logit starts with. The rules, in
-    which R is the relevance of an output z, and numbers are the paper's:
+    which R is the relevance of an output z, and numbers are the paper's (Achtibat et al. 2024):
 
     - Linear operations: the ε-rule with ε = 0 (eq. 8), which is the plain gradient.
     - Elementwise functions f: the identity rule (eq. 9), derivative f(x) / x. Where f(0) is not 0,
@@ -51,21 +51,12 @@ def attn_lrp_rules(model: nn.Module) -> AbstractContextManager[None]:
     - Softmax and its logarithm: the Taylor expansion (proposition 3.1): the plain gradient.
     - Fused attention: the same, ½ for values and ¼ for queries and keys.
     - A quotient of two tensors that depend on the input has no rule, unless its divisor is such
-      a root; neither has a function with a pole at 0, such as log.
+      a root; neither has a function with a pole at 0, such as log: inside the forward a RuleError
+      names the operation and its module.
 
     Activations that consist of several operations are one function where they are modules of
     transformers' or torch's activations; where a model spells them out, each operation has its
-    rule.
-
-    Args:
-        model (nn.Module): the model; rules hold in forwards of this very module.
-
-    Returns:
-        ContextManager: for the forward; the backward may follow later. Its input has to require
-        a gradient. On leaving, the model is as it was.
-
-    Raises:
-        RuleError: from inside a forward, for an operation without a rule; names it and its module.
+    rule. Rules hold in forwards of this very module; the backward may follow after the context.
 
     Examples::
 

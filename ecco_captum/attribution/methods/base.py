@@ -102,11 +102,7 @@ class Method:
     differentiates: bool = True
 
     def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults, with what was given in their place.
-
-        Raises:
-            TypeError: if the method has no such option.
-        """
+        """The defaults, replaced by what was given; an unknown option raises a TypeError."""
         if self.defaults is None:
             return dict(given)
         unknown = sorted(set(given) - set(self.defaults))
@@ -127,23 +123,11 @@ BASELINES = ("zero", "mean", "pad", "mask", "tokens")
 def baseline_embeddings(
     lm: LanguageModel, segment: Segment, embeddings: Tensor, baseline: Any, seed: int
 ) -> Tensor:
-    r"""Returns the embeddings of a text that says nothing.
+    """Returns the embeddings of a text that says nothing, (1 or texts, positions, embedding).
 
-    Args:
-        lm (LanguageModel): the model.
-        segment (Segment): the whole text.
-        embeddings (Tensor): (1, positions, embedding), those of the text.
-        baseline (str, int, or Tensor): ``"zero"``; ``"mean"`` over the vocabulary; ``"pad"`` or
-            ``"mask"``, the tokenizer's tokens; ``"tokens"``, texts drawn at random from the
-            vocabulary; a token id; or embeddings that broadcast to (1, positions, embedding).
-        seed (int): for ``"tokens"``.
-
-    Returns:
-        Tensor: (1, positions, embedding); for ``"tokens"`` (texts, positions, embedding).
-
-    Raises:
-        ValueError: if the baseline is unknown, the tokenizer has no such token, or embeddings do
-            not fit.
+    ``baseline`` is ``"zero"``; ``"mean"`` over the vocabulary; ``"pad"`` or ``"mask"``, the
+    tokenizer's tokens; ``"tokens"``, several texts drawn at random from the vocabulary; a token id;
+    or embeddings that broadcast to those of the text. Anything else raises a ValueError.
     """
     if isinstance(baseline, Tensor | np.ndarray):
         return _given(embeddings, torch.as_tensor(baseline))

@@ -91,19 +91,11 @@ _TOGETHER = (captum.attr.InputXGradient, captum.attr.Saliency, captum.attr.Integ
 
 
 def get_method(method: Any) -> Method:
-    r"""Returns the method that a name, a Captum class or a Captum object means.
+    """Returns the method that a name, a Captum class or a Captum object means.
 
-    Args:
-        method (str, type, or Attribution): such as ``"ig"``, ``captum.attr.IntegratedGradients``,
-            or ``NoiseTunnel(IntegratedGradients(None))``. An object is copied, given the function
-            to explain, and left as it is.
-
-    Returns:
-        Method: the method.
-
-    Raises:
-        ValueError: if there is no method of that name.
-        TypeError: if it is something else, or explains layers or neurons.
+    An object such as ``NoiseTunnel(IntegratedGradients(None))`` is copied, given the function to
+    explain, and left as it is. An unknown name raises a ValueError; what explains layers or
+    neurons, or is no attribution, a TypeError.
     """
     if isinstance(method, str):
         name = ALIASES.get(method, method)

@@ -71,15 +71,12 @@ class ReferenceTape:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        r"""While active, forwards are recorded; what was recorded before is forgotten.
+        """While active, forwards are recorded; what was recorded before is forgotten.
 
         The baseline's embeddings have to require a gradient: this marks what depends on the input.
         Gradients are therefore enabled inside of the model, also under ``no_grad``; the graph is
         the plain one and lives as long as the outputs do. The tape keeps copies of inputs and
         outputs of the nonlinear operations, without a graph.
-
-        Raises:
-            RuleError: from inside a forward, for an operation without a rule.
         """
         self._entries.clear()
         with self._ruled(_Recording(self._entries)):
@@ -87,14 +84,11 @@ class ReferenceTape:
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        r"""While active, a plain backward through the model's forward gives multipliers.
+        """While active, a plain backward through the model's forward gives multipliers.
 
-        The input may be a batch where the baseline was one text. A tape can be replayed again.
-
-        Raises:
-            RuleError: from inside a forward, if an operation has no rule, or if the operations,
-                their shapes or their decisions are not those recorded; on leaving, if operations
-                are left over.
+        The input may be a batch where the baseline was one text. A tape can be replayed again. An
+        operation without a rule, and operations, shapes or decisions other than those recorded,
+        raise a RuleError.
         """
         entries = iter(self._entries)
         with self._ruled(_Replaying(entries)):

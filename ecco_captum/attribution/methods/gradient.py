@@ -30,17 +30,11 @@ def target_gradients(
     target_ind: Any = None,
     additional_forward_args: Any = None,
 ) -> tuple[Tensor, ...]:
-    r"""Gradients of every score that ``forward_fn`` returns, from one forward; a ``gradient_func``.
+    """Gradients of every score that ``forward_fn`` returns, from one forward; a ``gradient_func``.
 
-    Args:
-        forward_fn (Callable): returns scores of shape (batch, targets).
-        inputs (tuple of Tensor): each (batch, …), requiring gradients. Texts of a batch do not mix.
-        target_ind (Any, optional): not used: the scores are the targets'.
-        additional_forward_args (Any, optional): passed on to ``forward_fn``.
-
-    Returns:
-        tuple of Tensor: for each input the gradients, (batch × targets, …), a text's targets one
-        after the other.
+    ``forward_fn`` returns (batch, targets); texts of a batch do not mix. For each input, (batch,
+    …), the gradients are (batch × targets, …), a text's targets one after the other. ``target_ind``
+    is Captum's argument and not used: the scores are the targets'.
     """
     if additional_forward_args is None:
         arguments: tuple[Any, ...] = ()

@@ -36,16 +36,12 @@ def _is_memory(error: Exception) -> bool:
 
 
 class MaskedScorer:
-    r"""From the presence of tokens to scores, all targets from one forward.
+    """From the presence of tokens to scores, all targets from one forward.
 
-    An absent token's embedding is that of the baseline. Where the model reads from left to right,
-    the text before the first absent token is read once: its keys and values are kept. That this
-    changes nothing is checked on the first text that gains by it.
-
-    Args:
-        given (MethodInput): the text and its targets; ``baseline`` with one text.
-        fill (Callable, optional): from presence, (texts, positions), to embeddings, (texts,
-            positions, embedding). Default: the baseline's where a token is absent.
+    An absent token's embedding is that of the baseline, or what ``fill`` makes of the presence
+    (texts, positions). Where the model reads from left to right, the text before the first absent
+    token is read once: its keys and values are kept. That this changes nothing is checked on the
+    first text that gains by it.
     """
 
     def __init__(self, given: MethodInput, fill: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -65,14 +61,7 @@ class MaskedScorer:
         return int(max(1, min(_MOST_TEXTS, _LOGITS_AT_ONCE // (rows * self._lm.vocabulary_size))))
 
     def scores(self, present: Tensor) -> Tensor:
-        r"""Returns the scores of texts without the tokens that are absent.
-
-        Args:
-            present (Tensor): (texts, positions), 1 where a token is present, 0 where it is not.
-
-        Returns:
-            Tensor: (texts, targets), float32 on the CPU.
-        """
+        """(texts, targets), the scores without the tokens at which ``present`` is 0."""
         # Many forwards: their last bits do not matter, their speed does.
         with fast_products():
             return torch.cat([self._some(part) for part in present.split(self.together)])

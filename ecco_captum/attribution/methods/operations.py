@@ -65,19 +65,9 @@ _FACTORS: dict[str, tuple[tuple[str, ...], tuple[int, int]]] = {
 
 
 def apply_rules(rules: Rules, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    r"""Calls a function of something that depends on the input as the rules want it.
+    """Calls a function of what depends on the input: its values stay, its graph is the rules'.
 
-    Args:
-        rules (Rules): what becomes of functions that are not linear.
-        func (Callable): the function, as ``__torch_function__`` is given it.
-        args (tuple): its arguments.
-        kwargs (dict): its arguments by name.
-
-    Returns:
-        Any: the function's result, its values unchanged.
-
-    Raises:
-        RuleError: if the result has a derivative and the rules do not say which.
+    Where the result has a derivative and the rules do not say which, a RuleError names it.
     """
     name, in_place = _name(func)
     if kwargs.get("out") is not None:
@@ -255,15 +245,10 @@ def _full_name(func: Any) -> str:
 
 @contextmanager
 def rules_applied(model: nn.Module, rules: Rules) -> Iterator[None]:
-    r"""While active, forwards of a model get the graph that the rules choose; values stay.
+    """While active, forwards of a model get the graph that the rules choose; values stay.
 
-    Args:
-        model (nn.Module): its parameters require no gradients meanwhile, and its activation modules
-            count as one elementwise function each, however many operations they are made of.
-        rules (Rules): what becomes of the operations. Only one set can be in force.
-
-    Raises:
-        RuleError: also raised from inside a forward, for an operation without a rule.
+    Parameters require no gradients meanwhile, and activation modules count as one elementwise
+    function each, however many operations they are made of. Only one set of rules can be in force.
     """
     modes = overrides._get_current_function_mode_stack()
     if any(isinstance(mode, _RuleMode) for mode in modes):

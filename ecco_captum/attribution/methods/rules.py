@@ -122,15 +122,7 @@ def depends(values: Any) -> bool:
 
 
 def no_rule(rules: Rules, what: str) -> RuleError:
-    r"""Returns the error for an operation without a rule.
-
-    Args:
-        rules (Rules): the rules in force.
-        what (str): the operation.
-
-    Returns:
-        RuleError: names the class of the module that is running.
-    """
+    """The error for an operation without a rule; it names the class of the running module."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and not isinstance(frame.f_locals.get("self"), nn.Module):
         frame = frame.f_back
@@ -141,16 +133,11 @@ def no_rule(rules: Rules, what: str) -> RuleError:
 def with_custom_gradient(
     inputs: Tensor, linearise: Callable[[Tensor], tuple[Tensor, Unary]]
 ) -> Tensor:
-    r"""Returns a function's values with a chosen linear map as its derivative.
+    """Returns a function's values, bit by bit, with a chosen linear map as its derivative.
 
-    Args:
-        inputs (Tensor): what the gradient goes to.
-        linearise (Callable): is given the inputs, without a graph, and returns the values, a new
-            tensor, and the pullback: the map from the values' gradient to the inputs' gradient,
-            made of differentiable torch functions and constants, so that it can be batched.
-
-    Returns:
-        Tensor: the values, bit by bit; their graph is the pullback alone.
+    ``linearise`` is given the inputs, without a graph, and returns the values, a new tensor, and
+    the pullback: the map from the values' gradient to the inputs' gradient, made of differentiable
+    torch functions and constants, so that it can be batched.
     """
     outputs: Tensor = _Linearised.apply(inputs, linearise)
     return outputs
@@ -172,22 +159,12 @@ class _Linearised(torch.autograd.Function):
 def secant(
     function: Unary, inputs: Tensor, outputs: Tensor, inputs_from: Tensor, outputs_from: Tensor
 ) -> Tensor:
-    r"""Returns the slope of an elementwise function between two points, number by number.
+    """Returns the slope Δoutputs / Δinputs of an elementwise function between two points.
 
-    The slope is Δoutputs / Δinputs. Where the points lie close together and the derivative halfway
-    gives the same Δoutputs up to rounding, it is that derivative: the quotient is then mostly
-    rounding. Slope × Δinputs = Δoutputs holds up to rounding in any case, also across a kink.
-    Where it is undefined (infinite inputs, as masks have) the slope is 0.
-
-    Args:
-        function (Callable): the elementwise function.
-        inputs (Tensor): one point of each number, any shape.
-        outputs (Tensor): the function there.
-        inputs_from (Tensor): the other point, of a shape that expands to the inputs'.
-        outputs_from (Tensor): the function there.
-
-    Returns:
-        Tensor: slopes, of the inputs' shape, finite.
+    Where the points lie close together and the derivative halfway gives the same Δoutputs up to
+    rounding, it is that derivative: the quotient is then mostly rounding. Slope × Δinputs =
+    Δoutputs holds up to rounding in any case, also across a kink. Where it is undefined (infinite
+    inputs, as masks have) the slope is 0.
     """
     across, up = inputs - inputs_from, outputs - outputs_from
     slope = up / across

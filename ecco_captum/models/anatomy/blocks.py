@@ -29,17 +29,11 @@ class Chain:
 
 
 def find_chains(trace: Trace) -> list[Chain]:
-    r"""Finds the outermost chains of blocks.
+    """Finds the outermost chains of blocks that hold linear maps.
 
     A chain is what one module runs, one after the other, out of a list of modules, if each returns
     a tensor of the shape it was given. Lists that take turns (attention, norm, feed-forward, norm,
     attention, ...) make up one chain, whose blocks are their rounds.
-
-    Args:
-        trace (Trace): one forward of the model.
-
-    Returns:
-        list[Chain]: the chains that hold linear maps and lie in no other chain's block.
     """
     groups: dict[tuple[int | None, str], list[Execution]] = defaultdict(list)
     for execution in trace.executions:
@@ -61,16 +55,10 @@ def find_chains(trace: Trace) -> list[Chain]:
 
 
 def join_chains(trace: Trace, chains: Iterable[Chain], by_parent: bool) -> list[Chain]:
-    r"""Joins chains that a model runs as one stack, such as several lists of the same blocks.
+    """Joins chains that a model runs as one stack, those with the most linear maps first.
 
-    Args:
-        trace (Trace): the trace that they were found in.
-        chains (Iterable): chains.
-        by_parent (bool): join only what the same module ran, as an encoder and a decoder may be
-            made of the same blocks.
-
-    Returns:
-        list[Chain]: joined chains, those with the most linear maps first.
+    ``by_parent`` joins only what the same module ran, as an encoder and a decoder may be made of
+    the same blocks.
     """
     joined: dict[tuple[str, str], list[Chain]] = defaultdict(list)
     for chain in chains:
@@ -85,15 +73,7 @@ def join_chains(trace: Trace, chains: Iterable[Chain], by_parent: bool) -> list[
 
 
 def linear_maps(trace: Trace, executions: Iterable[int]) -> list[int]:
-    r"""Lists the linear maps that ran within given executions.
-
-    Args:
-        trace (Trace): the trace.
-        executions (Iterable): indices of executions, none within another.
-
-    Returns:
-        list[int]: indices of linear maps.
-    """
+    """Indices of the linear maps that ran within executions, none of which is within another."""
     ran = (trace.executions[index] for index in executions)
     return [linear for module in ran for linear in range(module.first_linear, module.last_linear)]
 
@@ -128,19 +108,11 @@ MOVED = 1e-6
 
 
 def down_projections(trace: Trace, block: Iterable[int], width: int) -> list[int]:
-    r"""Finds the linear maps of a block that read neurons.
+    """Indices of the linear maps of a block that read neurons, in order.
 
     Such a map reads what went through linear maps and then a non-linearity, token by token and
     apart from the stream itself, and what it returns is added to the stream. That leaves out
     attention outputs, gated norms, routers and the mixing of several streams.
-
-    Args:
-        trace (Trace): one forward of the model.
-        block (Iterable): indices of the executions that make up the block.
-        width (int): the stream's width.
-
-    Returns:
-        list[int]: indices of linear maps, in order.
     """
     indices = []
     for index in linear_maps(trace, block):
@@ -160,34 +132,18 @@ def down_projections(trace: Trace, block: Iterable[int], width: int) -> list[int
 
 
 def bits(mask: int) -> list[int]:
-    r"""Lists the positions of the bits that are set.
-
-    Args:
-        mask (int): a bit mask.
-
-    Returns:
-        list[int]: positions in rising order.
-    """
+    """Positions of the bits that are set, in rising order."""
     return [position for position in range(mask.bit_length()) if mask >> position & 1]
 
 
 def mixing_projections(
     model: nn.Module, inputs: Mapping[str, Tensor], trace: Trace, candidates: list[int]
 ) -> set[int]:
-    r"""Tells which candidates read neurons of other tokens too, as after time-mixing.
+    """Returns those candidates that read neurons of other tokens too, as after time-mixing.
 
-    The model runs twice. The second time, the first row that each up-projection returns is
-    changed: only one row of neurons may follow. The down-projection then returns what it did the
-    first time, so nothing reaches later blocks.
-
-    Args:
-        model (nn.Module): the model.
-        inputs (Mapping): the inputs that were traced.
-        trace (Trace): the trace.
-        candidates (list[int]): indices of linear maps that are modules.
-
-    Returns:
-        set[int]: those of the candidates for which other rows moved.
+    The model runs twice. The second time, the first row that each up-projection returns is changed:
+    only one row of neurons may follow. The down-projection then returns what it did the first time,
+    so nothing reaches later blocks.
     """
     neurons, outputs = _Recorder(), _Recorder()
     with ExitStack() as contexts:

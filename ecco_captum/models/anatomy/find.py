@@ -45,21 +45,12 @@ _FOUND: WeakKeyDictionary[PreTrainedModel, Anatomy] = WeakKeyDictionary()
 
 
 def find_anatomy(model: PreTrainedModel, inputs: Mapping[str, Any] | None = None) -> Anatomy:
-    r"""Finds where a model keeps its parts, once per model object.
+    """Finds where a model keeps its parts, once per model object.
 
-    The model runs a few times on a tiny prompt of its own and is left exactly as it was.
-
-    Args:
-        model (PreTrainedModel): the model.
-        inputs (Mapping, optional): inputs to watch it with, for a model that does not run on plain
-            token ids; ``input_ids`` among them. If given, the model is examined anew.
-
-    Returns:
-        Anatomy: the parts, and what the model lacks.
-
-    Raises:
-        AnatomyError: if the model does not run on the prompt, or returns numbers that are not
-            finite.
+    The model runs a few times on a tiny prompt of its own and is left exactly as it was. For a
+    model that does not run on plain token ids, pass ``inputs`` to watch it with, ``input_ids``
+    among them; the model is then examined anew. A model that does not run, or returns numbers that
+    are not finite, raises an AnatomyError.
 
     Examples::
 

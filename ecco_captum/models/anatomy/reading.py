@@ -14,17 +14,10 @@ Shape = tuple[int, ...]
 def read_stack(
     watched: Trace, chain: Chain, ids: str, text: Shape, mixing: Collection[int]
 ) -> Stack:
-    r"""Reads a stack off the chain of its blocks.
+    """Reads a stack off the chain of its blocks.
 
-    Args:
-        watched (Trace): one forward of the model.
-        chain (Chain): the stack's blocks.
-        ids (str): which of the model's inputs held the stack's token ids.
-        text (tuple[int, ...]): the ids' (batch, positions).
-        mixing (Collection): linear maps that were found to mix tokens.
-
-    Returns:
-        Stack: the record.
+    ``ids`` names the input that held the stack's token ids, ``text`` is their (batch, positions),
+    and ``mixing`` are linear maps that were found to mix tokens.
     """
     axes, width = _stream(watched, chain, text)
     return Stack(
@@ -37,28 +30,12 @@ def read_stack(
 
 
 def stream_shapes(watched: Trace, chain: Chain) -> list[Shape]:
-    r"""Lists the shapes that a chain's stream takes.
-
-    Args:
-        watched (Trace): one forward of the model.
-        chain (Chain): the blocks.
-
-    Returns:
-        list[tuple[int, ...]]: distinct shapes of block outputs.
-    """
+    """The distinct shapes of the outputs of a chain's blocks."""
     return sorted({watched.executions[block[-1]].output_shape or () for block in chain.blocks})
 
 
 def adds_positions(watched: Trace, stack: Stack) -> bool:
-    r"""Tells whether a stream has other positions than the embedding's output.
-
-    Args:
-        watched (Trace): one forward of the model.
-        stack (Stack): the stack.
-
-    Returns:
-        bool: True as after padding, and where blocks do not run on the tokens at all.
-    """
+    """Whether a stream has other positions than the embedding's output, as after padding."""
     if stack.embedding is None or stack.entry is None:
         return False
     sites = {(execution.module, execution.call): execution for execution in watched.executions}
@@ -68,48 +45,20 @@ def adds_positions(watched: Trace, stack: Stack) -> bool:
 
 
 def neuron_maps(watched: Trace, chain: Chain, text: Shape) -> list[int]:
-    r"""Lists the linear maps of a chain that seem to read neurons and are modules.
-
-    Args:
-        watched (Trace): one forward of the model.
-        chain (Chain): the blocks.
-        text (tuple[int, ...]): the token ids' (batch, positions).
-
-    Returns:
-        list[int]: indices of linear maps, in order.
-    """
+    """Indices of the linear maps of a chain that seem to read neurons and are modules."""
     _, width = _stream(watched, chain, text)
     indices = [index for block in chain.blocks for index in down_projections(watched, block, width)]
     return [index for index in indices if watched.linears[index].is_module]
 
 
 def read_embedding(watched: Trace, ids: str, text: Shape, width: int = 0) -> Embedding | None:
-    r"""Finds the module that looked token ids up.
-
-    Args:
-        watched (Trace): one forward of the model.
-        ids (str): which of the model's inputs held them.
-        text (tuple[int, ...]): their (batch, positions).
-        width (int, optional): the stream's width; where several tables are read with the same
-            ids, one of this width is preferred.
-
-    Returns:
-        Embedding or None: the record, None where no module did.
-    """
+    """Finds the module that looked token ids up; where several did, one of the stream's width."""
     execution, axes, offset = _lookup(watched, ids, text, width)
     return None if execution is None else Embedding(execution.module, execution.call, axes, offset)
 
 
 def read_head(watched: Trace, chain: Chain) -> Site | None:
-    r"""Finds the unembedding: the last linear map after the blocks that makes logits.
-
-    Args:
-        watched (Trace): one forward of the model.
-        chain (Chain): the blocks that become the logits.
-
-    Returns:
-        Site or None: the record, None where no module holds the map.
-    """
+    """Finds the unembedding: the last linear map after the blocks that makes logits."""
     logits = getattr(watched.outputs, "logits", None)
     end = watched.executions[chain.blocks[-1][-1]].last_linear
     for linear in reversed(watched.linears[end:]):
@@ -119,15 +68,7 @@ def read_head(watched: Trace, chain: Chain) -> Site | None:
 
 
 def text_axes(tensor: Shape, text: Shape) -> tuple[int, ...] | None:
-    r"""Finds the permutation that makes a tensor (batch, positions, ..., width).
-
-    Args:
-        tensor (tuple[int, ...]): the tensor's shape.
-        text (tuple[int, ...]): the token ids' (batch, positions).
-
-    Returns:
-        tuple[int, ...] or None: the permutation, None where no axis is as long as the batch.
-    """
+    """Finds the permutation that makes a tensor of some shape (batch, positions, ..., width)."""
     batch, length = text
     if len(tensor) < 3 or batch not in tensor:
         return None

@@ -63,14 +63,7 @@ class Lineage(NamedTuple):
 
 
 def factors(operation: str) -> tuple[int, int] | None:
-    r"""Tells which tensors an operation multiplies as matrices.
-
-    Args:
-        operation (str): its name.
-
-    Returns:
-        tuple[int, int] or None: the factors' places among its tensors, None for other operations.
-    """
+    """Places, among an operation's tensors, of those that it multiplies as matrices."""
     if _PRODUCT.fullmatch(operation):
         return 0, 1
     # What is added to the product, such as a bias, stands first.
@@ -78,15 +71,7 @@ def factors(operation: str) -> tuple[int, int] | None:
 
 
 def combine(operation: str, lineages: Sequence[Lineage | None]) -> Lineage | None:
-    r"""Derives the lineage of what an operation returns, save for linear maps.
-
-    Args:
-        operation (str): its name.
-        lineages (Sequence): its tensors' lineages, None for constants.
-
-    Returns:
-        Lineage or None: the result's; None if it is a constant.
-    """
+    """The lineage of what an operation returns, save for linear maps; None stands for constants."""
     known = _distinct(lineages)
     if not known or _SHAPE_ONLY.fullmatch(operation):
         return None
@@ -103,15 +88,7 @@ def combine(operation: str, lineages: Sequence[Lineage | None]) -> Lineage | Non
 
 
 def written(operation: str, lineages: Sequence[Lineage | None]) -> int:
-    r"""Tells which linear maps' outputs an operation adds to what they were computed from.
-
-    Args:
-        operation (str): its name.
-        lineages (Sequence): its tensors' lineages, None for constants.
-
-    Returns:
-        int: bit mask of linear maps.
-    """
+    """Bit mask of the linear maps whose outputs are added to what they were computed from."""
     mask = 0
     if _SUM.fullmatch(operation):
         for stream, branch in permutations(_distinct(lineages), 2):
@@ -198,14 +175,10 @@ class Trace:
 
 
 def trace(model: nn.Module, inputs: Mapping[str, Tensor]) -> Trace:
-    r"""Runs a model once, without gradients, and tells what happened.
+    """Runs a model once, without gradients, and records what happened.
 
-    Args:
-        model (nn.Module): the model; it is left as it was, also after an exception.
-        inputs (Mapping): its keyword arguments; those that hold ids are recognised in lookups.
-
-    Returns:
-        Trace: executions, linear maps and lookups, each in order, and the model's outputs.
+    Inputs that hold ids are recognised in lookups. The model is left as it was, also after an
+    exception.
     """
     watcher = _Watcher(model, inputs)
     with ExitStack() as contexts:

@@ -30,16 +30,9 @@ STEPS = (1e-3, 1e-2, 1e-4)
 def lens_error(
     model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any], other: Mapping[str, Any]
 ) -> float:
-    r"""Replays one text's last hidden states while another text runs.
+    """Replays one text's last hidden states while ``other`` runs.
 
-    Args:
-        model (nn.Module): the model.
-        anatomy (Anatomy): its anatomy.
-        inputs (Mapping): the text whose logits are expected.
-        other (Mapping): the text that runs during the replay.
-
-    Returns:
-        float: the largest difference of a logit, relative to the largest logit.
+    Returns the largest difference of a logit from that of the text, relative to the largest logit.
     """
     with recorded_stream(model, anatomy.stack) as stream:
         expected = model(**inputs).logits
@@ -50,19 +43,11 @@ def lens_error(
 
 
 def gradient_error(model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any]) -> float:
-    r"""Compares the gradient with respect to the embeddings with finite differences.
+    """Compares the gradient with respect to the embeddings with finite differences.
 
     Every text of the batch moves in a random direction of its own, so two forwards measure as many
-    slopes as there are texts.
-
-    Args:
-        model (nn.Module): the model, in single or double precision.
-        anatomy (Anatomy): its anatomy.
-        inputs (Mapping): a batch of texts.
-
-    Returns:
-        float: the relative error of the slopes, for the step that fits best: steps may cross a
-        kink or another choice of experts, or drown in rounding.
+    slopes as there are texts. Returns the relative error of the slopes, for the step that fits
+    best: steps may cross a kink or another choice of experts, or drown in rounding.
     """
     generator = torch.Generator().manual_seed(0)
     embeddings, outputs = _run(model, anatomy, inputs)
@@ -98,17 +83,7 @@ def gradient_error(model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any]
 def moved_positions(
     model: nn.Module, stack: Stack, inputs: Mapping[str, Any], position: int
 ) -> list[int]:
-    r"""Tells which positions of a stream follow a change of the embedding at one position.
-
-    Args:
-        model (nn.Module): the model.
-        stack (Stack): the stack; it has an embedding.
-        inputs (Mapping): a batch of texts.
-        position (int): where the embedding changes.
-
-    Returns:
-        list[int]: positions at the entry of the first block, of whichever text.
-    """
+    """Positions at the first block's entry that follow a change of one position's embedding."""
     embedding = stack.embedding
     if embedding is None:
         return []
@@ -178,18 +153,11 @@ SMALLEST_VOCABULARY = 32
 
 
 def tiny_prompt(model: PreTrainedModel, seed: int = 0) -> dict[str, Any]:
-    r"""Makes model inputs out of ordinary ids of the model's vocabulary.
+    """Makes model inputs, (batch, positions), out of ordinary ids of the model's vocabulary.
 
     Special tokens are avoided: padding would shift positions, and placeholders of images would ask
-    for images. The state of random generators is not touched.
-
-    Args:
-        model (PreTrainedModel): the model.
-        seed (int, optional): another seed, another text of the same shape.
-
-    Returns:
-        dict: ``input_ids`` and ``attention_mask``, (batch, positions), and ``use_cache``; with
-        ``decoder_input_ids`` for an encoder-decoder model. On the model's device.
+    for images. Another seed is another text of the same shape; the state of random generators is
+    not touched.
     """
     ordinary = _ordinary_ids(model.config)
     generator = torch.Generator().manual_seed(seed)
