@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from factors_samples import random_text, smooth
-from figure_samples import MADE, factors, texts_of
+from factors_samples import factors, random_text, smooth
+from figure_samples import MADE, texts_of
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
@@ -12,7 +12,7 @@ from matplotlib.patches import StepPatch
 from ecco_captum.core.text import format_share, visible
 from ecco_captum.display.colours import COLORS
 
-TEXTS = random_text().texts
+TEXTS = random_text()
 
 
 def areas(figure: Figure) -> list[StepPatch]:
