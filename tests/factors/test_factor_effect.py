@@ -18,8 +18,7 @@ from tiny_models import tiny_config
 import ecco_captum
 from ecco_captum import ablate, hidden_states, neurons, nmf
 from ecco_captum.factors.effect import _random
-from ecco_captum.factors.effect_record import FactorEffect
-from ecco_captum.factors.record import Factors
+from ecco_captum.factors.record import FactorEffect, Factors
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.testing import model_state
 
@@ -102,7 +101,10 @@ def test_the_sentence_says_what_the_interval_allows(tmp_path: Path) -> None:
     for margin, said in (
         ([2.0, 0.5, 3.0], "These neurons do more there than random ones, by 2.00 [0.500, 3.00]."),
         ([-2.0, -3.0, -0.5], "Random neurons do more there, by 2.00 [0.500, 3.00]."),
-        ([0.3, -1.0, 2.0], "That cannot be told from what random neurons do (+0.3)."),
+        (
+            [0.3, -1.0, 2.0],
+            "not differ from what random neurons do (0.300 [−1.00, 2.00]).",
+        ),
     ):
         sentence = dataclasses.replace(found, margin=np.array(margin)).sentence
         assert sentence.endswith(said)

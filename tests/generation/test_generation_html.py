@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
+from record_samples import generation
 from view_samples import HOSTILE
 
 from ecco_captum.core.tokens import Tokens
-from ecco_captum.generation.html import generation_view
 
 
-def view(texts: list[str], prompt: int) -> str:
-    outputs = len(texts) - prompt
-    numbers = np.linspace(-3, -0.1, outputs, dtype=np.float32)
-    ranks = np.arange(1, outputs + 1) * 700
-    tokens = Tokens(np.arange(len(texts)), tuple(texts), prompt)
-    return generation_view(tokens, numbers + 20, numbers, ranks, subtitle="a <model>")
+def view(texts: Sequence[str], prompt: int, model: str = "a <model>") -> str:
+    made = generation(Tokens(np.arange(len(texts)), tuple(texts), prompt), model)
+    logprobs = np.linspace(-3, -0.1, len(texts) - prompt, dtype=np.float32)
+    ranks = np.arange(1, len(logprobs) + 1) * 700
+    return replace(made, logits=logprobs + 20, logprobs=logprobs, ranks=ranks).fragment()
 
 
 def test_each_output_has_its_numbers() -> None:
@@ -27,7 +29,7 @@ def test_each_output_has_its_numbers() -> None:
 
 
 def test_nothing_in_a_text_can_act() -> None:
-    html = view(["a", *HOSTILE], 1)
+    html = view(["a", *HOSTILE], 1, HOSTILE[0])
     assert "<script" not in html
     assert "<img" not in html
     assert "\u202e" not in html
