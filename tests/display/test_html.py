@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from view_samples import HOSTILE, Outline
 
-from ecco_captum.display.page import asset, embed_json, escape, frame, legend, page, table, token
+import ecco_captum
+from ecco_captum.display.page import asset, embed_json, escape, frame, page, part, table, token
 
 ANY_TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(HOSTILE)
 PLAIN_TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=30)
@@ -63,17 +65,12 @@ def test_a_page_may_load_nothing() -> None:
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<link|src=", text)
 
 
-def test_assets_name_no_other_place() -> None:
-    names = (
-        "display/page.css",
-        "display/frame.css",
-        "display/token_text.css",
-        "display/numbers.js",
-        "display/tokens.js",
-        "display/detail.js",
-    )
-    for name in (*names, "attribution/saliency.js", "display/boot.js"):
-        text = asset(name)
+def test_style_sheets_and_scripts_name_no_other_place() -> None:
+    package = Path(ecco_captum.__file__).parent
+    names = [str(path.relative_to(package)) for path in package.glob("*/*.[cj]s*")]
+    assert len(names) > 9
+    for name in names:
+        text = asset(name).replace("http://www.w3.org/2000/svg", "")  # a name, never fetched
         assert not re.search(r"https?:|url\(|@import|\bfetch\b|XMLHttpRequest|import\(", text), name
         assert "</" not in text, name  # it could end the element that holds it
 
@@ -93,5 +90,5 @@ def test_a_long_token_is_cut_with_the_whole_as_tooltip() -> None:
     assert len(read.text) < 50
 
 
-def test_a_legend_names_its_ends() -> None:
-    assert Outline(legend("share", "0%", "<34%")).text == "share0%<34%"
+def test_a_scale_names_its_ends() -> None:
+    assert Outline(part("scale", "share", "0%", "<34%")).text == "share: 0% to <34%"
