@@ -152,7 +152,7 @@ def test_the_scale_can_be_read_without_its_ramp() -> None:
 
 def test_what_scripts_add_is_not_there_without_them() -> None:
     plain = sanitised(VIEWS["rankings"])
-    assert "ecco-told" not in plain
+    assert "ecco-cell-readout" not in plain
     assert "button" not in plain
 
 

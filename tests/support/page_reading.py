@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +26,21 @@ def expected_shades(row: np.ndarray) -> list[int]:
     return [int(np.floor(LEVELS * value / np.abs(row).max() + 0.5)) for value in row.astype(float)]
 
 
-def until(opened: Any, condition: Callable[[], bool]) -> None:
-    """Waits in Python: the page's own policy forbids the evaluation that a browser wait needs."""
-    for _ in range(100):
-        if condition():
-            return
-        opened.wait_for_timeout(30)
-    pytest.fail("this never came true")
+def until(opened: Any, condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Looks at every frame: the page's own policy forbids the evaluation that a browser wait needs.
+
+    It takes as long as it takes on a busy machine; ``seconds`` only ends what never comes.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("this never came true")
+        opened.evaluate("() => new Promise(requestAnimationFrame)")
+
+
+def expect_shades(opened: Any, row: np.ndarray) -> None:
+    """Waits until tokens have the shades of an output's scores."""
+    until(opened, lambda: shades(opened) == expected_shades(row))
 
 
 def document(view: str) -> str:
