@@ -15,8 +15,7 @@ from typing import Any, Literal
 from playwright.sync_api import sync_playwright
 
 import ecco_captum
-from ecco_captum.cli import DEMO_PROMPT
-from ecco_captum.cli.commands import DEMO_MODEL
+from ecco_captum.cli.commands import DEMO_MODEL, DEMO_PROMPT
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

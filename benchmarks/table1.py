@@ -20,7 +20,7 @@ from peers import peak_memory
 from saliency import table
 
 import ecco_captum
-from ecco_captum.probing.word_states import pooled, word_places
+from ecco_captum.probing.sources import pooled, word_places
 
 
 def main() -> None:

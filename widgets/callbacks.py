@@ -119,8 +119,8 @@ def analyses(lm: LanguageModel) -> Analyses:
     tabs = {
         "Where from?": _saliency,
         "When?": _rankings,
-        "Instead of what?": _watch,
-        "What fires together?": _factors,
+        "Runner-up tokens": _watch,
+        "Neuron factors": _factors,
         "How alike?": _similarity,
     }
     write = partial(_write, lm)

@@ -239,7 +239,7 @@ class Bars(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             heading (str, optional): Above them. Default: ``""``
         """
         values = np.asarray(values, dtype=np.float64)
-        # An ordinal scale takes equal names for one: invisible letters tell them apart.
+        # An ordinal scale takes equal names for one: invisible letters make them distinct.
         apart = [name + "\u200b" * names[:k].count(name) for k, name in enumerate(names)]
         with self.bars.hold_sync():
             self.bars.x, self.bars.y = apart, values

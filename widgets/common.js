@@ -1,4 +1,4 @@
-// What every view as a widget needs: its script, which arrives as text, and a way to tell Python.
+// What every view as a widget needs: its script, which arrives as text, and a way to reach Python.
 
 const scripts = new Map();
 
@@ -10,8 +10,8 @@ function load(source) {
   return scripts.get(source);
 }
 
-// Tells Python at most once a frame: a pointer that sweeps over a line sends one message, not ten.
-function teller(model) {
+// Sends to Python at most once a frame: a pointer that sweeps over a line sends one message, not ten.
+function sender(model) {
   let asked = 0;
   return (name, value) => {
     if (String(model.get(name)) === String(value)) return;

@@ -30,7 +30,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
 
     Examples::
 
-        >>> runner.run("integrated gradients", lambda tell: compute(progress=tell), show)
+        >>> runner.run("integrated gradients", lambda progress: compute(progress=progress), show)
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
 
         Args:
             what (str): What is done, for the line beside the bar.
-            work (Callable): Takes a function that it tells the part that is done, 0 to 1, and
+            work (Callable): Takes a function to call with the part done, 0 to 1, and
                 which ends it, by an error, where it was cancelled.
             done (Callable): Takes the result.
         """
@@ -71,7 +71,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
         self._thread.start()
 
     def cancel(self) -> None:
-        r"""Stops what runs, at the next place where it tells how far it is."""
+        r"""Stops what runs, at its next report of progress."""
         self._stopped.set()
 
     def wait(self) -> None:
@@ -91,7 +91,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
         if before is not None:
             before.join()  # a model does one thing at a time
 
-        def tell(part: float) -> None:
+        def progress(part: float) -> None:
             nonlocal last
             if stopped.is_set():
                 raise CancelledError
@@ -100,7 +100,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
                 self.bar.value = part
 
         try:
-            result = work(tell)
+            result = work(progress)
             if stopped.is_set():
                 raise CancelledError
             done(result)

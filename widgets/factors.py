@@ -1,4 +1,4 @@
-"""The factor explorer: what fires together, refitted and tested on demand."""
+"""The factor explorer: neuron factors, refitted and tested on demand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FactorsExplorer(Explorer):
             neurons. Default: ``None``
     """
 
-    selected = traitlets.Int(0, help="The factor in hand.")
+    selected = traitlets.Int(0, help="The factor that is shown.")
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class FactorsExplorer(Explorer):
         layers = [block for block in self.layers.options if low <= block <= high]
         count = self.components.value
         what = f"{count} factors of blocks {low} to {high}"
-        self.runner.run(what, lambda tell: refit(count, layers), self._put)
+        self.runner.run(what, lambda progress: refit(count, layers), self._put)
 
     def _put(self, factors: Factors) -> None:
         self.record = self.factors = factors
@@ -124,6 +124,6 @@ class FactorsExplorer(Explorer):
 
         self.runner.run(
             f"Factor {component} ablated",
-            lambda tell: effect(factors, component, progress=tell),
+            lambda progress: effect(factors, component, progress=progress),
             done,
         )

@@ -1,4 +1,4 @@
-"""The rankings and the watch explorer: when was it decided, and for what?"""
+"""The rankings and the watch explorer: when does a token become the top prediction?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Lens(Explorer):
     """A heat table of layers, a chart of what is chosen, and a switch of what the chart shows."""
 
     selected = traitlets.List(traitlets.Int(), help="Row and column of the chosen cell.")
-    hovered = traitlets.List(traitlets.Int(), help="Row and column of the cell in hand.")
+    hovered = traitlets.List(traitlets.Int(), help="Row and column of the hovered cell.")
 
     def __init__(self, record: Any, *beside: Any, above: tuple[Any, ...] = ()) -> None:
         self.view = View(record.fragment(), "heat")
@@ -111,7 +111,7 @@ class RankingsExplorer(_Lens):
             if self.selected[1:] == [column]:
                 self._tops(*self.selected)
 
-        self.runner.run("Each layer's best tokens", lambda tell: predictions(position), done)
+        self.runner.run("Each layer's best tokens", lambda progress: predictions(position), done)
 
     def _tops(self, layer: int, column: int) -> None:
         record, name = self.rankings, self.rankings.layer_names[layer]

@@ -112,15 +112,15 @@ class SaliencyExplorer(Explorer):
             self._put(keys)
             return
 
-        def work(tell: Callable[[float], None]) -> None:
+        def work(progress: Callable[[float], None]) -> None:
             for k, key in enumerate(missing):
-                share = partial(_part, tell, k, len(missing))
+                share = partial(_part, progress, k, len(missing))
                 self._known[key] = self._computed(key, share)
 
         what = " and ".join(self._titles[key[0]] for key in missing)
         self.runner.run(what, work, lambda _: self._put(keys))
 
-    def _computed(self, key: tuple[Any, ...], tell: Callable[[float], None]) -> Attribution:
+    def _computed(self, key: tuple[Any, ...], progress: Callable[[float], None]) -> Attribution:
         assert self._compute is not None
         method, score, versus, aggregate = key
         foils = [part for part in versus.split(",") if part.strip()]
@@ -129,7 +129,7 @@ class SaliencyExplorer(Explorer):
             score=score,
             versus=(foils if len(foils) > 1 else foils[0]) if foils else None,
             aggregate=aggregate or None,
-            progress=tell,
+            progress=progress,
         )
 
     def _put(self, keys: Sequence[tuple[Any, ...]]) -> None:
@@ -181,9 +181,9 @@ class SaliencyExplorer(Explorer):
             self._tested[id(record)] = faithfulness.strip()
             self._draw()
 
-        self.runner.run("Faithfulness", lambda tell: test(record, progress=tell), done)
+        self.runner.run("Faithfulness", lambda progress: test(record, progress=progress), done)
 
 
-def _part(tell: Callable[[float], None], k: int, of: int, done: float) -> None:
+def _part(progress: Callable[[float], None], k: int, of: int, done: float) -> None:
     """Tells the part that is done of several things, of which this is the k-th."""
-    tell((k + done) / of)
+    progress((k + done) / of)

@@ -30,7 +30,7 @@ class SimilarityExplorer(Explorer):
     """
 
     selected = traitlets.List(traitlets.Int(), help="Row and column of the chosen cell.")
-    hovered = traitlets.List(traitlets.Int(), help="Row and column of the cell in hand.")
+    hovered = traitlets.List(traitlets.Int(), help="Row and column of the hovered cell.")
 
     def __init__(
         self, record: Similarity, *, compute: Callable[..., Similarity] | None = None
@@ -61,7 +61,7 @@ class SimilarityExplorer(Explorer):
         assert compute is not None
         self.runner.run(
             {measure: title for title, measure in _MEASURES}[name],
-            lambda tell: compute(name, progress=tell),
+            lambda progress: compute(name, progress=progress),
             self._put,
         )
 

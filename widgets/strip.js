@@ -12,7 +12,7 @@ function room({ texts, prompt, outputs, grows }) {
 
 async function render({ model, el }) {
   const { mount } = await load(model.get("_script"));
-  const tell = teller(model);
+  const send = sender(model);
   el.classList.add("ecco-widget");
   let view;
   const draw = () => {
@@ -26,8 +26,8 @@ async function render({ model, el }) {
     };
     el.innerHTML = model.get("_frame"); // escaped where it is made, in html.py
     view = mount(el.querySelector(".ecco-swap"), data, {
-      select: (t) => { need(t); tell("selected", t); },
-      hover: (t) => tell("hovered", t),
+      select: (t) => { need(t); send("selected", t); },
+      hover: (t) => send("hovered", t),
     }, model.get("selected"));
   };
   const fill = ({ row, shown }, buffers) => {

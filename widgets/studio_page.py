@@ -86,8 +86,8 @@ class Studio(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             drawn = {"seed": self.seed.value, "temperature": self.temperature.value}
             options |= {"do_sample": True, **drawn}
 
-        def work(tell: Callable[[float], None]) -> Any:
-            return self.analyses.write(prompt, progress=tell, **options)
+        def work(progress: Callable[[float], None]) -> Any:
+            return self.analyses.write(prompt, progress=progress, **options)
 
         self.runner.run("Generating", work, self._written)
 
@@ -119,4 +119,4 @@ class Studio(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         def done(explorer: Any) -> None:
             page.children = [explorer]
 
-        runner.run(title, lambda tell: analyse(generation, progress=tell), done)
+        runner.run(title, lambda progress: analyse(generation, progress=progress), done)

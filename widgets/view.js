@@ -1,8 +1,8 @@
-// A static view as a widget: the same HTML, drawn by the same script, which also tells Python.
+// A static view as a widget: the same HTML, drawn by the same script, which also reports to Python.
 
 async function render({ model, el }) {
   const { open } = await load(model.get("_script"));
-  const tell = teller(model);
+  const send = sender(model);
   el.classList.add("ecco-widget");
   let view;
   const follow = () => {
@@ -14,8 +14,8 @@ async function render({ model, el }) {
     const section = el.querySelector(".ecco");
     const data = JSON.parse(section.querySelector('script[type="application/json"]').textContent);
     view = open(section, data, {
-      hover: (place) => tell("hovered", place),
-      choose: (place) => tell("selected", place),
+      hover: (place) => send("hovered", place),
+      choose: (place) => send("selected", place),
     });
     follow();
   };

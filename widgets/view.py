@@ -1,4 +1,4 @@
-"""Static views as widgets: the same picture, and Python hears what is in hand and chosen."""
+"""Static views as widgets: the same picture, and Python hears what is hovered and chosen."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     _html = traitlets.Unicode().tag(sync=True)
 
     hovered = traitlets.List(
-        traitlets.Int(), help="Row and column of the cell, or the token, in hand; empty at first."
+        traitlets.Int(), help="Row and column of the hovered cell, or the token; empty at first."
     ).tag(sync=True)
     selected = traitlets.List(
         traitlets.Int(), help="Row and column of the cell, or the factor, that was chosen."

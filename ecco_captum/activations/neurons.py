@@ -64,8 +64,8 @@ def neurons(
             memory stays bounded whatever the number of texts. A run that was cut off, even killed,
             goes on where it was when it is called again with the same texts; with more texts behind
             them, those are added. Default: in memory
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
 
     Returns:
         Activations: values (layers, tokens, neurons), on the CPU; of a ``store``, read from there
@@ -138,8 +138,8 @@ def hidden_states(
 
     Examples::
 
-        >>> found = hidden_states(lm, ["One text.", "Another one."], layers=[0, 30])
-        >>> found.shape, found.sequences
+        >>> states = hidden_states(lm, ["One text.", "Another one."], layers=[0, 30])
+        >>> states.shape, states.sequences
         ((2, 6, 576), array([0, 3]))
     """
     blocks = _stack(lm, stack)
@@ -299,7 +299,7 @@ class Reading:
 def read_layers(
     reading: Reading,
     texts: Sequence[ReadText],
-    tell: Callable[[int], object],
+    advance: Callable[[int], object],
     *,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -324,7 +324,7 @@ def read_layers(
                 _check_range(reading.dtype, layer)
                 for k, states in zip(batch, layer, strict=True):
                     values[row, starts[k] : starts[k + 1]].copy_(states)
-            tell(len(batch))
+            advance(len(batch))
     assert out is not None  # there is a text, and so a batch
     return out if out.shape[1] == starts[-1] else out[:, : starts[-1]]
 

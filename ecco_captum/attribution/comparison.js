@@ -39,7 +39,7 @@ class Agreement {
 
   buildHint() {
     const { words, sides } = this.data, signed = sides.some((side) => side.signed);
-    const against = signed ? " What spoke against it is below 0, and teal." : "";
+    const against = signed ? " Tokens that lowered the score are below 0, and teal." : "";
     const text = `Hover, tap or tab to a ${words.one} of either text: both show its sources.`;
     return make("p", "ecco-hint", text + against);
   }

@@ -325,7 +325,7 @@ class Attribution(Record):
             Attribution: with one column a message of the prompt; outputs stay by themselves.
 
         Raises:
-            ValueError: if the prompt was no chat whose messages can be told apart.
+            ValueError: if the prompt was no chat whose messages can be separated.
         """
         from ecco_captum.attribution.token_groups import grouped, message_spans
 

@@ -77,7 +77,7 @@ class SaliencyView {
       hint.append(`Hover, tap or tab to a ${words.one}. Shown first: \u201c`, name);
       hint.append("\u201d, whose sources are the most concentrated. ");
     } else hint.append("Shown: \u201c", name, "\u201d and its sources. ");
-    if (signed) hint.append("What spoke against it is below 0, and teal.");
+    if (signed) hint.append("Tokens that lowered the score are below 0, and teal.");
     return hint;
   }
 
@@ -192,7 +192,7 @@ class SaliencyView {
     this.outputs[t].focus();
   }
 
-  // By the keyboard: also read out, and told to whoever follows the pointer.
+  // By the keyboard: also read out, and passed on as the pointer would be.
   choose(t) {
     this.select(t);
     this.events.hover?.(t);
@@ -242,8 +242,8 @@ class SaliencyView {
   read(position) {
     const known = position >= 0 && position < this.rows[this.selected].length;
     const rest = this.pinned >= 0 ? "Pinned; Esc or click releases" : "Click to pin";
-    const told = known ? this.phrases.tell(this.selected, position) : [rest];
-    this.readout.replaceChildren(...told);
+    const parts = known ? this.phrases.describeSource(this.selected, position) : [rest];
+    this.readout.replaceChildren(...parts);
   }
 
   mark(position) {

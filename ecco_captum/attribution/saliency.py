@@ -81,8 +81,8 @@ def saliency(
             them: a long text then needs less memory and more time.
         memory_budget (int, optional): bytes that one chunk's gradients may take, beside the model
             and one forward's activations. A lower budget costs time.
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks.
         **options (Any): the method's own. Of methods with a baseline: ``baseline`` and
             ``keep_first``. ``n_steps`` (integrated gradients), ``n_samples``, ``noise`` (relative
             to the embeddings' standard deviation), ``window`` (occlusion), ``alpha`` (LIME,

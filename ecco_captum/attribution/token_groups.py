@@ -78,7 +78,7 @@ def message_spans(generation: Generation) -> list[tuple[int, int]]:
     starts = generation.settings.get("messages")
     if not starts:
         raise ValueError(
-            "generation: its prompt was no chat whose messages can be told apart; by_span() takes "
+            "generation: its prompt was no chat whose messages can be separated; by_span() takes "
             "spans of your own"
         )
     return list(zip(starts, [*starts[1:], len(generation.prompt_ids)], strict=True))

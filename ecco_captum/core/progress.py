@@ -66,7 +66,7 @@ Result = TypeVar("Result")
 def map_threads(
     work: Callable[[Item, Callable[[], object]], Result],
     items: Sequence[Item],
-    tell: Callable[[], object],
+    advance: Callable[[], object],
 ) -> list[Result]:
     """Runs some work on each item, torch's threads shared out among them.
 
@@ -78,18 +78,18 @@ def map_threads(
     threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
     count = min(threads, len(items))
 
-    def advance() -> None:
+    def step() -> None:
         if stopped.is_set():
             raise CancelledError
         with lock:
-            tell()
+            advance()
 
     if count < 2:
-        return [work(item, advance) for item in items]
+        return [work(item, step) for item in items]
     torch.set_num_threads(threads // count)
     try:
         with ThreadPoolExecutor(count) as pool:
-            running = [pool.submit(work, item, advance) for item in items]
+            running = [pool.submit(work, item, step) for item in items]
             try:
                 done = wait(running, return_when=FIRST_EXCEPTION).done
                 for future in done:

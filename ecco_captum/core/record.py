@@ -94,7 +94,7 @@ class Record:
         Args:
             path (str or PathLike, optional): where to write the page as well. An existing file is
                 replaced in one step, so an interrupted write leaves the old one.
-            interactive (bool, optional): whether the page's own scripts are in it, which tell of
+            interactive (bool, optional): whether the page's own scripts are in it, which describe
                 what is under the pointer, from a disk and without network. Without them it is what
                 untrusted notebooks show: tables. Default: ``True``
 

@@ -68,7 +68,7 @@ def each_text(lm: LanguageModel, given: Any, stack: str) -> Iterator[ReadText]:
 
 
 def number_of_texts(given: Any) -> int | None:
-    """How many texts an argument has; None where only reading them will tell."""
+    """How many texts an argument has; None where only reading them says it."""
     several = _several(given)
     if several is None:
         return 1

@@ -1,7 +1,7 @@
 """Charts as inline SVG: lines over points, and means with their intervals, a row each.
 
-What is shown first has the accent hue; what it is compared with is neutral and told apart by dashes
-and markers. Labels stand at the lines, so that nothing has to be looked up. Here places are worked
+What is shown first has the accent hue; what it is compared with is neutral, with dashes and markers
+of its own. Labels stand at the lines, so that nothing has to be looked up. Here places are worked
 out; ``charts.html.j2`` draws them.
 """
 

@@ -1,7 +1,7 @@
 """Colours: two hues on calm neutrals, and an ink that can be read on every shade.
 
 One accent hue says how much; a second, cool hue is for negative values only. Purple and teal are
-told apart with red-green and with blue-yellow colour blindness too, which purple and blue are not.
+distinct with red-green and with blue-yellow colour blindness too, which purple and blue are not.
 Every colour is a pair (light theme, dark theme), so that the style sheet switches by
 ``color-scheme`` alone and no script has to know the theme.
 """

@@ -1,4 +1,4 @@
-// Heat tables: a line that tells of the cell in hand, and choices of what cells say and mean.
+// Heat tables: a line that describes the hovered cell, and choices of what cells say and mean.
 //
 // A cell is taken by hover, by tap or by the keyboard: Tab enters a table, arrows move, Home and
 // End go to the ends of a row. The last one stays.
@@ -23,10 +23,10 @@ class HeatMap {
     this.own = tokens;
     this.fields = new Map(fields.map((field) => [field.name, field]));
     this.width = width;
-    this.told = element("div", "ecco-told", HINT);
+    this.readout = element("div", "ecco-cell-readout", HINT);
     this.live = element("div", "ecco-hidden");
     this.live.setAttribute("aria-live", "polite");
-    card.append(this.told, this.live);
+    card.append(this.readout, this.live);
     for (const table of card.querySelectorAll(".ecco-heat table")) this.enter(table);
     if (fields.length > 1) this.offer(colour);
     this.listen();
@@ -69,7 +69,7 @@ class HeatMap {
     return [row, skipped + across(cell.parentNode).indexOf(cell)];
   }
 
-  // Who listens is told, and the cell keeps an outline.
+  // Listeners are called, and the cell keeps an outline.
   choose(cell) {
     if (!cell || !this.events.choose) return;
     this.chosen?.classList.remove("ecco-chosen");
@@ -110,7 +110,7 @@ class HeatMap {
     this.mark(this.taken, false);
     this.taken = cell;
     this.mark(cell, true);
-    this.told.textContent = cell.title;
+    this.readout.textContent = cell.title;
     this.events.hover?.(this.placeOf(cell));
     const table = cell.closest("table");
     table.querySelector(`${CELL}[tabindex="0"]`).tabIndex = -1;
@@ -119,10 +119,10 @@ class HeatMap {
 
   mark(cell, on) {
     if (!cell) return;
-    cell.classList.toggle("ecco-in-hand", on);
+    cell.classList.toggle("ecco-hovered", on);
     const row = cell.parentNode, head = cell.closest("table").tHead.rows[0];
     for (const header of [row.cells[0], head.cells[cell.cellIndex]]) {
-      header.classList.toggle("ecco-of-hand", on);
+      header.classList.toggle("ecco-of-hovered", on);
     }
   }
 

@@ -27,7 +27,7 @@ export class Phrases {
   describe(t) {
     const { top } = this.summaries[t], name = `${this.name(this.data.prompt + t)}, output ${t}`;
     if (top < 0) return name + (this.data.later ? "" : ", without any score");
-    const side = this.rows[t][top] < 0 ? "strongest source, against it," : "strongest source";
+    const side = this.rows[t][top] < 0 ? "strongest source, lowering the score," : "strongest source";
     return `${name}, ${side} ${this.name(top)}, ${this.shareOf(t, top)}`;
   }
 
@@ -38,14 +38,14 @@ export class Phrases {
     const gave = top.filter((i) => row[i] > 0), against = top.filter((i) => row[i] < 0);
     const parts = [];
     if (gave.length || !top.length) parts.push(`came from ${list(gave) || "nothing"}`);
-    if (against.length) parts.push(`against it spoke ${list(against)}`);
+    if (against.length) parts.push(`lowered by ${list(against)}`);
     return `${this.name(this.data.prompt + t)} ${parts.join("; ")}`;
   }
 
   // The line under the text, about one source.
-  tell(t, position) {
+  describeSource(t, position) {
     const value = this.rows[t][position], score = formatNumber(value);
-    const did = value < 0 ? "spoke against it:" : "gave";
+    const did = value < 0 ? "lowered the score:" : "gave";
     const name = make("bdi", "", this.name(position));
     return ["\u201c", name, `\u201d ${did} ${this.shareOf(t, position)}, score ${score}`];
   }

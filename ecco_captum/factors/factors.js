@@ -1,8 +1,8 @@
-// Factors: a line for each factor, and the text, shaded by the factor in hand.
+// Factors: a line for each factor, and the text, shaded by the factor that is shown.
 //
 // A factor is taken by hover, by the keyboard (Tab enters, arrows move) and by click, which holds
-// it, so that hover no longer changes it; a second click or Escape releases. A token tells of its
-// strongest factors, and leads to the strongest of them. What was in hand last stays.
+// it, so that hover no longer changes it; a second click or Escape releases. A token names its
+// strongest factors, and leads to the strongest of them. The last one stays.
 
 const SVG = "http://www.w3.org/2000/svg", WIDE = 240, HIGH = 24, EASED = 600, NAMED = 3;
 const LONGEST = 40;
@@ -125,7 +125,7 @@ class FactorsView {
     this.high = make("span", "");
     const legend = make("div", "ecco-legend");
     legend.append(this.says, make("span", "", "0"), make("span", "ecco-ramp"), this.high);
-    this.readout = make("div", "ecco-factors-told", HINT);
+    this.readout = make("div", "ecco-factors-readout", HINT);
     this.live = make("div", "ecco-hidden");
     this.live.setAttribute("aria-live", "polite");
     const foot = make("div", "ecco-factors-foot");

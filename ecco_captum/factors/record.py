@@ -362,8 +362,8 @@ class FactorEffect(Record):
 
     Examples::
 
-        >>> found = nmf(neurons(encoder, text), 4, negatives="split")
-        >>> effect = found.effect(encoder, texts, 1)
+        >>> factors = nmf(neurons(encoder, text), 4, negatives="split")
+        >>> effect = factors.effect(encoder, texts, 1)
         >>> effect.verdict, effect.on_high.shape, effect.random_changes.shape
         ('supported', (3,), (10, 34))
     """

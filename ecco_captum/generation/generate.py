@@ -174,8 +174,8 @@ def generate(
         max_new_tokens (int, optional): how many tokens it may write at most; it may stop earlier.
             Default: what ``generation_config`` says, else 32.
         seed (int, optional): seed for sampling; torch's own random state is left as it was.
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks.
         **options (Any): any option of transformers' ``GenerationConfig`` (do_sample, temperature,
             top_p, num_beams, repetition_penalty, …), or a whole one as ``generation_config``.
             Without ``do_sample=True`` there it is greedy (or a beam search), whatever the
@@ -262,7 +262,7 @@ def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> 
 
 
 def _chat(lm: LanguageModel, prompt: Prompt, prompt_ids: list[int]) -> dict[str, Any]:
-    """Where a chat's messages start, so that they can be told apart later."""
+    """Where a chat's messages start, so that messages can be separated later."""
     starts = message_starts(lm, prompt, prompt_ids)
     return {"messages": starts} if starts else {}
 

@@ -78,10 +78,10 @@ def rankings(
 
     Examples::
 
-        >>> found = rankings(lm, generation)
-        >>> found.ranks.shape, found.ranks[-1]
+        >>> ranked = rankings(lm, generation)
+        >>> ranked.ranks.shape, ranked.ranks[-1]
         ((31, 5), array([1, 1, 1, 1, 1]))
-        >>> found.decided  # from which layer on each token stays first
+        >>> ranked.decided  # from which layer on each token stays first
         array([30, 28, 13, 30, 30])
     """
     check_lens(lm, generation)

@@ -74,10 +74,10 @@ class Rankings(ByLayer, Record):
 
     Examples::
 
-        >>> found = rankings(lm, generation)
-        >>> found.target_texts[0], found.layer_names[found.decided[0]]
+        >>> ranked = rankings(lm, generation)
+        >>> ranked.target_texts[0], ranked.layer_names[ranked.decided[0]]
         (' Paris', 'block 29')
-        >>> found.shuffled_ranks.shape
+        >>> ranked.shuffled_ranks.shape
         (31, 5)
     """
 
@@ -121,7 +121,7 @@ class Rankings(ByLayer, Record):
 
     @property
     def sentence(self) -> str:
-        """When the tokens were decided, and how much of that the unembedding alone would say."""
+        """When tokens become the top prediction, and what the shuffled model does."""
         decided, last = self.decided, len(self.layers) - 1
         first, count = decided[decided >= 0], len(self.positions)
         of = f"of {_tokens(count)} first"
@@ -258,8 +258,8 @@ class WatchedRankings(ByLayer, Record):
 
     Examples::
 
-        >>> found = rankings_watch(lm, "The keys to the cabinet", [" is", " are"])
-        >>> found.watch_texts[found.winners[-1]], int(found.crossings), found.ranks.shape
+        >>> watched = rankings_watch(lm, "The keys to the cabinet", [" is", " are"])
+        >>> watched.watch_texts[watched.winners[-1]], int(watched.crossings), watched.ranks.shape
         (' are', 27, (31, 2))
     """
 
@@ -414,8 +414,8 @@ class LayerPredictions(ByLayer, Record):
 
     Examples::
 
-        >>> found = layer_predictions(lm, generation, 5, k=3)
-        >>> found.true_text, found.texts[-1], found.probs.shape
+        >>> predictions = layer_predictions(lm, generation, 5, k=3)
+        >>> predictions.true_text, predictions.texts[-1], predictions.probs.shape
         (' Paris', [' Paris', ' the', ' London'], (31, 3))
     """
 
@@ -682,7 +682,7 @@ class OrderTest(Record):
         return (
             f"{in_quotes(self.watch_texts[0])} leads by {format_number(self.lead)} nats; with "
             f"{self.tokens} tokens in {draws} random orders by "
-            f"{format_number(float(self.shuffled.mean()))} in the mean, and by as much as here in "
+            f"{format_number(float(self.shuffled.mean()))} on average, and by at least as much in "
             f"{as_large} of them (p = {format_number(self.probability)})."
         )
 

@@ -174,8 +174,8 @@ def rankings_watch(
 
     Examples::
 
-        >>> found = rankings_watch(lm, "The keys to the cabinet", [" is", " are"])
-        >>> found.ranks[-1]
+        >>> watched = rankings_watch(lm, "The keys to the cabinet", [" is", " are"])
+        >>> watched.ranks[-1]
         array([28,  1])
     """
     text, tokens = as_text(lm, prompt_or_generation)

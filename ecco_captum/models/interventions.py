@@ -3,7 +3,7 @@ r"""Restoring interventions on a model's forward: read, replace or skip what a m
 Everything here wraps the ``forward`` attribute of module *instances* and puts back exactly what was
 there, whatever happens in between. Hooks are not used, because some models call
 ``layer.forward(...)`` directly and no hook would ever fire. Nothing here knows an architecture:
-where a model keeps its parts is told by an :class:`~ecco_captum.models.anatomy.find.Anatomy`.
+where a model keeps its parts is in an :class:`~ecco_captum.models.anatomy.find.Anatomy`.
 """
 
 from __future__ import annotations

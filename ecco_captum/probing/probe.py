@@ -146,8 +146,8 @@ def probe(
         checkpoint (str or PathLike, optional): a folder where the report of each representation is
             kept once it is done, and found by a later run of the same. Default: none
         seed (int, optional): of all draws. Default: 0
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
         **options (Any): of :class:`ProbeOptions`: ``trials`` (5), ``test_size`` (0.33), ``epochs``
             (50), ``learning_rates`` (0.1, 1e-3, 1e-5), ``control`` (True), ``split`` ("token"),
             ``select`` ("validation"), ``pooling`` ("mean"), ``codelength`` (False).
@@ -221,7 +221,7 @@ class _Run:
         total = len(states) * self.training.rounds
         with progress_bar(self.progress, total=total, desc=f"Probing {name}") as bar:
             return map_threads(
-                lambda read, tell: train_and_evaluate(read(), self.trials, self.training, tell),
+                lambda read, step: train_and_evaluate(read(), self.trials, self.training, step),
                 states,
                 bar.update,
             )

@@ -1,4 +1,4 @@
-r"""ProbeReport: what each layer's states tell a linear probe, beside its control task."""
+r"""ProbeReport: what a linear probe reads from each layer's states, beside its control task."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def word_places(lm: LanguageModel, corpus: TaggedCorpus, most: int) -> WordPlace
     """
     if not getattr(lm.tokenizer, "is_fast", False):
         raise ValueError(
-            f"lm: the tokenizer of {lm.name!r} does not tell where its tokens stand in the text; "
+            f"lm: the tokenizer of {lm.name!r} does not say where its tokens stand in the text; "
             "accepts fast tokenizers"
         )
     places = WordPlaces([], [], [], [], 0)

@@ -53,7 +53,7 @@ def fit_probes(
     epochs: int,
     seeds: Sequence[int],
     batch: int = BATCH,
-    tell: Callable[[], object] = lambda: None,
+    advance: Callable[[], object] = lambda: None,
 ) -> Probes:
     """Trains linear probes by Adam on cross-entropy (Kingma & Ba 2015; Alammar 2021, section 5.2).
 
@@ -100,7 +100,7 @@ def fit_probes(
             torch.bmm(slope, read, out=weights.grad)
             torch.sum(slope, 2, out=biases.grad)
             optimizer.step()
-        tell()
+        advance()
     shape = (rates, tasks, labels)
     return Probes(
         weights.mul_(scale[:, None]).unflatten(1, shape).permute(1, 0, 4, 2, 3),
@@ -278,7 +278,7 @@ class Training:
 
     @property
     def rounds(self) -> int:
-        """How often ``tell`` is called for a layer."""
+        """How often ``advance`` is called for a layer."""
         return self.options.epochs * (len(_BLOCKS) if self.options.codelength else 1)
 
 
@@ -300,14 +300,14 @@ class Evaluation:
 
 
 def train_and_evaluate(
-    x: Tensor, trials: Sequence[Trial], training: Training, tell: Callable[[], object]
+    x: Tensor, trials: Sequence[Trial], training: Training, advance: Callable[[], object]
 ) -> Evaluation:
     """Trains all probes of a layer, and keeps the best rate's of each trial and task.
 
     ``x`` is (words, features), float32; trials have the same sizes.
     """
     targets = np.stack([trial.targets for trial in trials])
-    probes = _fitted(x, targets, _words(trials, "train"), training, tell)
+    probes = _fitted(x, targets, _words(trials, "train"), training, advance)
 
     def right(part: str) -> tuple[np.ndarray, np.ndarray]:
         """(rates, trials, n, tasks), the guesses; (rates, trials, tasks), how many are right."""
@@ -324,13 +324,13 @@ def train_and_evaluate(
         np.add.at(confusion, (trial.targets[0, trial.test], predicted), 1)
     codes = np.full(best.shape, np.nan)
     if training.options.codelength:
-        codes = codelength(x, trials, training, tell)
+        codes = codelength(x, trials, training, advance)
     rates = np.array(training.rates)[best]
     return Evaluation(tested[best, numbers, tasks], rates, confusion, codes)
 
 
 def codelength(
-    x: Tensor, trials: Sequence[Trial], training: Training, tell: Callable[[], object]
+    x: Tensor, trials: Sequence[Trial], training: Training, advance: Callable[[], object]
 ) -> np.ndarray:
     """(trials, tasks), the bits that code all labels, block after block, by earlier blocks.
 
@@ -344,7 +344,7 @@ def codelength(
     ends = np.unique([max(1, round(part * order.shape[1])) for part in _BLOCKS])
     bits = np.full(targets.shape[:2], ends[0] * np.log2(training.labels))
     for start, end in pairwise(ends.tolist()):
-        probes = _fitted(x, targets, order[:, :start], training, tell)
+        probes = _fitted(x, targets, order[:, :start], training, advance)
         block = order[:, start:end]
         wanted = torch.from_numpy(_truth(targets, block)).expand(len(training.rates), -1, -1, -1)
         logprobs = probes.scores(x, block).log_softmax(-1).gather(-1, wanted[..., None])[..., 0]
@@ -368,7 +368,7 @@ def _fitted(
     targets: np.ndarray,
     words: np.ndarray,
     training: Training,
-    tell: Callable[[], object],
+    advance: Callable[[], object],
 ) -> Probes:
     return fit_probes(
         x,
@@ -378,5 +378,5 @@ def _fitted(
         learning_rates=training.rates,
         epochs=training.options.epochs,
         seeds=[training.seed * 1000 + trial for trial in range(len(targets))],
-        tell=tell,
+        advance=advance,
     )

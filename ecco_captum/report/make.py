@@ -56,10 +56,10 @@ def report(
         n_components (int, optional): factors of the neurons, at most. Default: 6
         corpus (TaggedCorpus, optional): what probes learn from; at most 2,000 words of it. Default:
             the package's own small treebank, see :func:`read_conllu`
-        label (str, optional): the column of it that is told. Default: ``"upos"``
+        label (str, optional): the column of it that probes predict. Default: ``"upos"``
         seed (int, optional): of all draws. Default: 0
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
 
     Returns:
         Report: all of it. What the model or the text does not allow is left out, and its
@@ -72,10 +72,10 @@ def report(
     Examples::
 
         >>> few = TaggedCorpus(read_conllu().sentences[:20])  # the whole of it tells more
-        >>> found = report(lm, "One two", max_new_tokens=2, corpus=few)
-        >>> [finding.key for finding in found.findings]
+        >>> page = report(lm, "One two", max_new_tokens=2, corpus=few)
+        >>> [finding.key for finding in page.findings]
         ['similarity', 'rankings', 'watch', 'probes']
-        >>> sorted(found.refused)  # the text is too short
+        >>> sorted(page.refused)  # the text is too short
         ['attribution', 'factors']
     """
     if not isinstance(lm, LanguageModel):

@@ -263,8 +263,8 @@ class Report(Record):
 
     Examples::
 
-        >>> found = Report(generation, rankings=rankings(lm, generation))  # or report(...)
-        >>> found.findings[0].question, len(found.to_pandas())
+        >>> page = Report(generation, rankings=rankings(lm, generation))  # or report(...)
+        >>> page.findings[0].question, len(page.to_pandas())
         ('When does each token become the top prediction?', 1)
     """
 
@@ -315,8 +315,8 @@ class Report(Record):
         written = len(tokens) - tokens.prompt_length
         return (
             f"{self.generation.model} · {tokens.prompt_length} tokens read, {written} written · "
-            "the analyses of Alammar (2021) in the paper's order, each with its number and with "
-            "what could have shown it wrong"
+            "the analyses of Alammar (2021) in the paper's order, each with its number and "
+            "the test that could have refuted it"
         )
 
     def __repr__(self) -> str:

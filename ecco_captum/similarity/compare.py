@@ -54,8 +54,8 @@ def compare(
         seed (int, optional): of permutations and draws. Default: 0
         memory_budget (int, optional): bytes that sums over tokens may take at a time, of
             activations on disk. Default: 1 GiB
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
         **options (Any): those of the measure's function: ``variance``, ``dims``, ``weight_by``,
             ``definition``, ``kernel``, ``debiased``, ``bandwidth``.
 
@@ -104,7 +104,7 @@ def compare(
     pairs = grid.pairs(n_permutations)
     total = len(pairs) + (len(grid.pairs(0)) if bootstrap else 0)
     with progress_bar(progress, total=total, desc="Comparing", unit=" pairs") as bar:
-        options = {"seed": seed, "memory_budget": memory_budget, "tell": bar.update}
+        options = {"seed": seed, "memory_budget": memory_budget, "advance": bar.update}
         values = evaluated(every, pairs, chosen, **options)
         interval = np.full((*grid.shape, 2), np.nan)
         if bootstrap:

@@ -33,7 +33,7 @@ def evaluated(
     *,
     seed: int = 0,
     memory_budget: int = 2**30,
-    tell: Callable[[int], object] = lambda done: None,
+    advance: Callable[[int], object] = lambda done: None,
 ) -> dict[Pair, Both]:
     """Returns, of each pair, how similar the second is to the first, and the first to the second.
 
@@ -42,7 +42,7 @@ def evaluated(
     layers on disk.
     """
     if isinstance(measure, CKA) and measure.kernel == "rbf":
-        return _with_kernels(layers, pairs, measure, seed, tell)
+        return _with_kernels(layers, pairs, measure, seed, advance)
     shuffling = Shuffling(seed)
     sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget)
     values = {}
@@ -58,7 +58,7 @@ def evaluated(
             crosses = accumulate(layers, frames, [], group, **options)[1]
         for i, j, draw in group:
             values[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
-            tell(1)
+            advance(1)
     return values
 
 
@@ -132,7 +132,7 @@ def _with_kernels(
     pairs: Sequence[Pair],
     measure: CKA,
     seed: int,
-    tell: Callable[[int], object],
+    advance: Callable[[int], object],
 ) -> dict[Pair, Both]:
     for layer in layers:
         if layer.on_disk:
@@ -145,7 +145,7 @@ def _with_kernels(
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(layers[0].tokens) for _ in range(draws)]
     values = kernel_alignments(points, pairs, orders, debiased=measure.debiased)
-    tell(len(pairs))
+    advance(len(pairs))
     return {pair: (value, value) for pair, value in values.items()}
 
 

@@ -205,8 +205,8 @@ class CanonicalCorrelations(Record):
 
         >>> x = np.random.default_rng(0).normal(size=(1000, 3))
         >>> y = np.column_stack([x[:, 0], np.random.default_rng(1).normal(size=1000)])
-        >>> found = cca(x, y, full=True)
-        >>> found.correlations.round(1), found.x_directions.shape
+        >>> full = cca(x, y, full=True)
+        >>> full.correlations.round(1), full.x_directions.shape
         (array([1. , 0.1]), (3, 2))
     """
 

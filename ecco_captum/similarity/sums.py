@@ -198,7 +198,7 @@ def blocks(layers: Sequence[Layer], within: slice | None = None) -> Iterator[sli
 
 def plain_frame(layer: Layer) -> Frame:
     """A layer's own axes, less the mean of its first block; other units where they are extreme."""
-    with np.errstate(invalid="ignore", over="ignore"):  # the sums will tell
+    with np.errstate(invalid="ignore", over="ignore"):  # checked in the sums
         block = layer.read(next(blocks([layer])))
         shift = block.mean(axis=0)
         spread = float(np.abs(block - shift).max())
@@ -263,7 +263,7 @@ def accumulate(
         (i, j, draw): CrossSums.none(widths[i], widths[j], kinds.get(draw, coarse))
         for i, j, draw in pairs
     }
-    with np.errstate(invalid="ignore", over="ignore"):  # the sums will tell
+    with np.errstate(invalid="ignore", over="ignore"):  # checked in the sums
         for where in blocks(involved):
             read = {k: frames[k].read(layers[k], where) for k in used}
             for k in sums:

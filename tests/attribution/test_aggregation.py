@@ -11,9 +11,9 @@ from method_samples import rows_of, subject
 from naive_methods import naive_rows
 
 from ecco_captum import saliency
-from ecco_captum.attribution.aggregation import aggregate_name, aggregated
 from ecco_captum.attribution.methods.catalogue import METHODS
 from ecco_captum.attribution.record import aggregate_phrase
+from ecco_captum.attribution.saliency import aggregate_name, aggregated
 
 WRITTEN_OUT = {
     "l2": lambda x: np.sqrt((x**2).sum(axis=-1)),

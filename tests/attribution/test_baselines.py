@@ -12,7 +12,7 @@ from naive_methods import NaiveTarget, drawn_baselines, naive_baseline
 from torch import Tensor
 
 from ecco_captum import saliency
-from ecco_captum.attribution.baselines import baseline_embeddings
+from ecco_captum.attribution.methods.base import baseline_embeddings
 from ecco_captum.generation.scores import embedded
 from ecco_captum.generation.segments import whole_segment
 

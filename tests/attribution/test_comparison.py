@@ -10,7 +10,7 @@ import scipy.stats
 from method_samples import fresh_subject, rows_of, subject
 
 from ecco_captum import Attribution, force_decode, saliency
-from ecco_captum.attribution.comparison import compared, rank_correlation
+from ecco_captum.attribution.record import compared, rank_correlation
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ecco_captum.models import matmul as products
-from ecco_captum.models.matmul import fast_products
+from ecco_captum.models import modes as products
+from ecco_captum.models.modes import fast_products
 
 needs_onednn = pytest.mark.skipif(not products._available(), reason="no oneDNN on this machine")
 

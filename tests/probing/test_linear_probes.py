@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecco_captum.probing.linear_probes import BATCH, Probes, fit_probes
-from ecco_captum.probing.training import control_labels
+from ecco_captum.probing.training import BATCH, Probes, control_labels, fit_probes
 
 WORDS, FEATURES, LABELS, TRIALS, TASKS = 230, 12, 5, 3, 2
 RATES = (0.1, 1e-3)
@@ -93,12 +92,12 @@ def test_what_can_be_told_is_learned_and_what_cannot_is_not() -> None:
     assert max(right[1::2]) < 0.4
 
 
-def test_epochs_are_told_and_seeds_decide() -> None:
+def test_every_epoch_advances_and_seeds_decide() -> None:
     x, targets, train = problem()
     told: list[None] = []
     options = {"labels": LABELS, "learning_rates": RATES, "epochs": 3}
     one, same, other = (
-        fit_probes(x, targets, train, seeds=seeds, tell=lambda: told.append(None), **options)
+        fit_probes(x, targets, train, seeds=seeds, advance=lambda: told.append(None), **options)
         for seeds in ((1, 2, 3), (1, 2, 3), (1, 2, 4))
     )
     assert len(told) == 9

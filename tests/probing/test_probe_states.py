@@ -14,7 +14,7 @@ from probing_samples import corpus_of, quick
 
 from ecco_captum import ProbeReport, hidden_states, neurons, probe
 from ecco_captum.probing import probe as probing
-from ecco_captum.probing.options import ProbeOptions
+from ecco_captum.probing.probe import ProbeOptions
 from ecco_captum.probing.training import LabelledWords, Training, codelength, make_trial
 
 TYPES = 40

@@ -11,8 +11,8 @@ from probing_samples import written
 
 from ecco_captum import hidden_states
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.probing.sources import pooled, word_places
 from ecco_captum.probing.treebank import read_conllu
-from ecco_captum.probing.word_states import pooled, word_places
 
 
 @pytest.mark.model

@@ -13,7 +13,7 @@ from similarity_samples import activations
 
 from ecco_captum import Activations, cka, compare
 from ecco_captum.core.tokens import Tokens
-from ecco_captum.similarity.word_alignment import Alignment, aligned_words
+from ecco_captum.similarity.layers import Alignment, aligned_words
 
 NONE = np.array([0])
 

@@ -219,8 +219,8 @@ def faithfulness(
     over the perturbation curves (AOPC). The same is done with random sources, and with the last
     and the first k, since position alone can be a strong explanation. Soft variants (Zhao &
     Aletras 2023) keep each number of an embedding with a probability that follows the attribution
-    instead of removing whole tokens. Signed attributions are ranked by value, so that what spoke
-    for the score goes first.
+    instead of removing whole tokens. Signed attributions are ranked by value, so that what raised
+    the score goes first.
 
     Beside it, the model-randomisation check (Adebayo et al. 2018): the same method on a copy of the
     model whose weights were shuffled must give another ranking.
@@ -245,8 +245,8 @@ def faithfulness(
             memory of a second model. Default: for all but methods that draw or perturb, and Captum
             objects, whose runs are long or cannot be repeated.
         seed (int, optional): for random sources, soft removal, shuffling and the bootstrap.
-        progress (bool or Callable, optional): whether to show a progress bar, or what is told the
-            part that is done, 0 to 1. Default: a bar on a terminal and in notebooks.
+        progress (bool or Callable, optional): whether to show a progress bar, or a function that
+            is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks.
 
     Returns:
         Faithfulness: drops of each output, under each condition, for each fraction.

@@ -103,7 +103,7 @@ class Faithfulness(Record):
             + ", ".join(clauses)
         )
         if len(self.outputs) < _FEW:
-            sentence += f" ({len(self.outputs)} outputs, too few to tell that from chance)"
+            sentence += f" ({len(self.outputs)} outputs, too few to rule out chance)"
         if self.rank_correlation is None:
             return sentence + "."
         changes = "changes" if self.follows_weights else "hardly changes"

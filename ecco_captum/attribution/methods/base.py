@@ -32,7 +32,7 @@ class MethodInput:
         baseline (Tensor): (1 or texts, positions, embedding).
         options (Mapping): the method's own options.
         seed (int): for methods that draw.
-        progress (Callable): told after each forward how many texts it read.
+        progress (Callable): called after each forward with the number of texts it read.
     """
 
     lm: LanguageModel

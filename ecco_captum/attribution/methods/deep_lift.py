@@ -60,8 +60,8 @@ class ReferenceTape:
         >>> with tape.recording():
         >>>     score(baseline.requires_grad_())
         >>> with tape.replaying():
-        >>>     found = score(embedded.requires_grad_())
-        >>> (multipliers,) = torch.autograd.grad(found, embedded)
+        >>>     scores = score(embedded.requires_grad_())
+        >>> (multipliers,) = torch.autograd.grad(scores, embedded)
         >>> attribution = multipliers * (embedded - baseline)
     """
 

@@ -147,7 +147,7 @@ def _by_text(tensor: Tensor, stack: Stack) -> Tensor:
     return tensor.double().permute(axes).flatten(1).sum(dim=1)
 
 
-# Sizes that no axis of a model's tensors is likely to share: they tell the axes apart.
+# Sizes that no axis of a model's tensors is likely to share: so axes cannot be confused.
 BATCH, LENGTH, TARGET_LENGTH = 3, 7, 5
 SMALLEST_VOCABULARY = 32
 
