@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from factors_samples import effects, hostile_factors
 from method_samples import subject
+from view_samples import HOSTILE, Outline, faithful, hostile
 
 import ecco_captum
 from ecco_captum import Report, report
+from ecco_captum.core.checks import Verdict
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.report.html import report_view
 
 TEXT = "The keys to the cabinet are on the table"
 KEYS = ["saliency", "similarity", "rankings", "watch", "factors", "probes"]
@@ -62,7 +65,7 @@ def test_each_finding_holds_its_number_and_its_test(found: Report) -> None:
     assert f"{best:.1%}" in told["probes"].answer
     table = found.to_pandas()
     assert table.index.tolist() == KEYS
-    assert table["verdict"].isin(["holds", "holds in part", "not told", "fails"]).all()
+    assert table["verdict"].isin(list(get_args(Verdict))).all()
 
 
 def test_verdicts_follow_the_tests(found: Report) -> None:
@@ -70,26 +73,26 @@ def test_verdicts_follow_the_tests(found: Report) -> None:
     assert faithful is not None
     assert order is not None
     for margin, verdict in (
-        ([2, 1, 3], "holds"),
-        ([-2, -3, -1], "fails"),
-        ([0, -1, 1], "not told"),
+        ([2, 1, 3], "supported"),
+        ([-2, -3, -1], "not supported"),
+        ([0, -1, 1], "inconclusive"),
     ):
         margins = np.array([margin] * len(faithful.margins), dtype=float)
         changed = replace(faithful, margins=margins, rank_correlation=0.1)
         tested = replace(found, faithfulness=changed)
         assert tested.findings[0].verdict == verdict
     same = replace(faithful, margins=np.ones_like(faithful.margins), rank_correlation=0.9)
-    assert replace(found, faithfulness=same).findings[0].verdict == "holds in part"
+    assert replace(found, faithfulness=same).findings[0].verdict == "partly supported"
     few = replace(faithful, outputs=faithful.outputs[:3], margins=faithful.margins + 100)
-    assert replace(found, faithfulness=few).findings[0].verdict == "not told"
-    for shuffled, verdict in ((order.lead - 1, "holds"), (order.lead + 1, "not told")):
+    assert replace(found, faithfulness=few).findings[0].verdict == "inconclusive"
+    for shuffled, verdict in ((order.lead - 1, "supported"), (order.lead + 1, "inconclusive")):
         leads = np.full(39, shuffled)
         tested = replace(found, order=replace(order, shuffled=leads))
         assert tested.findings[3].verdict == verdict
     ranks = found.rankings
     assert ranks is not None
     assert ranks.shuffled_ranks is not None
-    for prior, verdict in ((2, "holds"), (1, "fails")):
+    for prior, verdict in ((2, "supported"), (1, "not supported")):
         shuffled_ranks = np.full_like(ranks.shuffled_ranks, prior)
         tested = replace(found, rankings=replace(ranks, shuffled_ranks=shuffled_ranks))
         assert tested.findings[2].verdict == verdict
@@ -113,7 +116,7 @@ def test_what_a_model_does_not_allow_is_named() -> None:
     assert "is a classifier" in made.refused["rankings"]
     assert made.attribution is not None
     page = made.to_html()
-    assert "When was each token decided? " in page
+    assert "When does each token become the top prediction? " in page
     assert 'id="ecco-rankings"' not in page
 
 
@@ -123,7 +126,7 @@ def test_masked_models_and_encoder_decoders(tiny_lm: Callable[..., LanguageModel
     np.testing.assert_allclose(masked.watched.logits[-1, 0], masked.generation.logits[0], rtol=1e-4)
     assert masked.order is None
     told = {one.key: one for one in masked.findings}
-    assert told["watch"].verdict == "not told"
+    assert told["watch"].verdict == "inconclusive"
     written = report(tiny_lm("t5", "seq2seq"), TEXT, max_new_tokens=5, n_components=2)
     assert written.watched is not None
     logit = written.generation.logits[0]
@@ -149,14 +152,18 @@ def test_it_tells_how_far_it_is(lm: LanguageModel) -> None:
     assert told == pytest.approx([k / 6 for k in range(1, 7)])
 
 
-def test_texts_are_escaped(found: Report) -> None:
-    hostile = "<script>document.title='broken'</script>"
-    page = report_view(
-        found.generation.tokens,
-        [],
-        {},
-        refused={"probes": hostile},
-        title=hostile,
-        subtitle=hostile,
-    )
-    assert "<script>document" not in page
+def test_texts_are_escaped() -> None:
+    attribution = hostile()
+    page = Report(
+        attribution.generation,
+        attribution=attribution,
+        faithfulness=faithful(attribution=attribution),
+        factors=hostile_factors(),
+        effects=tuple(effects(4)),
+        refused={"probes": HOSTILE[0], "watched": HOSTILE[5]},
+    ).to_html()
+    read = Outline(page)
+    assert not {"img", "i"} & set(read.tags)
+    assert read.tags.count("script") == 2 + 2, "of two views: their data, and what draws it"
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert f"Skipped:What does a layer know? {HOSTILE[0]}" in read.text
