@@ -10,7 +10,7 @@ from explorer_samples import GENERATION, LM, settled
 
 import ecco_captum as ec
 from ecco_captum import widgets
-from ecco_captum.widgets.running import CancelledError, Runner
+from ecco_captum.widgets.explorer import CancelledError, Runner
 
 
 def test_the_studio_writes_and_opens_every_tab() -> None:

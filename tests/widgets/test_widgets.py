@@ -5,30 +5,29 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import traitlets
-from view_samples import countries, masked
+from view_samples import countries, hostile, masked, only
 
 from ecco_captum import widgets
-from ecco_captum.attribution.html import first_output, pack_scores, saliency_script, saliency_view
+from ecco_captum.attribution.html import pack_scores, saliency_data, saliency_script
 
 
 def test_scores_are_sent_as_the_bytes_of_the_triangle() -> None:
-    tokens, scores = countries()
-    state = widgets.TokenStrip(tokens, scores).get_state()
-    assert bytes(state["_scores"]) == pack_scores(tokens, scores)
-    assert len(state["_scores"]) == 4 * sum(tokens.prompt_length + t for t in range(len(scores)))
-    assert state["_data"]["prompt"] == tokens.prompt_length
-    assert len(state["_data"]["texts"]) == len(tokens)
+    record = countries()
+    state = widgets.TokenStrip(record).get_state()
+    assert bytes(state["_scores"]) == pack_scores(record)
+    assert len(state["_scores"]) == 4 * sum(11 + t for t in range(9))
+    assert state["_data"]["prompt"] == 11
+    assert len(state["_data"]["texts"]) == 20
     assert state["_script"] == saliency_script()
 
 
 def test_selecting_sends_the_selection_and_not_the_scores() -> None:
-    strip = widgets.TokenStrip(*countries())
+    strip = widgets.TokenStrip(countries())
     sent: list[set[str]] = []
     strip.comm = SimpleNamespace(
         comm_id="1",
@@ -42,9 +41,8 @@ def test_selecting_sends_the_selection_and_not_the_scores() -> None:
 
 
 def test_selected_starts_at_the_first_view_and_stays_among_the_outputs() -> None:
-    tokens, scores = countries()
-    strip = widgets.TokenStrip(tokens, scores)
-    assert strip.selected == first_output(tokens, scores)
+    strip = widgets.TokenStrip(countries())
+    assert strip.selected == saliency_data(countries())["first"]
     assert strip.hovered == -1
     seen = []
     strip.observe(lambda change: seen.append(change["new"]), "selected")
@@ -58,13 +56,12 @@ def test_selected_starts_at_the_first_view_and_stays_among_the_outputs() -> None
 
 
 def test_only_explained_outputs_can_be_selected() -> None:
-    tokens, scores = countries()
-    some = [2, 3, 4, 8]
-    strip = widgets.TokenStrip(tokens, scores[some], outputs=some)
-    assert strip.selected == first_output(tokens, scores[some], outputs=some)
+    some = only(countries(), [2, 3, 4, 8])
+    strip = widgets.TokenStrip(some)
+    assert strip.selected == saliency_data(some)["first"]
     state = strip.get_state()
-    assert state["_data"]["outputs"] == some
-    assert bytes(state["_scores"]) == pack_scores(tokens, scores[some], outputs=some)
+    assert state["_data"]["outputs"] == [2, 3, 4, 8]
+    assert bytes(state["_scores"]) == pack_scores(some)
     strip.selected = 3
     for value in (0, 5, 9):
         with pytest.raises(traitlets.TraitError, match=rf"selected: got {value}, .* 2 to 4, 8$"):
@@ -72,27 +69,23 @@ def test_only_explained_outputs_can_be_selected() -> None:
     assert strip.selected == 3
 
 
-def test_the_widget_knows_tasks_places_and_what_is_below() -> None:
-    tokens, scores, places = masked()
-    options = {"task": "masked", "places": places, "below": "<p>below</p>"}
-    strip = widgets.TokenStrip(tokens, scores, **options)
+def test_the_widget_knows_places_and_what_is_below() -> None:
+    strip = widgets.TokenStrip(masked(), below="<p>below</p>")
     state = strip.get_state()
-    assert state["_data"]["places"] == places
+    assert state["_data"]["places"] == [4, 6]
     assert state["_frame"].index("ecco-swap") < state["_frame"].index("<p>below</p>")
     bundle, _ = strip._repr_mimebundle_()
-    assert bundle["text/html"] == saliency_view(tokens, scores, **options)
+    assert bundle["text/html"] == masked().fragment("<p>below</p>")
 
 
 def test_where_no_widget_can_live_the_static_view_is_shown() -> None:
-    tokens, scores = countries()
-    words = {"title": "<T>", "subtitle": "s", "unit": "u", "note": "n"}
-    bundle, _ = widgets.TokenStrip(tokens, scores, **words)._repr_mimebundle_()
-    assert bundle["text/html"] == saliency_view(tokens, scores, **words)
+    bundle, _ = widgets.TokenStrip(countries())._repr_mimebundle_()
+    assert bundle["text/html"] == countries().fragment()
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_texts_around_the_widget_are_escaped() -> None:
-    state = widgets.TokenStrip(*countries(), title="<img src=x onerror=alert(1)>").get_state()
+    state = widgets.TokenStrip(hostile()).get_state()
     assert "<img" not in state["_frame"]
     assert "&lt;img" in state["_frame"]
 
@@ -105,23 +98,12 @@ def test_explore_refuses_what_it_does_not_know(record: object) -> None:
         widgets.explore(record)  # type: ignore[arg-type]
 
 
-def test_scores_that_cannot_be_drawn_are_refused() -> None:
-    tokens, scores = countries()
-    with pytest.raises(ValueError, match="scores: got nan"):
-        widgets.TokenStrip(tokens, np.where(scores > 0, np.nan, 0))
-
-
 def test_the_folder_is_no_package_of_another_name() -> None:
     spec = importlib.util.spec_from_file_location("widgets", widgets.__file__)
     assert spec is not None
     assert spec.loader is not None
     with pytest.raises(ImportError, match="imported as 'widgets'"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-
-
-def test_the_assets_are_installed_beside_the_code() -> None:
-    shipped = {path.name for path in Path(widgets.__file__).parent.iterdir()}
-    assert {"strip.py", "strip.js", "strip.css"} <= shipped
 
 
 def test_widgets_need_no_model_library() -> None:
@@ -134,28 +116,24 @@ def test_widgets_need_no_model_library() -> None:
 
 
 def test_a_strip_draws_another_text_in_the_same_place() -> None:
-    tokens, scores = countries()
-    strip = widgets.TokenStrip(tokens, scores)
+    strip = widgets.TokenStrip(countries())
     strip.selected = 4
-    strip.show(tokens, scores[[2, 4]], outputs=[2, 4], selected=4, title="Again?")
+    some = only(countries(label="another method"), [2, 4])
+    strip.show(some, selected=4)
     state = strip.get_state()
     assert state["selected"] == 4
     assert state["_data"]["outputs"] == [2, 4]
-    assert bytes(state["_scores"]) == pack_scores(tokens, scores[[2, 4]], outputs=[2, 4])
-    assert "Again?" in state["_frame"]
-    strip.show(tokens, scores[[2]], outputs=[2], selected=4)
+    assert bytes(state["_scores"]) == pack_scores(some)
+    assert "another method" in state["_frame"]
+    strip.show(only(countries(), [2]), selected=4)
     assert strip.selected == 2, "what is not explained cannot stay chosen"
-    with pytest.raises(ValueError, match="scores: got nan"):
-        strip.show(tokens, np.full_like(scores, np.nan))
-    assert strip.get_state()["_data"]["outputs"] == [2], "nothing is half-changed"
 
 
 def test_of_very_many_scores_each_output_is_sent_when_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tokens, scores = countries()
-    monkeypatch.setattr("ecco_captum.widgets.strip.MOST_SCORES", 50)
-    strip = widgets.TokenStrip(tokens, scores)
+    monkeypatch.setattr("ecco_captum.widgets.view.MOST_SCORES", 50)
+    strip = widgets.TokenStrip(countries())
     state = strip.get_state()
     assert bytes(state["_scores"]) == b""
     assert state["_data"]["later"] is True
@@ -166,7 +144,7 @@ def test_of_very_many_scores_each_output_is_sent_when_it_is_asked_for(
     strip._asked(strip, {"row": 3, "shown": state["_shown"] - 1}, [])
     ((content, (buffer,)),) = sent
     assert content["row"] == 3
-    expected = scores[3, : tokens.prompt_length + 3].astype("<f4")
+    expected = countries().scores[3, : 11 + 3].astype("<f4")
     np.testing.assert_array_equal(np.frombuffer(buffer, "<f4"), expected)
     bundle = strip._repr_mimebundle_()
     assert bundle is not None
