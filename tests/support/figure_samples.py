@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from factors_samples import random_text, smooth
+from factors_samples import factors, smooth
 from matplotlib.figure import Figure
 from record_samples import (
     MARGINS,
@@ -21,21 +21,7 @@ from record_samples import (
 )
 from view_samples import HOSTILE, countries, sample
 
-from ecco_captum.activations.record import Activations
-from ecco_captum.core.tokens import Tokens
-from ecco_captum.factors.record import Factors
-
 SAVED = Path(__file__).parents[1] / "saved_records"
-
-
-def factors(weights: np.ndarray | None = None, texts: Sequence[str] = ()) -> Factors:
-    weights = smooth() if weights is None else weights
-    count, length = weights.shape
-    texts = tuple(texts) or random_text(length).texts
-    values, shares = np.zeros((1, length, 2)), np.random.default_rng(7).dirichlet(np.ones(count))
-    tokens, one = Tokens(np.arange(length), texts, length), np.zeros(1, int)
-    acts = Activations(values, one, tokens, one, "neurons", "decoder", "tiny")
-    return Factors(acts, weights, np.zeros((count, 1, 2)), None, 0.5, 0.0, shares)
 
 
 _NAMES = [text or "x" for text in HOSTILE]
