@@ -19,7 +19,7 @@ from ecco_captum.core.record import Record, load_record
 from ecco_captum.core.stored_array import StoredValues
 from ecco_captum.core.tokens import Tokens
 
-_ELSEWHERE = re.compile(r"https?:|url\(|@import|<link|<img|src=|fetch\(|XMLHttpRequest")
+_ELSEWHERE = re.compile(r"https?:|url\(|@import|fetch\(|XMLHttpRequest")
 _NAME_ONLY = "http://www.w3.org/2000/svg"  # a name, never fetched
 
 
@@ -124,18 +124,29 @@ def _check_table(record: Record, name: str) -> None:
 
 
 class _Reader(HTMLParser):
-    """What a parser finds: tags, and attributes that would run code."""
+    """What a parser finds: tags, attributes that would run code, and calls on the network."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.handlers: list[str] = []
+        self.elsewhere: list[str] = []
+        self.data_only = False
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.data_only = ("type", "application/json") in attrs
         self.handlers += [attribute for attribute, _ in attrs if attribute.startswith("on")]
+        loads = [value or "" for attribute, value in attrs if attribute in ("src", "href")]
+        self.elsewhere += [value for value in loads if not value.startswith("#")]
+        self.elsewhere += _ELSEWHERE.findall(dict(attrs).get("style") or "")
+
+    def handle_data(self, data: str) -> None:
+        # Texts of a record may name an address; scripts and style sheets may not.
+        if self.cdata_elem and not self.data_only:
+            self.elsewhere += _ELSEWHERE.findall(data.replace(_NAME_ONLY, ""))
 
 
 def _check_page(record: Record, name: str) -> None:
@@ -146,24 +157,28 @@ def _check_page(record: Record, name: str) -> None:
         return
     assert page.startswith("<!doctype html>"), f"{name}.to_html: no whole document"
     assert page == record.to_html(), f"{name}.to_html: another page each time"
-    elsewhere = _ELSEWHERE.search(page.replace(_NAME_ONLY, ""))
-    assert not elsewhere, f"{name}.to_html: it calls on {elsewhere and elsewhere.group()}"
     page.encode("utf-8")
+    read = _Reader(page)
+    assert not read.elsewhere, f"{name}.to_html: it calls on {read.elsewhere}"
+    assert not read.handlers, f"{name}.to_html: an attribute runs code"
     plain = _Reader(record.to_html(interactive=False))
     assert "script" not in plain.tags, f"{name}.to_html(interactive=False): it has scripts"
-    assert not _Reader(page).handlers, f"{name}.to_html: an attribute runs code"
     assert str(record.fragment()) in page, f"{name}.fragment: it is not what the page shows"
     assert record.title, f"{name}.title: it has none"
 
 
 def _check_figure(record: Record, name: str) -> None:
-    plot = getattr(record, "plot", None)
-    if plot is None or importlib.util.find_spec("matplotlib") is None:
+    if importlib.util.find_spec("matplotlib") is None:
         return
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as of letters that no font has
-        plot().savefig(file, format="png")
+        try:
+            figure = record.plot()
+        except TypeError as error:
+            assert name in str(error), f"{name}.plot: the error does not name the record"
+            return
+        figure.savefig(file, format="png")
     assert file.getvalue().startswith(b"\x89PNG"), f"{name}.plot: no figure"
 
 
