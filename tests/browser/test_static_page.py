@@ -6,44 +6,43 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from page_reading import OPTION, SELECTED, TOKEN, document, expected_shades, shades
-from view_samples import countries, hostile, long_text, sample, sanitised
+from page_reading import OPTION, SELECTED, TOKEN, document, expect_shades, shades, until
+from view_samples import attribution, countries, embedded, hostile, long_text, sanitised
 
-from ecco_captum.attribution.html import first_output, saliency_view
 from ecco_captum.core.text import format_number, format_share, visible
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_hover_shades_earlier_tokens_by_their_share(open_page: Callable, signed: bool) -> None:
-    tokens, scores = countries(signed=signed)
-    opened = open_page(document(saliency_view(tokens, scores)))
+    view, scores = countries(signed=signed).fragment(), countries(signed=signed).scores
+    opened = open_page(document(view))
     assert opened.locator(".ecco-plain").count() == 0
-    assert shades(opened) == expected_shades(scores[first_output(tokens, scores)])
+    expect_shades(opened, scores[embedded(view)["first"]])
     for t in (4, 0, 8):
         opened.locator(OPTION).nth(t).hover()
-        assert shades(opened) == expected_shades(scores[t])
+        expect_shades(opened, scores[t])
         peak = np.abs(scores[t]).max() / np.abs(scores[t]).sum()
         ends = opened.locator(".ecco-legend span").all_inner_texts()
         assert ends[1] == (format_share(-peak) if signed else "0%")
         assert ends[3] == format_share(peak)
     opened.mouse.move(5, 5)
-    assert shades(opened) == expected_shades(scores[8]), "the last one stays"
+    expect_shades(opened, scores[8])  # the last one stays
     assert opened.locator(SELECTED).get_attribute("aria-label").startswith("Croatia, output 8")
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_detail_gives_the_numbers_in_either_order(open_page: Callable, signed: bool) -> None:
-    tokens, scores = countries(signed=signed)
-    opened = open_page(document(saliency_view(tokens, scores, unit="logits")))
+    record = countries(signed=signed)
+    opened = open_page(document(record.fragment()))
     opened.locator(OPTION).nth(8).hover()
-    row, earlier = scores[8], tokens.prompt_length + 8
+    row, earlier, texts = record.scores[8], 11 + 8, record.tokens.texts
     order = np.argsort(-np.abs(row[:earlier]), kind="stable").tolist()
 
     def rows(positions: list[int]) -> list[list[str]]:
         total = np.abs(row).sum(dtype=np.float64)
         shares = [format_share(row[p] / total) for p in positions]
         return [
-            [visible(tokens.texts[p]), str(p), "", share, format_number(float(row[p]))]
+            [visible(texts[p]), str(p), "", share, format_number(float(row[p]))]
             for p, share in zip(positions, shares, strict=True)
         ]
 
@@ -62,14 +61,14 @@ def test_detail_gives_the_numbers_in_either_order(open_page: Callable, signed: b
     assert shown() == rows(list(range(earlier)))
     opened.get_by_role("button", name="Strongest").click()
     assert shown() == rows(order)
-    assert "logits" in opened.locator(".ecco-unit").inner_text()
+    assert record.unit in opened.locator(".ecco-unit").inner_text()
     widths = opened.locator(".ecco-length").evaluate_all("n => n.map((x) => x.style.width)")
     bars = [float(width.rstrip("%")) for width in widths[:earlier]]
     assert bars == pytest.approx(100 * np.abs(row[order]) / np.abs(row).max(), abs=1e-3)
 
 
 def test_a_click_pins_and_a_second_one_or_escape_releases(open_page: Callable) -> None:
-    opened = open_page(document(saliency_view(*countries())))
+    opened = open_page(document(countries().fragment()))
     options = opened.locator(OPTION)
 
     def selected_after_hover(t: int) -> str:
@@ -90,7 +89,7 @@ def test_a_click_pins_and_a_second_one_or_escape_releases(open_page: Callable) -
 
 def test_a_notebooks_theme_outweighs_the_systems(open_page: Callable) -> None:
     def card(attribute: str, system: str) -> str:
-        html = document(saliency_view(*countries())).replace("<body", f"<body {attribute}")
+        html = document(countries().fragment()).replace("<body", f"<body {attribute}")
         opened = open_page(html, color_scheme=system)
         style = "getComputedStyle(document.querySelector('.ecco-card')).backgroundColor"
         return str(opened.evaluate(style))
@@ -107,8 +106,7 @@ def test_a_notebooks_theme_outweighs_the_systems(open_page: Callable) -> None:
 def test_narrow_screens_do_not_scroll_sideways(
     open_page: Callable, width: int, scripts: bool, texts: Callable
 ) -> None:
-    view = saliency_view(*texts(), subtitle="Model · method", note="A sentence.")
-    opened = open_page(document(view), width=width, java_script_enabled=scripts)
+    opened = open_page(document(texts().fragment()), width=width, java_script_enabled=scripts)
     assert opened.locator(".ecco-live").count() == scripts
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.title() == "Test", "no text of a token ran as a script"
@@ -118,7 +116,7 @@ def test_narrow_screens_do_not_scroll_sideways(
 
 
 def test_without_scripts_the_table_is_seen(open_page: Callable) -> None:
-    view = saliency_view(*countries())
+    view = countries().fragment()
     opened = open_page(document(view), java_script_enabled=False)
     assert opened.locator(".ecco-plain tbody tr:visible").count() == 9
     assert opened.get_by_role("button").count() == 0
@@ -127,19 +125,18 @@ def test_without_scripts_the_table_is_seen(open_page: Callable) -> None:
 
 
 def test_an_output_without_any_source_says_so(open_page: Callable) -> None:
-    tokens, scores = sample((" One", " two", " three"), 0)
-    scores[2] = 0
-    opened = open_page(document(saliency_view(tokens, scores)))
+    record = attribution((" One", " two", " three"), 0, [[0, 0, 0], [2, 0, 0], [0, 0, 0]])
+    opened = open_page(document(record.fragment()))
     for t, label in ((0, "One, output 0, without"), (2, "three, output 2, without any score")):
         opened.locator(OPTION).nth(t).click()
         assert str(opened.locator(SELECTED).get_attribute("aria-label")).startswith(label)
-        assert shades(opened) == [0, 0, 0]
+        until(opened, lambda: shades(opened) == [0, 0, 0])
         assert opened.locator(".ecco-legend span").all_inner_texts()[3] == "0%"
     assert opened.locator(".ecco-share:visible").all_inner_texts() == ["Share", "0%", "0%"]
 
 
 def test_nothing_moves_on_hover(open_page: Callable) -> None:
-    opened = open_page(document(saliency_view(*hostile())))
+    opened = open_page(document(hostile().fragment()))
     boxes = "nodes => nodes.map((n) => JSON.stringify(n.getBoundingClientRect()))"
     places = ".ecco-t, .ecco-card, .ecco-legend, .ecco-pane, .ecco-note, .ecco-detail button"
     before = opened.locator(places).evaluate_all(boxes)
@@ -149,8 +146,7 @@ def test_nothing_moves_on_hover(open_page: Callable) -> None:
 
 
 def test_a_row_of_the_table_points_at_its_token(open_page: Callable) -> None:
-    tokens, scores = long_text(2000, 5)
-    opened = open_page(document(saliency_view(tokens, scores)))
+    opened = open_page(document(long_text(2000, 5).fragment()))
     position = int(opened.locator(".ecco-row .ecco-at").first.inner_text())
     opened.locator(".ecco-row").first.hover()
     marked = "nodes => nodes.flatMap((n, i) => n.hasAttribute('data-marked') ? [i] : [])"
@@ -166,10 +162,10 @@ def test_a_row_of_the_table_points_at_its_token(open_page: Callable) -> None:
 
 
 def test_print_is_black_on_white_with_shades(open_page: Callable) -> None:
-    tokens, scores = countries()
-    opened = open_page(document(saliency_view(tokens, scores)), color_scheme="dark")
+    view = countries().fragment()
+    opened = open_page(document(view), color_scheme="dark")
     opened.emulate_media(media="print", color_scheme="dark", reduced_motion="reduce")
-    strongest = int(scores[first_output(tokens, scores)].argmax())
+    strongest = int(countries().scores[embedded(view)["first"]].argmax())
     style = "node => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor]"
     assert opened.locator(".ecco-strip").first.evaluate(style)[0] == "rgb(0, 0, 0)"
     assert opened.locator(".ecco-card").first.evaluate(style)[1] == "rgb(255, 255, 255)"
@@ -179,7 +175,7 @@ def test_print_is_black_on_white_with_shades(open_page: Callable) -> None:
 
 
 def test_many_views_share_a_page(open_page: Callable) -> None:
-    view, other = saliency_view(*countries()), saliency_view(*countries(signed=True))
+    view, other = countries().fragment(), countries(signed=True).fragment()
     opened = open_page(document(view + other + view))
     assert opened.locator(".ecco-live").count() == 3
     lists = opened.get_by_role("listbox")
@@ -202,14 +198,14 @@ def test_a_script_that_runs_before_its_view_is_attached_waits(open_page: Callabl
           document.body.append(script);
           setTimeout(() => document.body.append(host), 200);
         }""",
-        saliency_view(*countries()),
+        countries().fragment(),
     )
     opened.locator(OPTION).nth(3).hover()
     assert opened.locator(".ecco-plain").count() == 0
 
 
 def test_a_page_saved_by_the_browser_works_again(open_page: Callable) -> None:
-    opened = open_page(document(saliency_view(*countries())))
+    opened = open_page(document(countries().fragment()))
     again = open_page(opened.content())
     assert again.locator(".ecco-live").count() == 1
     again.locator(OPTION).nth(3).hover()
