@@ -194,11 +194,7 @@ class Bars(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
     """
 
     def __init__(
-        self,
-        *,
-        write: Callable[[float], str] = format_share,
-        height: int = 240,
-        left: int = 120,
+        self, *, write: Callable[[float], str] = format_share, height: int = 240, left: int = 120
     ) -> None:
         self._write = write
         self.x, self.y = bq.OrdinalScale(reverse=True), bq.LinearScale(min=0)

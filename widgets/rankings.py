@@ -70,10 +70,7 @@ class RankingsExplorer(_Lens):
     """
 
     def __init__(
-        self,
-        record: Rankings,
-        *,
-        predictions: Callable[[int], LayerPredictions] | None = None,
+        self, record: Rankings, *, predictions: Callable[[int], LayerPredictions] | None = None
     ) -> None:
         self._predictions = predictions
         self._known: dict[int, LayerPredictions] = {}

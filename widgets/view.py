@@ -9,12 +9,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from ecco_captum.attribution.html import (
-    pack_scores,
-    saliency_data,
-    saliency_script,
-    saliency_view,
-)
+from ecco_captum.attribution.html import pack_scores, saliency_data, saliency_script, saliency_view
 from ecco_captum.display.page import asset, frame, token_text_css, without_scripts
 
 if TYPE_CHECKING:

@@ -105,12 +105,7 @@ class GenerationInputXGradient(GradientAttribution):  # type: ignore[misc]  # it
     """
 
     def __init__(
-        self,
-        lm: LanguageModel,
-        generation: Generation,
-        *,
-        score: str = "logit",
-        versus: Any = None,
+        self, lm: LanguageModel, generation: Generation, *, score: str = "logit", versus: Any = None
     ) -> None:
         check_text(lm, generation)
         check_gradients(lm)

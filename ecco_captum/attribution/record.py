@@ -287,12 +287,7 @@ class Attribution(Record):
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns the shares, outputs by sources, as a figure for a paper.
 
-        Args:
-            width (float, optional): inches. Default: 7.0, two columns
-            title (str, optional): above the picture. Default: none
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        See :meth:`Record.plot`.
         """
         from ecco_captum.attribution.plot import saliency_figure
 

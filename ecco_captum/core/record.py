@@ -25,6 +25,7 @@ from ecco_captum.core.tokens import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from ecco_captum.models.language_model import LanguageModel
 
@@ -102,6 +103,22 @@ class Record:
             str: the page.
         """
         return self._page(self.fragment(), path, interactive)
+
+    def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
+        r"""Returns the record as a figure for a paper.
+
+        Args:
+            width (float, optional): inches; 3.35 is one column, 7.0 are two.
+            title (str, optional): above the picture. Default: none
+
+        Returns:
+            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
+
+        Raises:
+            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+            TypeError: if there is no figure of this kind of record.
+        """
+        raise TypeError(f"a {type(self).__name__} has no figure")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         r"""Writes the record to one ``.npz`` file.

@@ -83,12 +83,6 @@ def ink(background: str, usual: str) -> str:
     return "#000000"
 
 
-def shade_class(value: float, peak: float) -> str:
-    """The class that paints a value on a ramp up to ``peak``; ``""`` where nothing is painted."""
-    level = round(LEVELS * min(1.0, abs(value) / peak)) if peak > 0 else 0
-    return f"{_PREFIX['cool' if value < 0 else 'accent']}{level}" if level else ""
-
-
 def theme_css(within: str = ".ecco,.ecco-page") -> str:
     """The colours as CSS variables, each with its light and its dark value."""
     pairs = {**COLORS, **{f"top-{hue}": pair for hue, pair in _TOPS.items()}}

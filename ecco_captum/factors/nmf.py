@@ -81,12 +81,7 @@ def nmf(
             'in gated feed-forward layers; negatives="split" keeps it',
             stacklevel=2,
         )
-    settings = {
-        "seed": seed,
-        "max_iter": max_iter,
-        "tol": tol,
-        "memory_budget": memory_budget,
-    }
+    settings = {"seed": seed, "max_iter": max_iter, "tol": tol, "memory_budget": memory_budget}
     factors = Factors(**factorise(matrix, n_components, "nndsvdar", settings))
     if factors.settings["rounds"] >= max_iter:
         warnings.warn(

@@ -283,12 +283,7 @@ class Factors(Record):
     def plot(self, *, width: float = 7.0, title: str = "") -> Figure:
         r"""Returns each factor's weights over the tokens as a figure for a paper.
 
-        Args:
-            width (float, optional): inches. Default: 7.0, two columns
-            title (str, optional): above the picture. Default: none
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        See :meth:`Record.plot`.
         """
         from ecco_captum.factors.plot import factors_figure
 

@@ -129,10 +129,7 @@ def _agreement(rankings: Rankings) -> Markup:
         shown += part("folded", "All layers", whole)
     control = "" if rankings.shuffled_ranks is None else f" {_SHUFFLED}"
     return render(
-        "lens/agreement.html.j2",
-        sentence=rankings.sentence,
-        table=shown,
-        note=_LENS + control,
+        "lens/agreement.html.j2", sentence=rankings.sentence, table=shown, note=_LENS + control
     )
 
 

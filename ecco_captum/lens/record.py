@@ -173,18 +173,9 @@ class Rankings(ByLayer, Record):
         return data_frame(table)
 
     def plot(self, value: Value | None = None, *, width: float = 3.35, title: str = "") -> Figure:
-        r"""Returns the heat map as a figure for a paper.
+        r"""Returns the heat map as a figure for a paper; see :meth:`Record.plot`.
 
-        Args:
-            value (str, optional): "rank", "logit" or "prob". Default: what the record shows.
-            width (float, optional): inches. Default: 3.35, one column
-            title (str, optional): above the picture. Default: none
-
-        Returns:
-            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        ``value`` is "rank", "logit" or "prob"; by default what the record shows.
         """
         from ecco_captum.lens.plot import rankings_figure
 
@@ -193,13 +184,8 @@ class Rankings(ByLayer, Record):
     def plot_agreement(self, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns the test of the lens over layers as a figure for a paper.
 
-        Args:
-            width (float, optional): inches. Default: 3.35, one column
-            title (str, optional): above the picture. Default: none
-
-        Returns:
-            Figure: mean cosine and divergence, and which part of the tokens is ranked first, beside
-            the shuffled model's.
+        It shows the mean cosine and divergence of each layer, and which part of the tokens is
+        ranked first, beside the shuffled model. See :meth:`Record.plot`.
         """
         from ecco_captum.lens.plot import agreement_figure
 
@@ -361,18 +347,9 @@ class WatchedRankings(ByLayer, Record):
         )
 
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
-        r"""Returns the ranks over layers as a figure for a paper.
+        r"""Returns the ranks over layers as a figure for a paper; see :meth:`Record.plot`.
 
-        Args:
-            width (float, optional): inches. Default: 3.35, one column
-            title (str, optional): above the picture. Default: none
-
-        Returns:
-            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
-            ValueError: if several positions were watched.
+        Of several positions, choose one first: a ValueError says so.
         """
         from ecco_captum.lens.plot import watch_figure
 
@@ -479,18 +456,7 @@ class LayerPredictions(ByLayer, Record):
         )
 
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
-        r"""Returns the table as a figure for a paper.
-
-        Args:
-            width (float, optional): inches. Default: 3.35, one column
-            title (str, optional): above the picture. Default: none
-
-        Returns:
-            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
-        """
+        r"""Returns the table as a figure for a paper; see :meth:`Record.plot`."""
         from ecco_captum.lens.plot import predictions_figure
 
         return predictions_figure(self, width=width, title=title)
@@ -609,18 +575,7 @@ class MinimalPairs(ByLayer, Record):
         )
 
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
-        r"""Returns the margins over layers as a figure for a paper.
-
-        Args:
-            width (float, optional): inches. Default: 3.35, one column
-            title (str, optional): above the picture. Default: none
-
-        Returns:
-            Figure: of matplotlib; ``.savefig("figure.pdf")`` writes it.
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
-        """
+        r"""Returns the margins over layers as a figure for a paper; see :meth:`Record.plot`."""
         from ecco_captum.lens.plot import pairs_figure
 
         return pairs_figure(self, width=width, title=title)

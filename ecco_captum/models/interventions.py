@@ -172,31 +172,6 @@ def replaced_input(
     return intercepted(module, around, call=call, root=root)
 
 
-def _append(tensors: list[Tensor], tensor: Tensor) -> Tensor:
-    # A copy, as some models write into such tensors later.
-    tensors.append(tensor.clone())
-    return tensor
-
-
-@contextmanager
-def recorded_outputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """While active, every execution appends the first floating tensor that the module returned.
-
-    The tensors are copies that gradients flow through.
-    """
-    outputs: list[Tensor] = []
-    with replaced_output(module, lambda output: _append(outputs, output)):
-        yield outputs
-
-
-@contextmanager
-def recorded_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The same of what the module is given; for a down-projection these are the neurons."""
-    inputs: list[Tensor] = []
-    with replaced_input(module, lambda given: _append(inputs, given)):
-        yield inputs
-
-
 @contextmanager
 def recorded_stream(
     model: nn.Module, stack: Stack, select: Callable[[Tensor], Tensor] | None = None

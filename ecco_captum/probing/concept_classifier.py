@@ -44,10 +44,7 @@ class ProbeClassifier(Classifier):  # type: ignore[misc]
     """
 
     def __init__(
-        self,
-        epochs: int = 50,
-        learning_rates: Iterable[float] = (0.1, 1e-3, 1e-5),
-        seed: int = 0,
+        self, epochs: int = 50, learning_rates: Iterable[float] = (0.1, 1e-3, 1e-5), seed: int = 0
     ) -> None:
         check_whole("epochs", epochs)
         check_whole("seed", seed, least=0)

@@ -167,10 +167,7 @@ class ProbeReport(Record):
 
         Where labels were coded, a third column has the code's length in kbit.
         """
-        columns = {
-            "Accuracy": (100 * self.accuracy, 1),
-            "Selectivity": (100 * self.selectivity, 1),
-        }
+        columns = {"Accuracy": (100 * self.accuracy, 1), "Selectivity": (100 * self.selectivity, 1)}
         if self.codelength is not None:
             columns["Codelength (kbit)"] = (self.codelength[..., 0] / 1000, 2)
         head = " & ".join(["Representation & Layer", *columns])
@@ -188,12 +185,7 @@ class ProbeReport(Record):
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns accuracy and selectivity over layers as a figure for a paper.
 
-        Args:
-            width (float, optional): inches. Default: 3.35, one column
-            title (str, optional): above the picture. Default: none
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        See :meth:`Record.plot`.
         """
         from ecco_captum.probing.plot import probe_figure
 

@@ -131,12 +131,7 @@ class CKA:
         return value, value
 
 
-_MEASURES: dict[str, Any] = {
-    "cca": CCA,
-    "svcca": SVCCA,
-    "pwcca": PWCCA,
-    "cka": CKA,
-}
+_MEASURES: dict[str, Any] = {"cca": CCA, "svcca": SVCCA, "pwcca": PWCCA, "cka": CKA}
 
 
 _OPTIONS = {

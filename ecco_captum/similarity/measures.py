@@ -14,15 +14,7 @@ from ecco_captum.similarity.canonical import (
     published_weights,
     variates,
 )
-from ecco_captum.similarity.from_sums import (
-    CCA,
-    CKA,
-    PWCCA,
-    SVCCA,
-    Definition,
-    Kernel,
-    WeightBy,
-)
+from ecco_captum.similarity.from_sums import CCA, CKA, PWCCA, SVCCA, Definition, Kernel, WeightBy
 from ecco_captum.similarity.layers import (
     check_enough,
     compared_pair,
@@ -86,12 +78,7 @@ def cca(x: Any, y: Any, *, full: bool = False) -> float | CanonicalCorrelations:
 
 @overload
 def svcca(
-    x: Any,
-    y: Any,
-    *,
-    variance: float = 0.99,
-    dims: int | None = None,
-    full: Literal[False] = False,
+    x: Any, y: Any, *, variance: float = 0.99, dims: int | None = None, full: Literal[False] = False
 ) -> float: ...
 @overload
 def svcca(

@@ -273,12 +273,7 @@ class _Kernel:
 
 
 def _criteria(
-    x: _Kernel,
-    y: _Kernel,
-    crosses: list[CrossSums],
-    weights: np.ndarray,
-    *,
-    debiased: bool,
+    x: _Kernel, y: _Kernel, crosses: list[CrossSums], weights: np.ndarray, *, debiased: bool
 ) -> np.ndarray:
     """(draws,), the Hilbert–Schmidt independence criterion where groups have weights.
 

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.core.text import format_fixed
-from ecco_captum.display.figure import (
-    HeatMap,
-    PaperFigure,
-    Scale,
-    heat_figure,
-    paper_style,
-)
+from ecco_captum.display.figure import HeatMap, PaperFigure, Scale, heat_figure, paper_style
 
 if TYPE_CHECKING:
     from ecco_captum.similarity.record import Similarity

@@ -166,12 +166,7 @@ class Similarity(Record):
     def plot(self, *, width: float = 5.0, title: str = "") -> Figure:
         r"""Returns the heatmap as a figure for a paper; values that chance explains are grey.
 
-        Args:
-            width (float, optional): inches. Default: 5.0
-            title (str, optional): above the picture. Default: none
-
-        Raises:
-            ImportError: if matplotlib is not installed (``pip install 'ecco-captum[plot]'``).
+        See :meth:`Record.plot`.
         """
         from ecco_captum.similarity.plot import similarity_figure
 

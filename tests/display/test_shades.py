@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ecco_captum.display.colours import COLORS, LEVELS, contrast, ink, ramp_css, shade, shade_class
+from ecco_captum.display.colours import COLORS, LEVELS, contrast, ink, shade
 
 HUES = ("accent", "cool")
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
@@ -69,17 +69,6 @@ def test_the_two_hues_differ_for_colour_blind_eyes(kind: str, theme: int) -> Non
             lab(np.clip(BLINDNESS[kind] @ linear(shade(level, hue)[theme]), 0, 1)) for hue in HUES
         ]
         assert np.linalg.norm(seen[0] - seen[1]) > distance
-
-
-def test_classes_of_values_exist_in_the_style_sheet() -> None:
-    css = ramp_css() + ramp_css("cool")
-    for value in np.linspace(-2, 2, 101):
-        name = shade_class(value, 2.0)
-        assert (name == "") == (abs(value) < 2 / LEVELS / 2)
-        assert not name or f".{name}{{" in css
-    assert shade_class(2.0, 2.0) == f"ecco-s{LEVELS}"
-    assert shade_class(-2.0, 2.0) == f"ecco-c{LEVELS}"
-    assert shade_class(1.0, 0.0) == ""
 
 
 def test_a_level_outside_of_the_ramp_is_refused() -> None:

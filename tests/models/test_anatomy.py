@@ -10,6 +10,7 @@ import accelerate
 import pytest
 import tiny_models
 import torch
+from recording import recorded_inputs, recorded_outputs
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel, GPT2LMHeadModel, T5EncoderModel
@@ -24,7 +25,6 @@ from ecco_captum.models.anatomy.parts import (
     Site,
     Stack,
 )
-from ecco_captum.models.interventions import recorded_inputs, recorded_outputs
 from ecco_captum.testing import model_state
 
 # Kind, type, embedding, blocks, down-projection of block 1, head: as the models' own code has it.

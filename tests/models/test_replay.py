@@ -11,14 +11,13 @@ import pytest
 import tiny_models
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
+from recording import recorded_inputs, recorded_outputs
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from ecco_captum.models.anatomy.find import find_anatomy
 from ecco_captum.models.interventions import (
     intercepted,
-    recorded_inputs,
-    recorded_outputs,
     recorded_stream,
     replaced_input,
     replaced_output,

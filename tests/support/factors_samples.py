@@ -10,7 +10,7 @@ from view_samples import HOSTILE
 
 from ecco_captum import Activations, FactorEffect, Factors
 from ecco_captum.core.tokens import Tokens
-from ecco_captum.display.colours import shade_class
+from ecco_captum.display.colours import LEVELS
 
 WORDS = (" the", " countries", " of", ",", " Austria", ".", " in", " 19", "45", " Republic")
 
@@ -94,10 +94,9 @@ def hostile_factors() -> Factors:
 
 
 def levels_of(row: np.ndarray) -> list[int]:
-    """Levels of the ramp, from the classes that Python gives."""
+    """Levels of the ramp: parts of the largest weight."""
     row = row.astype(np.float32)
-    names = [shade_class(float(weight), float(row.max())) for weight in row]
-    return [int(name.removeprefix("ecco-s") or 0) for name in names]
+    return [round(LEVELS * float(weight) / float(row.max())) for weight in row]
 
 
 def every_factors_view() -> dict[str, str]:

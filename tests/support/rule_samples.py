@@ -9,10 +9,11 @@ from typing import Any
 
 import tiny_models
 import torch
+from recording import recorded_outputs
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ecco_captum.models.interventions import recorded_outputs, replaced_output
+from ecco_captum.models.interventions import replaced_output
 
 FAMILIES = [
     *(("causal", name) for name in ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma")),

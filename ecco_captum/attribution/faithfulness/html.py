@@ -84,10 +84,7 @@ def faithfulness_view(faithfulness: Faithfulness) -> Markup:
         note=_explained(faithfulness.fractions.tolist()),
     )
     return frame(
-        body,
-        title=faithfulness.title,
-        subtitle=faithfulness.subtitle,
-        note=faithfulness.note,
+        body, title=faithfulness.title, subtitle=faithfulness.subtitle, note=faithfulness.note
     )
 
 

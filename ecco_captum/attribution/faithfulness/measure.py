@@ -51,12 +51,7 @@ class Removal:
     """
 
     def __init__(
-        self,
-        lm: LanguageModel,
-        segment: Segment,
-        scoring: Scoring,
-        embeddings: Tensor,
-        kind: Any,
+        self, lm: LanguageModel, segment: Segment, scoring: Scoring, embeddings: Tensor, kind: Any
     ) -> None:
         self.texts = 0
         self._kind = kind if isinstance(kind, str) and kind in WITHOUT_EMBEDDING else "replace"

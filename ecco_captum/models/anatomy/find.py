@@ -16,12 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ecco_captum.models.anatomy.blocks import Chain, find_chains, join_chains, mixing_projections
-from ecco_captum.models.anatomy.parts import (
-    Anatomy,
-    AnatomyError,
-    Part,
-    Stack,
-)
+from ecco_captum.models.anatomy.parts import Anatomy, AnatomyError, Part, Stack
 from ecco_captum.models.anatomy.reading import (
     adds_positions,
     neuron_maps,
