@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import replace
 
 import numpy as np
-from view_samples import Outline, cells_of, countries, embedded, hostile, only, sanitised
+from view_samples import Outline, cells_of, comparison, embedded, hostile, sanitised
 
-from ecco_captum import Comparison
 from ecco_captum.attribution.html import pack_scores
 from ecco_captum.core.text import format_number, format_share, visible
 
 SOME = [0, 4, 8]
-SPEARMAN, OVERLAP = np.array([0.5, np.nan, -0.25]), np.array([0.2, 0.4, 1.0])
-
-
-def both() -> Comparison:
-    """A comparison of three outputs, the right side signed."""
-    left = only(countries(label="plain"), SOME)
-    other = countries(signed=True, label="signed")
-    right = replace(
-        left, scores=np.where(left.scores, other.scores[:, ::-1][SOME], 0), label="signed"
-    )
-    return replace(left.compare(right), rank_correlation=SPEARMAN, overlap=OVERLAP)
+BOTH = comparison(SOME)
 
 
 def test_both_sides_arrive_bit_for_bit() -> None:
-    data = embedded(both().fragment())
+    data = embedded(BOTH.fragment())
     assert data["outputs"] == SOME
-    for sent, side in zip(data["sides"], (both().left, both().right), strict=True):
+    for sent, side in zip(data["sides"], (BOTH.left, BOTH.right), strict=True):
         assert base64.b64decode(sent["scores"]) == pack_scores(side)
     assert [(side["label"], side["signed"]) for side in data["sides"]] == [
         ("plain", False),
@@ -39,29 +27,31 @@ def test_both_sides_arrive_bit_for_bit() -> None:
 
 
 def test_without_scripts_sources_and_agreement_are_read_as_a_table() -> None:
-    shown = sanitised(both().fragment())
+    shown = sanitised(BOTH.fragment())
     text = Outline(shown).text
     assert text.startswith("Do two attributions agree?")
-    assert "Agreement, mean of 3 generated tokens: Spearman 0.125, top-5 overlap 0.533." in text
+    assert "Agreement, mean of 3 generated tokens: Spearman −0.125, top-5 overlap 0.533." in text
     assert text.endswith("faithfulness() tests each.")
-    header, *rows = cells_of(both().fragment())
+    header, *rows = cells_of(BOTH.fragment())
     below = " (below 0: it lowered the score)"
     sources = [f"{side}: top sources, with their share" for side in ("plain", "signed")]
     assert header[2:] == [sources[0], sources[1] + below, "Spearman", "top-5 overlap"]
-    tokens, scores = both().left.tokens, (both().left.scores, both().right.scores)
+    tokens, scores = BOTH.left.tokens, (BOTH.left.scores, BOTH.right.scores)
     for k, t in enumerate(SOME):
         assert rows[k][:2] == [visible(tokens.texts[tokens.prompt_length + t]), str(t)]
         for cell, side in zip(rows[k][2:4], scores, strict=True):
             top = int(np.argmax(np.abs(side[k])))
             share = format_share(float(side[k, top] / np.abs(side[k]).sum(dtype=np.float64)))
             assert cell.startswith(f"{visible(tokens.texts[top])} {share}")
-        spearman = "–" if np.isnan(SPEARMAN[k]) else format_number(SPEARMAN[k])
-        assert rows[k][4:] == [spearman, format_number(OVERLAP[k])]
+        spearman = (
+            "–" if np.isnan(BOTH.rank_correlation[k]) else format_number(BOTH.rank_correlation[k])
+        )
+        assert rows[k][4:] == [spearman, format_number(BOTH.overlap[k])]
 
 
 def test_hostile_texts_add_no_tag_and_no_attribute() -> None:
     left, right = hostile(), hostile(model='" onload="x')
-    read, known = Outline(left.compare(right).fragment()), Outline(both().fragment())
+    read, known = Outline(left.compare(right).fragment()), Outline(BOTH.fragment())
     assert set(read.tags) == set(known.tags)
     assert {name for name, _ in read.attributes} == {name for name, _ in known.attributes}
     assert not re.search(r"<img|<b>", sanitised(left.compare(right).fragment()))

@@ -5,48 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from page_reading import OPTION, SELECTED, document
-from view_samples import countries, sanitised
+from page_reading import OPTION, SELECTED, document, expect_shades
+from view_samples import comparison, sanitised
 
-from ecco_captum.attribution.comparison_html import comparison_view
-from ecco_captum.core.text import format_number, visible
-from ecco_captum.display.colours import LEVELS
+from ecco_captum.core.text import visible
 
 SOME = [2, 4, 8]
-TOKENS, LEFT = countries()
-RIGHT = np.where(LEFT != 0, countries(signed=True)[1][:, ::-1], 0).astype(np.float32)
-SPEARMAN = np.array([0.25, np.nan, -0.5])
+BOTH = comparison(SOME, ("gradient × input, L2", "integrated gradients, sum"))
+TOKENS = BOTH.left.tokens
 
 
 def compared(open_page: Callable, **options: Any) -> Any:
-    agreement = {"Spearman": SPEARMAN, "top-5 overlap": np.array([0.2, 0.4, 1.0])}
-    view = comparison_view(
-        TOKENS,
-        LEFT[SOME],
-        RIGHT[SOME],
-        outputs=SOME,
-        labels=("gradient × input, L2", "integrated gradients, sum"),
-        agreement=agreement,
-    )
-    return open_page(document(view), **options)
+    return open_page(document(BOTH.fragment()), **options)
 
 
 def shown(opened: Any) -> list[str]:
     """The labels of what is selected on both sides."""
     return [str(node.get_attribute("aria-label")) for node in opened.locator(SELECTED).all()]
-
-
-def painted(opened: Any, side: int) -> list[int]:
-    nodes = opened.locator(".ecco-side").nth(side).locator(".ecco-t")
-    names = nodes.evaluate_all("nodes => nodes.map((node) => node.className)")
-    levels = [name.removeprefix("ecco-t").strip() for name in names]
-    return [int(n[6:]) * (1 if n[5] == "s" else -1) if n else 0 for n in levels]
-
-
-def expected(row: np.ndarray) -> list[int]:
-    return [int(np.floor(LEVELS * value / np.abs(row).max() + 0.5)) for value in row.astype(float)]
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -56,12 +32,11 @@ def test_either_side_drives_both(open_page: Callable, side: int) -> None:
     for k, t in ((2, 8), (0, 2), (1, 4)):
         options.nth(k).hover()
         assert [f"output {t}," in name for name in shown(opened)] == [True, True]
-        assert painted(opened, 0) == expected(LEFT[t])
-        assert painted(opened, 1) == expected(RIGHT[t])
+        for place, record in enumerate((BOTH.left, BOTH.right)):
+            expect_shades(opened.locator(".ecco-side").nth(place), record.scores[k])
         first, *values = opened.locator(".ecco-chosen > *").all_inner_texts()
         assert first == f"“{visible(TOKENS.texts[TOKENS.prompt_length + t])}”"
-        spearman = "–" if np.isnan(SPEARMAN[k]) else format_number(SPEARMAN[k])
-        assert values == [spearman, ("0.200", "0.400", "1.00")[k]]
+        assert values == [("0.250", "–", "−0.500")[k], ("0.200", "0.400", "1.00")[k]]
     rows = opened.locator(".ecco-measures tr").all_inner_texts()
     assert rows[2].split("\t") == ["mean of 3 generated tokens", "−0.125", "0.533"]
 
@@ -122,9 +97,8 @@ def test_texts_stand_side_by_side_or_follow_each_other(open_page: Callable) -> N
 
 
 def test_an_untrusted_notebook_shows_both_sides(open_page: Callable) -> None:
-    view = comparison_view(TOKENS, LEFT, RIGHT, agreement={"Spearman": LEFT[:, 0]})
-    opened = open_page(f"<meta charset=utf-8>{sanitised(view)}", width=400)
-    assert opened.locator("table tbody tr:visible").count() == len(LEFT)
+    opened = open_page(f"<meta charset=utf-8>{sanitised(BOTH.fragment())}", width=400)
+    assert opened.locator("table tbody tr:visible").count() == len(SOME)
     assert opened.evaluate("document.documentElement.scrollWidth") <= 400
 
 

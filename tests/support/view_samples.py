@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from record_samples import generation
 
-from ecco_captum import Attribution, Faithfulness
+from ecco_captum import Attribution, Comparison, Faithfulness
 from ecco_captum.core.tokens import Tokens
 
 PROMPT = ("The", " countries", " are", ":", "\n", "1", ".", " Austria", "\n", "2", ".")
@@ -85,6 +85,15 @@ def only(whole: Attribution, outputs: list[int]) -> Attribution:
 def countries(*, signed: bool = False, **change: Any) -> Attribution:
     """A short list, as a model writes it."""
     return sample(PROMPT + OUTPUT, len(PROMPT), signed=signed, **change)
+
+
+def comparison(outputs: list[int], labels: Sequence[str] = ("plain", "signed")) -> Comparison:
+    """Three outputs, the right side signed; on one of them no correlation is defined."""
+    left = only(countries(label=labels[0]), outputs)
+    scores = np.where(left.scores, countries(signed=True).scores[outputs, ::-1], 0)
+    both = left.compare(replace(left, scores=scores, label=labels[1]))
+    correlation, overlap = np.array([0.25, np.nan, -0.5]), np.array([0.2, 0.4, 1.0])
+    return replace(both, rank_correlation=correlation, overlap=overlap)
 
 
 def masked(**change: Any) -> Attribution:
