@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
 from page_reading import document
-from view_samples import countries, removal, sanitised
+from view_samples import CONDITIONS, faithful, sanitised
 
-from ecco_captum.attribution.faithfulness.html import faithfulness_strip, faithfulness_view
-from ecco_captum.attribution.html import saliency_view
+from ecco_captum import Faithfulness
 
 TEXTS = """svg => { const box = (n) => n.getBoundingClientRect().toJSON();
   return [box(svg), [...svg.querySelectorAll('text')].map(box)]; }"""
@@ -24,23 +23,17 @@ def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     return across > 1 and down > 2  # a line's box is taller than its letters
 
 
-def views(names: tuple[str, ...], fractions: Any, drops: np.ndarray) -> list[str]:
-    strip = faithfulness_strip(names, fractions, drops, drops, sentence="It holds.")
-    return [
-        faithfulness_view(names, fractions, drops, drops, sentence="It holds."),
-        saliency_view(*countries(), below=strip),
-    ]
+def views(record: Faithfulness) -> list[str]:
+    return [record.fragment(), record.attribution.fragment(record.strip())]
 
 
 @pytest.mark.parametrize(("width", "spread"), [(360, 0), (360, 1e-5), (360, 1e5), (1100, 1)])
 def test_labels_are_whole_and_apart(open_page: Callable, width: int, spread: float) -> None:
-    names, fractions, drops = removal(6)
-    names = (
-        "integrated gradients, sum of the embedding",
-        "入力と勾配の積、総和の大きさ",
-        *names[2:],
-    )
-    for view in views(names, fractions, drops * spread):
+    own = "integrated gradients, sum of the embedding"
+    record = faithful((own, "入力と勾配の積、総和の大きさ", *CONDITIONS[2:]))
+    tables = ("comprehensiveness_summary", "sufficiency_summary")
+    scaled = {name: getattr(record, name) * spread for name in tables}
+    for view in views(replace(record, **scaled)):
         opened = open_page(document(view), width=width)
         for svg in opened.locator("svg").all():
             whole, texts = svg.evaluate(TEXTS)
@@ -55,8 +48,7 @@ def test_labels_are_whole_and_apart(open_page: Callable, width: int, spread: flo
 
 
 def test_the_method_has_the_accent_and_the_others_do_not(open_page: Callable) -> None:
-    names, fractions, drops = removal()
-    opened = open_page(document(views(names, fractions, drops)[0]))
+    opened = open_page(document(faithful().fragment()))
     stroke = "nodes => nodes.map((n) => getComputedStyle(n).stroke)"
     own = set(opened.locator(".ecco-own polyline").evaluate_all(stroke))
     others = set(opened.locator(".ecco-other polyline").evaluate_all(stroke))
@@ -65,12 +57,12 @@ def test_the_method_has_the_accent_and_the_others_do_not(open_page: Callable) ->
     assert not own & others
     dashes = opened.locator("svg").first.locator("polyline")
     patterns = dashes.evaluate_all("nodes => nodes.map((n) => getComputedStyle(n).strokeDasharray)")
-    assert len(set(patterns)) == len(names), "told apart without colour"
+    assert len(set(patterns)) == 4, "told apart without colour"
 
 
 @pytest.mark.parametrize("kind", [0, 1])
 def test_an_untrusted_notebook_shows_the_tables(open_page: Callable, kind: int) -> None:
-    view = views(*removal())[kind]
+    view = views(faithful())[kind]
     opened = open_page(f"<meta charset=utf-8>{sanitised(view)}", width=500)
     for summary in opened.locator("summary").all():
         summary.click()
@@ -80,10 +72,8 @@ def test_an_untrusted_notebook_shows_the_tables(open_page: Callable, kind: int) 
 
 
 def test_a_wide_table_scrolls_inside_its_card(open_page: Callable) -> None:
-    names, _, drops = removal()
-    fractions = np.linspace(0.1, 1, 10)
-    wide = np.concatenate([drops] * 3, axis=1)[:, :11]
-    opened = open_page(document(views(names, fractions, wide)[0]), width=360)
+    view = faithful(fractions=np.linspace(0.1, 1, 10)).fragment()
+    opened = open_page(document(view), width=360)
     assert opened.evaluate("document.documentElement.scrollWidth") <= 360
     region = opened.get_by_role("region", name="Comprehensiveness, all numbers")
     assert region.evaluate("n => n.scrollWidth > n.clientWidth")

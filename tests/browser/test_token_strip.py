@@ -42,7 +42,7 @@ MOUNT = """async ([source, css, state, scores]) => {
 @pytest.fixture
 def mounted(open_page: Callable) -> Any:
     """A strip in a page, drawn by its ES module from the state that Python sends."""
-    strip = widgets.TokenStrip(*countries(), title="Where from?")
+    strip = widgets.TokenStrip(countries())
     state = strip.get_state()
     sent = {
         k: v for k, v in state.items() if k in ("_script", "_frame", "_data", "selected", "hovered")
@@ -57,7 +57,7 @@ def mounted(open_page: Callable) -> Any:
 
 
 def test_hover_paints_and_tells_python(mounted: Any) -> None:
-    assert mounted.get_by_role("heading", name="Where from?").count() == 1
+    assert mounted.get_by_role("heading", name="Where did each token come from?").count() == 1
     mounted.locator(OPTION).nth(6).hover()
     assert "output 6," in mounted.locator(SELECTED).get_attribute("aria-label")
     assert mounted.locator(".ecco-t.ecco-s32").count() == 1
