@@ -39,7 +39,8 @@ def test_ranks_are_logarithmic_and_1_is_the_darkest() -> None:
     light = [contrast(color, "#000000") for color in cells(figure)[1][0]]
     assert all(one <= other for one, other in pairwise(light))
     assert len(set(light)) > 40
-    for drawn, ends in ((figure, ["1", "50k"]), (rankings().plot("prob"), ["0", "1.00"])):
+    whole = rankings("ab", 1, probs=np.array([[1.0, 0.5]]))
+    for drawn, ends in ((figure, ["1", "50k"]), (whole.plot("prob"), ["0", "1.00"])):
         assert [scale(drawn)[0], scale(drawn)[-1]] == ends
 
 
