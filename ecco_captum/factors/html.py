@@ -48,7 +48,7 @@ _EFFECTS: dict[str, Callable[[FactorEffect], str]] = {
     "Where it is low": lambda effect: with_interval(effect.on_low),
     "Random neurons, where high": lambda effect: with_interval(effect.random_on_high),
     "More than random": lambda effect: with_interval(effect.margin),
-    "": lambda effect: effect.verdict,
+    "Verdict": lambda effect: effect.verdict,
 }
 
 

@@ -188,7 +188,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_it_completes(tmp_path: Path) -> None:
     lm, _ = subject("causal:gpt2")
     path = tmp_path / "acts.zarr"

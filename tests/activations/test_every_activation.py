@@ -13,6 +13,7 @@ import tiny_models
 import tiny_tokenizers
 import torch
 import transformers
+from architectures import architectures
 from torch import Tensor
 
 from ecco_captum.activations.neurons import hidden_states, neurons
@@ -21,9 +22,6 @@ from ecco_captum.generation.record import Generation
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.testing import model_state
 
-EVERY = [
-    (kind, name) for kind in ("causal", "masked", "seq2seq") for name in tiny_models.names(kind)
-]
 PROMPT, OUTPUTS = 5, 4
 _TOO_LONG = "its own forward fails on a text of this length with so small a config"
 BROKEN = {"causal:prophetnet": _TOO_LONG, "seq2seq:prophetnet": _TOO_LONG}
@@ -76,8 +74,7 @@ def placed(tensor: Tensor, axes: tuple[int, ...], count: int, offset: int) -> np
     return tensor[0, start : start + count].flatten(1).numpy()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "name"), EVERY, ids=[":".join(each) for each in EVERY])
+@pytest.mark.parametrize(("kind", "name"), architectures())
 def test_equals_what_a_patched_forward_sees(kind: str, name: str) -> None:
     transformers.logging.set_verbosity_error()
     if f"{kind}:{name}" in BROKEN:

@@ -9,6 +9,7 @@ import pytest
 import tiny_models
 import tiny_tokenizers
 import transformers
+from architectures import architectures
 from naive_saliency import naive_saliency
 
 from ecco_captum import Generation, saliency
@@ -43,16 +44,15 @@ def worst(lm: LanguageModel, generation: Generation) -> float:
     return float(max(error.max() for error in errors))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", tiny_models.names("causal"))
-def test_equals_the_naive_loop(name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), architectures("causal"))
+def test_equals_the_naive_loop(kind: str, name: str) -> None:
     transformers.logging.set_verbosity_error()
     if name in BROKEN:
         pytest.skip(BROKEN[name])
     with warnings.catch_warnings():
         # Models speak up about their own configurations; this is about numbers.
         warnings.simplefilter("ignore")
-        model = tiny_models.build("causal", name)
+        model = tiny_models.build(kind, name)
         lm = LanguageModel(model, tiny_tokenizers.byte_level(), name)
         generation = text_for(name)
         if name in REFUSED:

@@ -10,6 +10,7 @@ import tiny_models
 import tiny_tokenizers
 import torch
 import transformers
+from architectures import architectures
 from torch import Tensor
 
 from ecco_captum import Generation, rankings
@@ -20,9 +21,6 @@ from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.testing import model_state
 
 PROMPT, OUTPUTS = 7, 5
-EVERY = [
-    (kind, name) for kind in ("causal", "masked", "seq2seq") for name in tiny_models.names(kind)
-]
 
 REFUSED = {
     "causal:blt": "streams of different shapes",
@@ -74,8 +72,7 @@ def forwards(lm: LanguageModel, text: Generation) -> list[tuple[dict[str, Tensor
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "name"), EVERY, ids=[":".join(each) for each in EVERY])
+@pytest.mark.parametrize(("kind", "name"), architectures())
 def test_equals_a_tail_run_for_each_token_and_layer(kind: str, name: str) -> None:
     transformers.logging.set_verbosity_error()
     if f"{kind}:{name}" in BROKEN:

@@ -12,6 +12,7 @@ import pytest
 import tiny_models
 import torch
 from architecture_checks import PARTS, RIGHT, examine
+from architectures import EVERY, architectures
 from transformers.models.auto import modeling_auto
 
 from ecco_captum.models.anatomy.find import find_anatomy
@@ -93,14 +94,9 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-EVERY = [
-    (kind, model_type)
-    for kind in ("causal", "masked", "seq2seq")
-    for model_type in tiny_models.names(kind)
-]
 
 
-@pytest.mark.parametrize(("kind", "model_type"), EVERY, ids=[":".join(each) for each in EVERY])
+@pytest.mark.parametrize(("kind", "model_type"), architectures())
 def test_each_part_is_right_or_refused_by_name(kind: str, model_type: str) -> None:
     name, verdicts = f"{kind}:{model_type}", examine(kind, model_type)
     expected = REFUSALS.get(name, {})
@@ -114,6 +110,7 @@ def test_each_part_is_right_or_refused_by_name(kind: str, model_type: str) -> No
         assert bool(phrase) == bool(verdicts.incomplete), verdicts.incomplete
 
 
+@pytest.mark.nightly
 def test_as_many_are_right_as_before() -> None:
     right = Counter(
         part for each in EVERY for part in PARTS if getattr(examine(*each), part) == RIGHT

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from ecco_captum.attribution.methods.base import MethodInput
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
-from ecco_captum.models.causality import close_logits
+from ecco_captum.models.causality import close_logits, is_causal
 from ecco_captum.models.embedding_site import entering
 from ecco_captum.models.modes import fast_products
 
@@ -130,12 +130,13 @@ class MaskedScorer:
 
     def _give_up(self) -> None:
         _WITHOUT_CACHE.add(self._lm.model)
-        warnings.warn(
-            f"{self._lm.name!r} has no keys and values that can be used again; perturbed texts are "
-            "read whole, which is slower",
-            SlowPathWarning,
-            stacklevel=2,
-        )
+        if is_causal(self._lm.model):
+            warnings.warn(
+                f"{self._lm.name!r} has no keys and values that can be used again; perturbed texts "
+                "are read whole, which is slower",
+                SlowPathWarning,
+                stacklevel=2,
+            )
 
     def _continued(self, present: Tensor, start: int) -> Tensor | None:
         """Reads from position ``start`` on, behind the kept beginning."""
