@@ -209,7 +209,7 @@ def test_models_that_cannot_keep_a_beginning_read_it_again(
 ) -> None:
     lm, generation = subject(name)
     monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet())
-    # A model that reads from left to right, but keeps a memory of another kind, says that it is slow.
+    # It reads from left to right, but keeps a memory of another kind: that is slow, and said.
     slow = pytest.warns(SlowPathWarning, match="no keys and values that can be used again")
     with slow if name == "causal:mamba" else nullcontext():
         one = saliency(lm, generation, method="feature_ablation")
