@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from page_reading import OPTION, document, expect_shades, until
+from page_checks import hovers_smoothly
+from page_reading import OPTION, document, expect_shades
 from view_samples import long_text
 
 from ecco_captum.core.text import format_number, format_share
 from ecco_captum.display.page import asset
-
-TIMES = """() => { window.times = []; addEventListener('pointerover', (event) => {
-  performance.mark('hover', { startTime: event.timeStamp });
-  requestAnimationFrame(() => { const painted = new MessageChannel();
-    painted.port1.onmessage = () => times.push(performance.measure('painted', 'hover').duration);
-    painted.port2.postMessage(0); }); }, true); }"""
 
 
 @pytest.mark.parametrize(("prompt", "outputs"), [(10_000, 50), (2000, 500)])
@@ -26,16 +20,7 @@ def test_long_texts_are_hovered_smoothly(open_page: Callable, prompt: int, outpu
     opened = open_page(document(record.fragment()))
     opened.get_by_role("button", name="Show all").click()
     boxes = [opened.locator(OPTION).nth(t).bounding_box() for t in range(40)]
-    opened.evaluate(TIMES)
-
-    def hovered_smoothly() -> bool:
-        opened.evaluate("times.length = 0")
-        for count, box in enumerate(boxes, start=1):
-            opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-            until(opened, lambda count=count: opened.evaluate("times.length") >= count)
-        return statistics.median(opened.evaluate("times")) < 50
-
-    assert any(hovered_smoothly() for _ in range(3)), "other work can slow one of them down"
+    assert hovers_smoothly(opened, boxes)
     # What was out of sight is painted too, as soon as the pointer rests.
     expect_shades(opened, record.scores[39])
 

@@ -66,7 +66,7 @@ def test_numbers_stand_in_their_cells() -> None:
 def test_what_was_tested_of_each_factor_has_a_row() -> None:
     header, *rows = cells_of(VIEWS["all"])[-7:]
     columns = ["Where it is high", "Where it is low", "Random neurons, where high"]
-    assert header == ["Factor", "Stability", *columns, "More than random", ""]
+    assert header == ["Factor", "Stability", *columns, "More than random", "Verdict"]
     by_component = {effect.component: effect for effect in effects()}
     for k, row in enumerate(rows):
         cells = ["–"] * 5
