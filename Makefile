@@ -8,15 +8,18 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types installed docs links unit wheel smoke smoke-newest smoke-oldest tutorials chromium format benchmarks gallery clean
+.PHONY: demo test check nightly lint types installed docs links unit every-unit wheel smoke-newest smoke-oldest tutorial tutorials chromium format benchmarks gallery clean
 
 # The main job, end to end: fetch the offline model once, generate, attribute, write a report.
 demo: $(VENV)/.runtime
 	$(BIN)/ecco-captum demo
 
-# What continuous integration runs.
+# What continuous integration runs for each change: under ten minutes on two cores.
 test: check
-check: lint types docs unit tutorials wheel smoke demo
+check: lint types docs unit tutorial smoke-newest demo
+
+# What takes longer: every architecture, every tutorial, the oldest dependencies.
+nightly: lint types docs every-unit tutorials smoke-newest smoke-oldest demo
 
 lint: installed
 	$(BIN)/ruff check .
@@ -46,10 +49,18 @@ links: $(VENV)/.dev
 tutorials: $(VENV)/.dev
 	$(BIN)/python tutorials/execute.py
 
+tutorial: $(VENV)/.dev
+	$(BIN)/python tutorials/execute.py --check 2
+
 WORKERS ?= 2
 
+# One thread for each worker.
+unit every-unit: export OMP_NUM_THREADS = 1
 unit: $(VENV)/.dev chromium
 	$(BIN)/pytest -n $(WORKERS)
+
+every-unit: $(VENV)/.dev chromium
+	$(BIN)/pytest -n $(WORKERS) -m ""
 
 # The wheel in build/dist is made from the sdist, the one in build/direct from the checkout.
 wheel: $(VENV)/.dev
@@ -61,14 +72,13 @@ wheel: $(VENV)/.dev
 
 # The wheel with what it asks for and nothing else: the newest of it, then the oldest that setup.cfg
 # accepts. Except for torch, whose oldest is a CUDA build of gigabytes: there it is the newest, too.
-# `make smoke OLDEST_TORCH=2.6.0` is the whole, on another Python with PYTHON=python3.10.
+# `make smoke-oldest OLDEST_TORCH=2.6.0` is the whole, on another Python with PYTHON=python3.10;
+# `make smoke-newest UNPINNED=1` takes what is newest today, not what constraints.txt says.
 OLDEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
-
-smoke: smoke-newest smoke-oldest
 
 smoke-newest: wheel
 	$(call environment,newest)
-	build/smoke-newest/bin/pip $(INSTALL) --constraint constraints.txt build/dist/*.whl
+	build/smoke-newest/bin/pip $(INSTALL) $(if $(UNPINNED),,--constraint constraints.txt) build/dist/*.whl
 	$(call try,newest)
 
 smoke-oldest: wheel

@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, sync_playwright
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "browser"))
+sys.path.append(str(ROOT / "tests" / "support"))
 
 from lab import Lab, Notebook  # noqa: E402
 from picture import FLAGS  # noqa: E402

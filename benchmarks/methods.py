@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import transformers
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from method_samples import SEPARATE, Subject, rows_of, subject
 from naive_methods import GRADIENT_OPTIONS, naive_rows

@@ -2,6 +2,7 @@ r"""Executes the tutorials, keeps their outputs, and holds their texts against t
 
 python tutorials/execute.py              # all of them
 python tutorials/execute.py 1 4          # the first and the fourth
+python tutorials/execute.py --check 2    # the second, and its file stays as it is
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "tests"))
+sys.path.append(str(HERE.parent / "tests" / "support"))
 
 from quoted_numbers import unsupported  # noqa: E402
 
@@ -29,16 +30,18 @@ def main() -> int:
     """Reads the command line, executes, and returns how many tutorials are wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("numbers", nargs="*", help="of the tutorials (default: all)")
-    numbers = parser.parse_args().numbers
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    given = parser.parse_args()
+    numbers = given.numbers
     paths = sorted(HERE.glob("[0-9]*.ipynb"))
     chosen = [path for path in paths if not numbers or path.name.split("_")[0] in numbers]
     if not chosen:
         parser.error(f"numbers: got {numbers}, accepts {[path.name for path in paths]}")
-    return sum(executed(path) for path in chosen)
+    return sum(executed(path, write=not given.check) for path in chosen)
 
 
-def executed(path: Path) -> bool:
-    """Executes one tutorial in place, tells how long it took and what its text has wrong.
+def executed(path: Path, *, write: bool) -> bool:
+    """Executes one tutorial, and prints how long it took and what its text has wrong.
 
     A tutorial whose code fails is left as it is.
     """
@@ -64,7 +67,8 @@ def executed(path: Path) -> bool:
         "language_info": {"name": "python"},
     }
     nbformat.validate(notebook)
-    nbformat.write(notebook, path)
+    if write:
+        nbformat.write(notebook, path)
     problems = unsupported(notebook.cells)
     if seconds > LONGEST:
         problems.append(f"it took {seconds:.0f} s, more than {LONGEST}")

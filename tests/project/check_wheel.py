@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def expected_files() -> set[str]:
     """What an installation has to hold, as paths in site-packages."""
-    kept = {".py", ".js", ".css", ".conllu", ".typed"}
+    kept = {".py", ".pyi", ".j2", ".js", ".css", ".conllu", ".typed"}
     sources = [p for p in (ROOT / "ecco_captum").rglob("*") if p.suffix in kept]
     sources += [ROOT / "ecco_captum" / "py.typed"]
     files = {p.relative_to(ROOT).as_posix() for p in sources if "__pycache__" not in p.parts}

@@ -1,6 +1,6 @@
 """Whether an installation works: run it with an environment's Python that holds the wheel alone.
 
-    cd SOMEWHERE_EMPTY && .../bin/python -I .../tests/smoke.py
+    cd SOMEWHERE_EMPTY && .../bin/python -I .../tests/project/smoke.py
 
 It needs nothing but the package and what that asks for, and no network. It prints the versions that
 work together, or what does not work and why, and then exits with 1.
@@ -24,6 +24,7 @@ TEXTS = [PROMPT, "are on the table, and the table is in the house.", "William wa
 SHOWN = [
     *("torch", "transformers", "captum", "numpy", "scipy", "scikit-learn", "accelerate", "conllu"),
     *("gguf", "ipywidgets", "anywidget", "bqplot", "filelock", "platformdirs", "tqdm"),
+    *("jinja2", "lazy-loader", "rich", "typer"),
 ]
 
 
