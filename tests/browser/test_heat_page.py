@@ -38,7 +38,7 @@ def colours(opened: Any) -> list[str]:
     return list(opened.locator(CELL).evaluate_all(read))
 
 
-def test_the_pointer_tells_of_a_cell_and_the_last_one_stays(open_page: Callable) -> None:
+def test_the_pointer_describes_a_cell_and_the_last_one_stays(open_page: Callable) -> None:
     opened = open_page(document(VIEWS["rankings"]))
     assert "Hover" in readout(opened)
     before = opened.evaluate(BOXES)

@@ -98,7 +98,7 @@ def predictions(
         "true_id": 0,
         "token_ids": ids,
         "probs": np.sort(np.random.default_rng(4).random((N, len(words))))[:, ::-1],
-        "ranks": np.ones(N, int),
+        "ranks": np.where(ids[:, 0] == 0, 1, len(words) + 1),
         "texts_by_id": by_id((*words, " a")),
     }
     return LayerPredictions(**{**fields, **change})
