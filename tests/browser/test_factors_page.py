@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factors_samples import every_factors_view, factors, facts, levels_of, random_text, smooth
+from factors_samples import (
+    every_factors_view,
+    factors,
+    factors_fragment,
+    levels_of,
+    random_text,
+    smooth,
+    stability,
+)
 from page_reading import OPTION, SELECTED, TOKEN, document, shades, until
 
 from ecco_captum.core.text import format_number, format_share, visible
 from ecco_captum.display.colours import LEVELS, shade
-from ecco_captum.factors.html import factors_view
 
 VIEWS = every_factors_view()
 WEIGHTS = smooth()
-TOLD = ".ecco-factors-told"
+READOUT = ".ecco-factors-readout"
 BOXES = """() => [...document.querySelectorAll('.ecco *')].filter((n) => n.checkVisibility())
   .map((n) => { const b = n.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"""
 
@@ -25,20 +32,20 @@ def selected(opened: Any) -> str:
     return str(opened.locator(SELECTED).get_attribute("aria-label"))
 
 
-def told(opened: Any) -> str:
-    return str(opened.locator(TOLD).inner_text())
+def readout(opened: Any) -> str:
+    return str(opened.locator(READOUT).inner_text())
 
 
 def said_of(position: int, weights: np.ndarray = WEIGHTS) -> str:
     column = weights[:, position].astype(np.float32)
     order = [k for k in np.argsort(-column, kind="stable")[:3] if column[k] > 0]
     list_ = ", ".join(f"factor {k}: {format_number(float(column[k]))}" for k in order)
-    name = visible(random_text().texts[position])
+    name = visible(random_text()[position])
     return f"“{name}”, position {position} · {list_ or 'no factor has a weight here'}"
 
 
-def test_hover_shades_the_text_by_the_factor_in_hand(open_page: Callable) -> None:
-    opened = open_page(document(factors()))
+def test_hover_shades_the_text_by_the_hovered_factor(open_page: Callable) -> None:
+    opened = open_page(document(VIEWS["all"]))
     assert opened.locator(".ecco-plain").count() == 0
     for k in (0, 4, 2, 5):
         if k:
@@ -54,8 +61,7 @@ def test_hover_shades_the_text_by_the_factor_in_hand(open_page: Callable) -> Non
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_strongest_token_has_the_strongest_shade(open_page: Callable, theme: str) -> None:
-    view = factors_view(random_text(), WEIGHTS)
-    opened = open_page(document(view), color_scheme=theme, reduced_motion="reduce")
+    opened = open_page(document(VIEWS["all"]), color_scheme=theme, reduced_motion="reduce")
     colour = shade(LEVELS)[theme == "dark"]
     rgb = ", ".join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
     top = opened.locator(TOKEN).nth(int(WEIGHTS[0].argmax()))
@@ -64,29 +70,27 @@ def test_the_strongest_token_has_the_strongest_shade(open_page: Callable, theme:
 
 
 def test_a_row_says_everything(open_page: Callable) -> None:
-    opened, given, texts = open_page(document(factors())), facts(), random_text().texts
+    opened, record, texts = open_page(document(VIEWS["all"])), factors(), random_text()
     for k, row in enumerate(WEIGHTS):
         tops = [visible(texts[i]) for i in np.argsort(-row, kind="stable")[:5]]
-        share, stability = format_share(given["explained"][k]), f"{given['stability'][k]:.2f}"
+        share, again = format_share(record.contributions[k]), f"{stability()[k]:.2f}"
         option = opened.locator(OPTION).nth(k)
-        assert option.inner_text().split() == [str(k), share, stability, *tops]
-        label = f"factor {k}, explains {share}, stability {stability}, strongest at "
+        assert option.inner_text().split() == [str(k), share, again, *tops]
+        label = f"factor {k}, explains {share}, stability {again}, strongest at "
         assert option.get_attribute("aria-label") == label + ", ".join(tops[:3])
-    bare = open_page(document(VIEWS["weights alone"]))
-    assert bare.locator(OPTION).first.get_attribute("aria-label").startswith("factor 0, strongest")
-    assert bare.get_by_text("Explained", exact=True).count() == 0
-    none = open_page(document(VIEWS["without weight"]))
-    assert none.locator(OPTION).last.get_attribute("aria-label") == "factor 1, without weight"
+    bare = open_page(document(VIEWS["weights alone"])).locator(OPTION).first
+    assert "stability" not in str(bare.get_attribute("aria-label"))
+    none = open_page(document(VIEWS["without weight"])).locator(OPTION).last
+    assert str(none.get_attribute("aria-label")).endswith(", without weight")
 
 
 def test_lines_are_as_high_as_the_weights(open_page: Callable) -> None:
     weights = np.array([[1.0, 0.0, 4.0, 2.0]])
-    view = factors_view(random_text(4), weights)
-    opened = open_page(document(view))
+    opened = open_page(document(factors(weights).fragment()))
     assert opened.locator(f"{OPTION} path").get_attribute("d") == (
         "M0 24V18.25H60V24H120V1H180V12.5H240V24Z"
     )
-    long = open_page(document(factors(2, 2000)))
+    long = open_page(document(factors_fragment(2, 2000)))
     path = long.locator(f"{OPTION} path").first.get_attribute("d")
     assert path.count("H") == 240
     assert "V1H" in path, "the largest weight of a long text is not lost"
@@ -98,18 +102,18 @@ def test_lines_are_as_high_as_the_weights(open_page: Callable) -> None:
     assert some.locator(".ecco-divider").all_inner_texts() == ["TEXT 0", "TEXT 1", "TEXT 2"]
 
 
-def test_a_token_tells_of_its_strongest_factors_and_nothing_moves(open_page: Callable) -> None:
-    opened = open_page(document(factors()), reduced_motion="reduce")
+def test_a_token_names_its_strongest_factors_and_nothing_moves(open_page: Callable) -> None:
+    opened = open_page(document(VIEWS["all"]), reduced_motion="reduce")
     opened.locator(OPTION).nth(1).hover()
     opened.mouse.move(2, 2)
     until(opened, lambda: shades(opened) == levels_of(WEIGHTS[1]))
     others = BOXES.replace(
-        "'.ecco *'", "'.ecco *:not(.ecco-factor-weight, .ecco-factors-told bdi)'"
+        "'.ecco *'", "'.ecco *:not(.ecco-factor-weight, .ecco-factors-readout bdi)'"
     )
     before = opened.evaluate(others)
     for position in (0, 40, 17, 3):
         opened.locator(TOKEN).nth(position).hover()
-        assert told(opened) == said_of(position)
+        assert readout(opened) == said_of(position)
         assert opened.locator("[data-marked]").count() == 1
         marked = opened.locator(TOKEN).nth(position)
         assert marked.get_attribute("data-marked") == ""
@@ -119,7 +123,7 @@ def test_a_token_tells_of_its_strongest_factors_and_nothing_moves(open_page: Cal
         assert at == pytest.approx((position + 0.5) / WEIGHTS.shape[1])
         assert opened.evaluate(others) == before
     opened.mouse.move(2, 2)
-    assert told(opened) == said_of(3), "the last one stays"
+    assert readout(opened) == said_of(3), "the last one stays"
     assert selected(opened).startswith("factor 1,"), "to hover a token selects nothing"
     line = opened.locator(".ecco-factor-line").nth(2)
     left = line.evaluate("n => parseFloat(getComputedStyle(n, '::after').left)")
@@ -128,7 +132,7 @@ def test_a_token_tells_of_its_strongest_factors_and_nothing_moves(open_page: Cal
 
 @pytest.mark.parametrize("touch", [False, True])
 def test_a_token_leads_to_its_strongest_factor(open_page: Callable, touch: bool) -> None:
-    opened = open_page(document(factors(30)), has_touch=touch)
+    opened = open_page(document(factors_fragment(30)), has_touch=touch)
     weights, y = smooth(30), opened.evaluate("scrollY")
     for position in (12, 30, 55):
         token = opened.locator(TOKEN).nth(position)
@@ -143,7 +147,7 @@ def test_a_token_leads_to_its_strongest_factor(open_page: Callable, touch: bool)
 
 
 def test_a_click_holds_a_factor_and_shows_where_it_is_strongest(open_page: Callable) -> None:
-    opened = open_page(document(factors(8, 1500)))
+    opened = open_page(document(factors_fragment(8, 1500)))
     weights, rows = smooth(8, 1500), opened.locator(OPTION)
 
     def seen(position: int) -> bool:
@@ -172,7 +176,7 @@ def test_a_click_holds_a_factor_and_shows_where_it_is_strongest(open_page: Calla
 
 
 def test_the_keyboard_has_one_stop_for_all_factors(open_page: Callable) -> None:
-    opened = open_page(document(factors(30)))
+    opened = open_page(document(factors_fragment(30)))
     opened.keyboard.press("Tab")
     last = 29
     steps = ("ArrowUp", 0), ("ArrowDown", 1), ("End", last), ("ArrowDown", last), ("Home", 0)
@@ -192,11 +196,11 @@ def test_the_keyboard_has_one_stop_for_all_factors(open_page: Callable) -> None:
 
 
 def test_the_keyboard_reads_the_tokens(open_page: Callable) -> None:
-    opened = open_page(document(factors()))
+    opened = open_page(document(VIEWS["all"]))
     opened.keyboard.press("Tab")
     opened.keyboard.press("Tab")
     for key, position in (("ArrowLeft", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
         opened.keyboard.press(key)
-        assert opened.locator("[aria-live]").inner_text() == told(opened) == said_of(position)
+        assert opened.locator("[aria-live]").inner_text() == readout(opened) == said_of(position)
     opened.keyboard.press("Enter")
     assert selected(opened).startswith(f"factor {WEIGHTS[:, 1].argmax()},")

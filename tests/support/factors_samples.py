@@ -95,8 +95,8 @@ def hostile_factors() -> Factors:
 
 def levels_of(row: np.ndarray) -> list[int]:
     """Levels of the ramp: parts of the largest weight."""
-    row = row.astype(np.float32)
-    return [round(LEVELS * float(weight) / float(row.max())) for weight in row]
+    row = row.astype(np.float32).astype(float)
+    return [int(np.floor(LEVELS * weight / (row.max() or 1) + 0.5)) for weight in row]
 
 
 def every_factors_view() -> dict[str, str]:
