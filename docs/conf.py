@@ -63,11 +63,11 @@ _OTHERS = (
 _SHORT = (
     "Callable|Classifier|Figure|GradientAttribution|Iterable|Iterator|LLMAttributionResult|Mapping|"
     "PathLike|PreTrainedModel|PreTrainedTokenizerBase|Sequence|Tensor|VisualizationDataRecord|"
-    "Negatives|Part|Progress|Prompt|R|Value"
+    "Directions|Negatives|Part|Progress|Prompt|R|Value"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_OTHERS})\..*"),
-    (r"py:.*", rf"(ecco_captum\.\w+\.)?({_SHORT})"),
+    (r"py:.*", rf"(ecco_captum(\.\w+)+\.)?({_SHORT})"),
 ]
 
 html_theme = "furo"
@@ -93,19 +93,20 @@ html_theme_options = {"light_css_variables": _light, "dark_css_variables": _dark
 PUBLIC = [name for name in ecco_captum.__all__ if name != "__version__"]
 # What public records are made of has its place in the pages, too.
 PARTS = {
-    "AnatomyError": "parts",
-    "Block": "parts",
-    "Embedding": "parts",
+    "AnatomyError": "models.anatomy.parts",
+    "Block": "models.anatomy.parts",
+    "Embedding": "models.anatomy.parts",
     "Explorer": "widgets",
-    "Finding": "report_html",
-    "NeuronSite": "parts",
-    "OfflineModel": "offline",
-    "Site": "parts",
-    "Stack": "parts",
-    "StoredValues": "stored_values",
+    "Finding": "report.record",
+    "ProbeOptions": "probing.probe",
+    "NeuronSite": "models.anatomy.parts",
+    "OfflineModel": "models.bundled",
+    "Site": "models.anatomy.parts",
+    "Stack": "models.anatomy.parts",
+    "StoredValues": "core.stored_array",
     "Studio": "widgets.studio_page",
-    "TaggedSentence": "treebank",
-    "Tokens": "tokens",
+    "TaggedSentence": "probing.treebank",
+    "Tokens": "core.tokens",
 }
 TARGETS = {name: f"ecco_captum.{name}" for name in PUBLIC}
 TARGETS |= {name: f"ecco_captum.{module}.{name}" for name, module in PARTS.items()}
@@ -117,7 +118,7 @@ _NAMES = re.compile(rf"\b({'|'.join(TARGETS)})\b")
 
 
 def _linked(types: str) -> str:
-    return _NAMES.sub(lambda found: f":py:class:`~{TARGETS[found[1]]}`", types)
+    return _NAMES.sub(lambda match: f":py:class:`~{TARGETS[match[1]]}`", types)
 
 
 def _set(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
@@ -132,8 +133,8 @@ def _set(app: Any, what: str, name: str, value: Any, options: Any, lines: list[s
         elif line == "Examples::":
             section = line
             done += [".. rubric:: Examples", "", ".. code-block:: pycon"]
-        elif section in _TYPED and (found := _TYPED[section].match(line)):
-            done.append(found[1] + _linked(found[2]) + found[3])
+        elif section in _TYPED and (match := _TYPED[section].match(line)):
+            done.append(match[1] + _linked(match[2]) + match[3])
         else:
             done.append(line)
     lines[:] = done

@@ -23,7 +23,7 @@ EXPLORERS = {
     "factors": "FactorsExplorer",
     "similarity": "SimilarityExplorer",
     "probing": "ProbeExplorer",
-    "strip": "TokenStrip",
+    "view": "TokenStrip",
 }
 
 
@@ -65,7 +65,9 @@ def shown(notebook: dict[str, Any]) -> dict[str, Any]:
     r"""Returns a notebook without widgets that have no static view, such as progress bars."""
     for cell in notebook.get("cells", []):
         if "outputs" in cell:
-            cell["outputs"] = [one for one in cell["outputs"] if not _unseen(one.get("data", {}))]
+            cell["outputs"] = [
+                output for output in cell["outputs"] if not _unseen(output.get("data", {}))
+            ]
     return notebook
 
 
@@ -78,13 +80,13 @@ def _unseen(data: dict[str, Any]) -> bool:
 
 def figures(notebook: dict[str, Any]) -> dict[str, bytes]:
     r"""Returns the pictures of cells that have a tag, by that tag."""
-    found = {}
+    pictures_by_tag = {}
     for cell in notebook.get("cells", []):
-        pictures = [one.get("data", {}).get("image/png") for one in cell.get("outputs", [])]
+        pictures = [output.get("data", {}).get("image/png") for output in cell.get("outputs", [])]
         for tag in cell["metadata"].get("tags", []):
             for picture in filter(None, pictures):
-                found[tag] = base64.b64decode("".join(picture))
-    return found
+                pictures_by_tag[tag] = base64.b64decode("".join(picture))
+    return pictures_by_tag
 
 
 def copy_notebooks() -> None:
@@ -102,10 +104,10 @@ def copy_notebooks() -> None:
                     (GENERATED / f"{tag}.png").write_bytes(picture)
             else:
                 shutil.copyfile(path, COPIES / place)
-    found = sorted(path.relative_to(COPIES).with_suffix("") for path in COPIES.rglob("*.ipynb"))
-    said = "Notebooks as they ran, outputs included." if found else "There are none yet."
+    notebooks = sorted(path.relative_to(COPIES).with_suffix("") for path in COPIES.rglob("*.ipynb"))
+    said = "Notebooks as they ran, outputs included." if notebooks else "There are none yet."
     page = f"# Tutorials\n\n{said}\n"
-    if found:
-        listed = "\n".join(path.as_posix() for path in found)
+    if notebooks:
+        listed = "\n".join(path.as_posix() for path in notebooks)
         page += f"\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
     (COPIES / "index.md").write_text(page, encoding="utf-8")
