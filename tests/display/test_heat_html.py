@@ -95,10 +95,10 @@ def test_a_table_names_its_rows_and_columns_and_survives_untrusted_notebooks() -
 
 @pytest.mark.parametrize("kind", VIEWS)
 def test_shades_of_untrusted_notebooks_are_translucent(kind: str) -> None:
-    found = SHADE.findall(sanitised(VIEWS[kind]))
-    assert len(found) > 4
-    assert all(0 < float(alpha) <= 0.4 for _, alpha in found)
-    assert {hue for hue, _ in found} <= {"139,98,225", "45,190,170"}
+    shades = SHADE.findall(sanitised(VIEWS[kind]))
+    assert len(shades) > 4
+    assert all(0 < float(alpha) <= 0.4 for _, alpha in shades)
+    assert {hue for hue, _ in shades} <= {"139,98,225", "45,190,170"}
 
 
 def test_shade_classes_and_inline_shades_agree() -> None:

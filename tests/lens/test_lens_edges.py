@@ -33,10 +33,10 @@ def test_where_a_tail_needs_the_whole_text_it_gets_it(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(unembedding, "_attempt", never_packed)
     with pytest.warns(SlowPathWarning, match="the tail of 'tiny gpt2' depends on the whole text"):
-        found = rankings(lm, text)
+        record = rankings(lm, text)
     assert set(tried) == {True, False}
-    np.testing.assert_array_equal(found.ranks, expected.ranks)
-    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+    np.testing.assert_array_equal(record.ranks, expected.ranks)
+    np.testing.assert_allclose(record.logits, expected.logits, atol=1e-5)
     monkeypatch.setattr(unembedding, "close_logits", lambda *_: False)
     message = "does not give the model's own logits"
     with pytest.warns(SlowPathWarning), pytest.raises(UnsupportedError, match=message):
@@ -50,9 +50,9 @@ def test_in_half_precision_the_last_row_is_still_the_models_own(
     lm = tiny_lm("llama")
     lm.model.to(dtype)
     text = force_decode(lm, [5, 9, 6, 7], [8, 9, 30])
-    found = rankings(lm, text)
-    np.testing.assert_array_equal(found.ranks[-1], text.ranks)
-    assert np.isfinite(found.divergence).all()
+    record = rankings(lm, text)
+    np.testing.assert_array_equal(record.ranks[-1], text.ranks)
+    assert np.isfinite(record.divergence).all()
 
 
 @pytest.mark.parametrize(
@@ -107,23 +107,23 @@ def test_an_interrupted_control_leaves_the_model_as_it_was(
 
 def test_the_table_has_a_row_a_cell() -> None:
     lm, text = subject("causal:gpt2")
-    found = rankings(lm, text)
-    table = found.to_pandas()
-    assert len(table) == found.ranks.size
+    record = rankings(lm, text)
+    table = record.to_pandas()
+    assert len(table) == record.ranks.size
     row = table[(table.layer == 2) & (table.position == len(text.prompt_ids) + 1)].iloc[0]
-    assert (row["rank"], row["name"]) == (found.ranks[2, 1], "block 1")
-    assert row["shuffled_rank"] == np.asarray(found.shuffled_ranks)[2, 1]
-    for column, first in enumerate(found.decided):
-        stays = [layer for layer in range(4) if (found.ranks[layer:, column] == 1).all()]
+    assert (row["rank"], row["name"]) == (record.ranks[2, 1], "block 1")
+    assert row["shuffled_rank"] == np.asarray(record.shuffled_ranks)[2, 1]
+    for column, first in enumerate(record.decided):
+        stays = [layer for layer in range(4) if (record.ranks[layer:, column] == 1).all()]
         assert first == (min(stays) if stays else -1)
 
 
 def test_a_single_token_cannot_be_shuffled(tiny_lm: Callable[..., LanguageModel]) -> None:
     for lm in (tiny_lm("gpt2"), tiny_lm("t5", "seq2seq")):
         prompt = [5] if lm.name == "tiny gpt2" else [5, 9, 6]
-        found = rankings(lm, force_decode(lm, prompt, [8]))
-        assert found.shuffled_ranks is None
-        assert "shuffled" not in found.sentence
+        record = rankings(lm, force_decode(lm, prompt, [8]))
+        assert record.shuffled_ranks is None
+        assert "shuffled" not in record.sentence
         longer = rankings(lm, force_decode(lm, prompt, [8, 9]))
         assert (np.asarray(longer.shuffled_ranks)[1:] != longer.ranks[1:]).any()
 
@@ -169,12 +169,12 @@ def test_equal_logits_have_the_same_rank(tiny_lm: Callable[..., LanguageModel]) 
     with torch.no_grad():
         lm.model.get_output_embeddings().weight[9] = lm.model.get_output_embeddings().weight[8]
     text = force_decode(lm, [5, 9, 6, 7], [8])
-    found = rankings_watch(lm, [5, 9, 6, 7], [8, 9])
-    np.testing.assert_array_equal(found.ranks[1:, 0], found.ranks[1:, 1])
-    assert found.crossings == -1
-    assert "are level at block 2" in found.sentence
-    np.testing.assert_array_equal(layer_predictions(lm, text, -1).ranks, found.ranks[:, 0])
-    np.testing.assert_array_equal(rankings(lm, text).ranks[:, 0], found.ranks[:, 0])
+    record = rankings_watch(lm, [5, 9, 6, 7], [8, 9])
+    np.testing.assert_array_equal(record.ranks[1:, 0], record.ranks[1:, 1])
+    assert record.crossings == -1
+    assert "are level at block 2" in record.sentence
+    np.testing.assert_array_equal(layer_predictions(lm, text, -1).ranks, record.ranks[:, 0])
+    np.testing.assert_array_equal(rankings(lm, text).ranks[:, 0], record.ranks[:, 0])
 
 
 def test_dropout_is_off_whatever_the_mode(tiny_lm: Callable[..., LanguageModel]) -> None:
@@ -197,13 +197,13 @@ def test_dropout_is_off_whatever_the_mode(tiny_lm: Callable[..., LanguageModel])
 
 def test_sentences_of_some_layers_name_them() -> None:
     lm, text = subject("causal:gpt2")
-    found = rankings(lm, text, layers=[0], control=False)
-    first = int((found.ranks[0] == 1).sum()) or "none"
-    assert found.sentence == f"The embedding ranks {first} of 4 tokens first."
+    record = rankings(lm, text, layers=[0], control=False)
+    first = int((record.ranks[0] == 1).sum()) or "none"
+    assert record.sentence == f"The embedding ranks {first} of 4 tokens first."
     last = rankings_watch(lm, text, [5, 9], layers=[-1])
     assert " is ahead at block 2; block 2 ranks it " in last.sentence
-    one = layer_predictions(lm, text, -1, layers=[-1])
-    assert one.sentence.endswith("first by block 2.") == (one.ranks[0] == 1)
+    last = layer_predictions(lm, text, -1, layers=[-1])
+    assert last.sentence.endswith("first by block 2.") == (last.ranks[0] == 1)
 
 
 def ranked(ranks: Any, shuffled: Any = None) -> Rankings:

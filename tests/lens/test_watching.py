@@ -43,14 +43,14 @@ def test_watched_tokens_have_the_numbers_of_rankings(name: str) -> None:
         places = text.places.tolist()
     before = model_state(lm.model)
     ids, columns = np.unique(text.output_ids, return_inverse=True)
-    found = rankings_watch(lm, text, ids, position=places)
+    record = rankings_watch(lm, text, ids, position=places)
     assert model_state(lm.model) == before
     for field in NAMES:
-        values = getattr(found, field)
-        assert values.shape == (len(places), len(found.layers), len(ids))
+        values = getattr(record, field)
+        assert values.shape == (len(places), len(record.layers), len(ids))
         own = np.stack([values[t, :, k] for t, k in enumerate(columns)], axis=1)
         np.testing.assert_allclose(own, getattr(expected, field), rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(found.top_ids.T, expected.top_ids)
+    np.testing.assert_array_equal(record.top_ids.T, expected.top_ids)
 
 
 def test_without_a_position_it_is_what_comes_next(tiny_lm: Callable[..., LanguageModel]) -> None:
@@ -60,17 +60,17 @@ def test_without_a_position_it_is_what_comes_next(tiny_lm: Callable[..., Languag
     with torch.no_grad():
         logits = lm.model(torch.tensor([ids])).logits[0, -1]
     watched = [5, 9, 30]
-    found = rankings_watch(lm, prompt, watched)
-    assert found.ranks.shape == (1 + len(lm.anatomy.blocks), 3)
-    assert found.positions.tolist() == [len(ids) - 1]
+    record = rankings_watch(lm, prompt, watched)
+    assert record.ranks.shape == (1 + len(lm.anatomy.blocks), 3)
+    assert record.positions.tolist() == [len(ids) - 1]
     np.testing.assert_array_equal(
-        found.ranks[-1], [1 + int((logits > logits[i]).sum()) for i in watched]
+        record.ranks[-1], [1 + int((logits > logits[i]).sum()) for i in watched]
     )
     text = force_decode(lm, ids[:2], ids[2:])
     for again in (rankings_watch(lm, ids, watched), rankings_watch(lm, text, watched)):
-        np.testing.assert_array_equal(again.ranks, found.ranks)
+        np.testing.assert_array_equal(again.ranks, record.ranks)
     every = rankings_watch(lm, prompt, watched, position="all")
-    np.testing.assert_array_equal(every.ranks[-1], found.ranks)
+    np.testing.assert_array_equal(every.ranks[-1], record.ranks)
     assert every.ranks.shape[0] == len(ids)
     some = rankings_watch(lm, prompt, 9, position=slice(1, 3), layers=-1)
     np.testing.assert_array_equal(some.ranks, every.ranks[1:3, -1:, 1:2])
@@ -78,22 +78,22 @@ def test_without_a_position_it_is_what_comes_next(tiny_lm: Callable[..., Languag
 
 def test_a_masked_model_is_asked_at_its_last_mask() -> None:
     lm, text = subject("masked:bert")
-    found = rankings_watch(lm, "the [MASK] to the [MASK] are", ["the", "keys"])
-    assert found.positions.tolist() == [text.places[-1]]
-    again = rankings_watch(lm, text, found.watch_ids, position=int(text.places[-1]))
-    np.testing.assert_array_equal(again.ranks, found.ranks)
-    assert found.watch_texts == (" the", " keys")
-    assert found.asked == "at"
-    assert "at position" in found.subtitle
+    record = rankings_watch(lm, "the [MASK] to the [MASK] are", ["the", "keys"])
+    assert record.positions.tolist() == [text.places[-1]]
+    again = rankings_watch(lm, text, record.watch_ids, position=int(text.places[-1]))
+    np.testing.assert_array_equal(again.ranks, record.ranks)
+    assert record.watch_texts == (" the", " keys")
+    assert record.asked == "at"
+    assert "at position" in record.subtitle
 
 
 def test_reference_numbers(real_lm: LanguageModel, reference: Path) -> None:
     content = json.loads((reference / "smollm2.json").read_text(encoding="utf-8"))
     for expected in content["rankings_watch"]:
-        found = rankings_watch(real_lm, expected["prompt"], expected["words"])
-        assert found.watch_ids.tolist() == expected["word_ids"]
-        np.testing.assert_array_equal(found.ranks[1:], expected["ranks"])
-        np.testing.assert_allclose(found.logits[1:], expected["logits"], atol=1e-4)
+        record = rankings_watch(real_lm, expected["prompt"], expected["words"])
+        assert record.watch_ids.tolist() == expected["word_ids"]
+        np.testing.assert_array_equal(record.ranks[1:], expected["ranks"])
+        np.testing.assert_allclose(record.logits[1:], expected["logits"], atol=1e-4)
 
 
 def test_agreement_on_the_real_model(real_lm: LanguageModel) -> None:
@@ -105,22 +105,22 @@ def test_agreement_on_the_real_model(real_lm: LanguageModel) -> None:
     assert "“are” is ahead from block 26 on; block 29 ranks it 1 and “is” 28" in keys.sentence
     prompts = ["The keys to the cabinet ___", "The key to the cabinets ___ old."]
     pairs = minimal_pairs(real_lm, prompts, [("are", "is"), (" is", " are")])
-    for found, k, order in ((keys, 0, [1, 0]), (key, 1, [0, 1])):
-        margin = found.logits[:, order[0]] - found.logits[:, order[1]]
+    for record, k, order in ((keys, 0, [1, 0]), (key, 1, [0, 1])):
+        margin = record.logits[:, order[0]] - record.logits[:, order[1]]
         np.testing.assert_allclose(pairs.margins[k], margin, atol=1e-4)
-        np.testing.assert_array_equal(pairs.ranks[k], found.ranks[:, order])
+        np.testing.assert_array_equal(pairs.ranks[k], record.ranks[:, order])
     assert pairs.crossings[0] == 27
     assert "2 of 2 texts" in pairs.sentence
 
 
 def test_minimal_pairs_of_a_masked_model_read_both_sides() -> None:
     lm, _ = subject("masked:bert")
-    found = minimal_pairs(lm, ["the ___ to the cabinet", "the ___ are"], ("keys", "the"))
+    record = minimal_pairs(lm, ["the ___ to the cabinet", "the ___ are"], ("keys", "the"))
     for k, prompt in enumerate(("the [MASK] to the cabinet", "the [MASK] are")):
         expected = rankings_watch(lm, prompt, ["keys", "the"])
-        np.testing.assert_array_equal(found.ranks[k], expected.ranks)
+        np.testing.assert_array_equal(record.ranks[k], expected.ranks)
         np.testing.assert_allclose(
-            found.margins[k], expected.logits[:, 0] - expected.logits[:, 1], atol=1e-5
+            record.margins[k], expected.logits[:, 0] - expected.logits[:, 1], atol=1e-5
         )
 
 
@@ -188,8 +188,8 @@ def test_the_last_winners_lead_is_followed_back(logits: np.ndarray) -> None:
 def test_tables_have_a_row_a_number() -> None:
     lm, text = subject("causal:gpt2")
     for position in (-1, "all"):
-        found = rankings_watch(lm, text, [5, 9], position=position)
-        np.testing.assert_array_equal(found.to_pandas()["rank"], found.ranks.ravel())
+        record = rankings_watch(lm, text, [5, 9], position=position)
+        np.testing.assert_array_equal(record.to_pandas()["rank"], record.ranks.ravel())
     table = minimal_pairs(lm, ["the keys ___", "a ___ b"], [(5, 9), (9, 5)]).to_pandas()
     assert table.margin.to_numpy() == pytest.approx(
         (table.logprob_first - table.logprob_second).to_numpy(), abs=1e-6

@@ -1,4 +1,4 @@
-"""Probes of layers: what is told, what is learned by heart, how words are split, and the report."""
+"""Probes of layers: what they predict, what they memorise, how words are split, the report."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_a_report_of_every_layer(tmp_path: Path) -> None:
     right = np.diagonal(report.confusion, axis1=1, axis2=2).sum(axis=1) / (3 * tested)
     np.testing.assert_allclose(report.accuracy.mean(axis=1), right)
     np.testing.assert_allclose(report.selectivity, report.accuracy - report.control_accuracy)
-    # Types give everything away, so the embedding tells all of it, and the control task, too.
+    # Types give everything away, so the embedding is enough, and the control task, too.
     assert report.accuracy[0].min() > 0.99
     assert report.control_accuracy[0].min() > 0.99
     assert report.by_type.min() > 0.99
     assert report.majority.mean() == pytest.approx(0.5, abs=0.06)
 
 
-def test_random_labels_are_not_told_and_no_better_than_their_control(tmp_path: Path) -> None:
+def test_random_labels_are_not_predicted_and_no_better_than_their_control(tmp_path: Path) -> None:
     plain = corpus_of(tmp_path, 200)
     rng = np.random.default_rng(1)
     text = (tmp_path / "some.conllu").read_text("utf-8").splitlines()
@@ -57,10 +57,10 @@ def test_random_labels_are_not_told_and_no_better_than_their_control(tmp_path: P
 def test_a_seed_gives_the_same_again(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, 60)
     given = {"layers": [0], "representations": ["hidden"], "epochs": 3}
-    one, same, other = (quick(corpus, seed=seed, **given) for seed in (0, 0, 1))
+    first, same, other = (quick(corpus, seed=seed, **given) for seed in (0, 0, 1))
     for field in ("accuracy", "control_accuracy", "confusion", "rates"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
-    assert (one.confusion != other.confusion).any()
+        np.testing.assert_array_equal(getattr(first, field), getattr(same, field))
+    assert (first.confusion != other.confusion).any()
 
 
 def test_the_rate_is_chosen_where_it_says(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_baselines_by_hand(tmp_path: Path) -> None:
     assert majority(words, draw) == pytest.approx((names[draw.test] == "NOUN").mean())
     forms = words.forms or []
     seen = {forms[k] for k in draw.train}
-    told = [names[k] == "NOUN" if forms[k] not in seen else True for k in draw.test]
-    assert by_type(words, draw) == pytest.approx(np.mean(told))
+    right = [names[k] == "NOUN" if forms[k] not in seen else True for k in draw.test]
+    assert by_type(words, draw) == pytest.approx(np.mean(right))
 
 
 @pytest.mark.parametrize(

@@ -48,20 +48,20 @@ def invertible(seed: int, size: int) -> np.ndarray:
 def naive_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Cosines of the angles between column spaces, by orthogonal bases (Björck & Golub 1973)."""
     bases = []
-    for one in (x, y):
-        left, found, _ = np.linalg.svd(one - one.mean(axis=0), full_matrices=False)
-        bases.append(left[:, found > 1e-9 * found[0]])
+    for side in (x, y):
+        left, singular, _ = np.linalg.svd(side - side.mean(axis=0), full_matrices=False)
+        bases.append(left[:, singular > 1e-9 * singular[0]])
     return np.asarray(np.linalg.svd(bases[0].T @ bases[1], compute_uv=False).clip(0, 1))
 
 
 def naive_pwcca(x: np.ndarray, y: np.ndarray) -> float:
     """Weighed by x: canonical variates as columns over the tokens, projected on every neuron."""
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    bases = [np.linalg.svd(one, full_matrices=False)[0] for one in (x, y)]
-    left, found, _ = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)
+    bases = [np.linalg.svd(side, full_matrices=False)[0] for side in (x, y)]
+    left, singular, _ = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)
     variates = bases[0] @ left
     weights = np.abs(variates.T @ x).sum(axis=1)
-    return float(found @ (weights / weights.sum()))
+    return float(singular @ (weights / weights.sum()))
 
 
 def naive_cka(
@@ -78,12 +78,12 @@ def naive_cka(
     Where ``same`` names the token of each row, x and y are centred already.
     """
     kernels = []
-    for one in (x, y):
-        one = one - one.mean(axis=0) if same is None else one
+    for side in (x, y):
+        side = side - side.mean(axis=0) if same is None else side
         if kernel == "linear":
-            kernels.append(one @ one.T)
+            kernels.append(side @ side.T)
             continue
-        distances = np.square(one[:, None] - one[None]).sum(axis=2)
+        distances = np.square(side[:, None] - side[None]).sum(axis=2)
         variance = np.median(distances) if ties is None else ties
         kernels.append(np.exp(-distances / (2 * variance)))
     n = len(x)
@@ -117,11 +117,11 @@ def activations(
 def stored(acts: Activations, path: Path) -> Activations:
     """The same on disk, written in two runs."""
     _, tokens, features = acts.shape
-    told = {"kind": acts.kind, "stack": acts.stack, "model": acts.model}
-    told |= {"dtype": str(acts.values.dtype), "layers": acts.layers.tolist()}
+    header = {"kind": acts.kind, "stack": acts.stack, "model": acts.model}
+    header |= {"dtype": str(acts.values.dtype), "layers": acts.layers.tolist()}
     half = int(acts.sequences[len(acts.sequences) // 2]) or tokens
     with open_for_append(path):
-        store = Store(path, {**told, "features": features})
+        store = Store(path, {**header, "features": features})
         for part in (slice(0, half), slice(half, tokens)):
             inside = (acts.sequences >= part.start) & (acts.sequences < part.stop)
             if not inside.any():
