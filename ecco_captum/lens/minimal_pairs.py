@@ -49,7 +49,7 @@ def minimal_pairs(
 
     Raises:
         AnatomyError: if the model's tail cannot be replayed.
-        TypeError: if the model is neither causal nor masked.
+        UnsupportedError: if the model is neither causal nor masked.
         ValueError: if a prompt has not exactly one blank, or a filler is not one token.
 
     Examples::

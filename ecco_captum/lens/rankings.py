@@ -73,7 +73,7 @@ def rankings(
 
     Raises:
         AnatomyError: if the model's tail cannot be replayed.
-        TypeError: if the model is a classifier.
+        UnsupportedError: if the model is a classifier.
         ValueError: if an argument is wrong, or logits are NaN.
 
     Examples::
@@ -139,7 +139,7 @@ def layer_predictions(
 
     Raises:
         AnatomyError: if the model's tail cannot be replayed.
-        TypeError: if the model is a classifier.
+        UnsupportedError: if the model is a classifier.
         ValueError: if an argument is wrong, or logits are NaN.
 
     Examples::

@@ -168,7 +168,8 @@ def rankings_watch(
 
     Raises:
         AnatomyError: if the model's tail cannot be replayed.
-        TypeError: if the model is a classifier, or an argument of another kind.
+        TypeError: if an argument is of another kind.
+        UnsupportedError: if the model is a classifier.
         ValueError: if a watched text is not exactly one token (the message shows its pieces), there
             is no such position, or logits are NaN.
 
@@ -238,9 +239,9 @@ def order_test(
         OrderTest: the lead, and the leads after shuffled texts.
 
     Raises:
-        TypeError: if the model is not causal.
-        ValueError: if fewer than two tokens are watched, a watched text is not one token, or the
-            text has fewer than four tokens, which leaves no other order.
+        UnsupportedError: if the model is not causal, or the text has fewer than four tokens, which
+            leaves no other order.
+        ValueError: if fewer than two tokens are watched, or a watched text is not one token.
 
     Examples::
 
