@@ -42,8 +42,9 @@ def browser() -> Iterator[Any]:
         reason = "browser tests need " + " and ".join(missing)
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # ends only what never comes, on a busy machine too
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
         yield chromium

@@ -79,7 +79,7 @@ def test_the_strip_lives_in_notebook_seven(lab: Lab, browser: Any) -> None:
     notebook = Notebook(page, lab, "seven", classic=True)
     notebook.run()
     spans = page.locator("[role=option]")
-    expect(spans).to_have_count(9, timeout=60_000)
+    expect(spans).to_have_count(9)
     spans.nth(7).hover()
     expect(spans.nth(7)).to_have_attribute("aria-selected", "true")
     notebook.until("widget.selected, widget.hovered", "(7, 7)")
@@ -132,7 +132,7 @@ def test_an_untrusted_notebook_shows_the_static_view(lab: Lab, browser: Any) -> 
     page = context.new_page()
     notebook = Notebook(page, lab, "doubt")
     notebook.run()
-    expect(page.locator("[role=option]")).to_have_count(9, timeout=60_000)
+    expect(page.locator("[role=option]")).to_have_count(9)
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => 1)")
     # As who is sent the file sees it: neither its trust nor its kernel is there.
     saved = lab.notebooks / "doubt.ipynb"
@@ -156,7 +156,7 @@ def test_rows_of_a_very_long_text_come_when_they_are_chosen(lab: Lab, browser: A
     notebook = Notebook(page, lab, "later")
     notebook.run()
     spans = page.locator("[role=option]")
-    expect(spans).to_have_count(9, timeout=60_000)
+    expect(spans).to_have_count(9)
     assert notebook.ask("len(widget._scores)") == "0"
     spans.nth(7).hover()
     notebook.until("widget.selected", "7")
