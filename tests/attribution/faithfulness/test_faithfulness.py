@@ -231,7 +231,7 @@ def test_it_has_a_table_and_stands_under_its_attribution(tiny_lm: MakeLM) -> Non
     assert tested.outputs.tolist() == [1, 3]
     assert str(tested) == tested.sentence
     assert " nats more than " in tested.sentence or " nats less than " in tested.sentence
-    assert "2 outputs, too few to tell that from chance" in tested.sentence
+    assert "2 outputs, too few to rule out chance" in tested.sentence
     assert len(tested.to_pandas()) == 2 * 4 * 4
     assert str(tested.strip()) in attribution.to_html(faithfulness=tested)
     assert tested.sentence not in attribution.to_html()

@@ -79,7 +79,7 @@ def test_labels_at_lines_never_overlap_and_nothing_leaves_the_chart(
     values = np.sort(values.reshape(conditions, fractions + 1, 3), axis=-1)[..., [1, 0, 2]]
     shares = np.linspace(0.1, 1, fractions) if fractions > 1 else [0.3]
     record = with_drops(values, names=names, fractions=shares)
-    view = record.fragment() + record.strip()
+    view = str(record.fragment()) + str(record.strip())
     view.encode("utf-8")
     assert len(drawings(view)) == 4
     for svg in drawings(view):
