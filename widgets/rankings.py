@@ -17,7 +17,7 @@ from ecco_captum.widgets.view import View
 if TYPE_CHECKING:
     from ecco_captum.lens.record import LayerPredictions, Rankings, WatchedRankings
 
-_SHOWN = 10  # of a layer's best tokens
+_SHOWN = 10  # of a layer's top tokens
 _VALUES: dict[str, tuple[str, dict[str, Any]]] = {
     "rank": ("ranks", {"logarithmic": True, "form": ",d", "says": "rank (1 is the best)"}),
     "probability": ("probs", {"form": ".1%", "says": "probability", "limits": (0.0, None)}),
@@ -60,12 +60,12 @@ class _Lens(Explorer):
 
 class RankingsExplorer(_Lens):
     r"""
-    Each token's rank by each layer; a chosen cell opens its column and its layer's best tokens.
+    Each token's rank by each layer; a chosen cell opens its column and its layer's top tokens.
 
     Args:
         record (Rankings): What is shown.
         predictions (Callable, optional): ``predictions(position)`` returns what each layer says in
-            the place of a token; without it, only each layer's best token is known.
+            the place of a token; without it, only each layer's top token is known.
             Default: ``None``
     """
 
@@ -97,7 +97,7 @@ class RankingsExplorer(_Lens):
         self.lines.show(lines)
 
     def _open(self, layer: int, column: int) -> None:
-        """The best tokens of one layer in the place of one column."""
+        """The top tokens of one layer in the place of one column."""
         if self._predictions is None or column in self._known:
             self._tops(layer, column)
             return
@@ -108,7 +108,7 @@ class RankingsExplorer(_Lens):
             if self.selected[1:] == [column]:
                 self._tops(*self.selected)
 
-        self.runner.run("Each layer's best tokens", lambda progress: predictions(position), done)
+        self.runner.run("Each layer's top tokens", lambda progress: predictions(position), done)
 
     def _tops(self, layer: int, column: int) -> None:
         record, name = self.rankings, self.rankings.layer_names[layer]

@@ -85,7 +85,7 @@ class Comparison(Record):
         from ecco_captum.attribution.html import comparison_view
 
         agreement = {"Spearman": self.rank_correlation, f"top-{_TOP} overlap": self.overlap}
-        return comparison_view(self, agreement)
+        return str(comparison_view(self, agreement))
 
     def __repr__(self) -> str:
         defined = self.rank_correlation[~np.isnan(self.rank_correlation)]
@@ -416,7 +416,7 @@ class Attribution(Record):
         r"""Returns the view as an HTML fragment, with trusted HTML under it."""
         from ecco_captum.attribution.html import saliency_view
 
-        return saliency_view(self, below=below)
+        return str(saliency_view(self, below=below))
 
     def __repr__(self) -> str:
         rows, positions = self.scores.shape

@@ -16,10 +16,10 @@ class UnsupportedError(ValueError):
     Examples::
 
         >>> try:
-        ...     saliency(encoder, generation)
-        ... except ecco_captum.UnsupportedError as error:
-        ...     print(str(error)[:36])
-        lm: 'minilm-l6' is a BertModel, whose
+        ...     generate(encoder, "One two")
+        ... except UnsupportedError as error:
+        ...     print(str(error).split(";")[0])
+        lm: 'minilm-l6' is a BertModel, which has no head for tokens or classes
     """
 
 

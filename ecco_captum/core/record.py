@@ -63,6 +63,8 @@ class Record:
     """The reader's question that the view answers."""
 
     _kinds: ClassVar[dict[str, str]] = {}
+    # From names of fields to the names of their axes; axes of one name are equally long.
+    _axes: ClassVar[Mapping[str, str]] = {}
     # Fields of files that an older version wrote, and what they are called now.
     _renamed: ClassVar[Mapping[str, str]] = {}
 
@@ -78,6 +80,22 @@ class Record:
                 frozen = value.copy() if value.base is not None else value.view()
                 frozen.flags.writeable = False
                 object.__setattr__(self, field.name, frozen)
+        self._check_axes()
+
+    def _check_axes(self) -> None:
+        lengths: dict[str, int] = {}
+        for names, axes in self._axes.items():
+            for name in names.split():
+                value = getattr(self, name)
+                if value is None:
+                    continue
+                shape = (len(value),) if isinstance(value, tuple) else np.shape(value)
+                for axis, length in zip(axes.split(), shape, strict=False):
+                    lengths.setdefault(axis, length)
+                wanted = [lengths.get(axis, axis) for axis in axes.split()]
+                if list(shape) != wanted:
+                    shown = f"({axes.replace(' ', ', ')}) = ({', '.join(map(str, wanted))})"
+                    raise ValueError(f"{name}: got shape {shape}, accepts {shown}")
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns the record's numbers as a long table, one row a number.

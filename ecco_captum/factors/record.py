@@ -59,6 +59,11 @@ class Factors(Record):
     """
 
     title: ClassVar[str] = "Neuron factors: which neurons fire together?"
+    _axes: ClassVar[dict[str, str]] = {
+        "weights": "components tokens",
+        "components negative_components": "components layers neurons",
+        "contributions": "components",
+    }
 
     activations: Activations
     weights: np.ndarray
@@ -295,7 +300,7 @@ class Factors(Record):
         r"""Returns the view as an HTML fragment, with what :meth:`to_html` takes."""
         from ecco_captum.factors.html import factors_view
 
-        return factors_view(self, effects, stability)
+        return str(factors_view(self, effects, stability))
 
     def _number(self, component: int) -> int:
         whole = isinstance(component, int | np.integer) and not isinstance(component, bool)

@@ -44,6 +44,11 @@ class Generation(Record):
     """
 
     title: ClassVar[str] = "What did the model write?"
+    _axes: ClassVar[dict[str, str]] = {
+        "output_ids logits logprobs ranks places": "outputs",
+        "prompt_ids": "prompt",
+        "start_ids": "start",
+    }
 
     prompt_ids: np.ndarray
     output_ids: np.ndarray
@@ -85,7 +90,7 @@ class Generation(Record):
     def fragment(self) -> str:
         from ecco_captum.generation.html import generation_view
 
-        return generation_view(self)
+        return str(generation_view(self))
 
     def __repr__(self) -> str:
         sizes = f"{len(self.prompt_ids)} prompt tokens, {len(self.output_ids)} outputs"

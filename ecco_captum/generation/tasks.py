@@ -38,8 +38,8 @@ def task_of(lm: LanguageModel) -> Task:
                 )
             return "classification"
     raise UnsupportedError(
-        f"lm: {lm.name!r} is a {type(lm.model).__name__}, whose outputs are not known here; "
-        "accepted: causal language models, encoder–decoders that write, masked language models, "
+        f"lm: {lm.name!r} is a {type(lm.model).__name__}, which has no head for tokens or classes; "
+        "accepts causal language models, encoder–decoders that write, masked language models, "
         "and encoders or decoders that classify a text"
     )
 

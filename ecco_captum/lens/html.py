@@ -275,7 +275,7 @@ _PREDICTIONS_WIDTH = 84  # px, for eleven letters
 
 
 def predictions_view(predictions: LayerPredictions) -> Markup:
-    """Draws the likeliest next tokens of each layer, and where the true one stands among them."""
+    """Draws the top next tokens of each layer, and where the true one stands among them."""
     probs, texts = np.minimum(predictions.probs.astype(np.float64), 1.0), predictions.texts
     is_true = predictions.token_ids == predictions.true_id
     levels = linear_levels(probs, 0.0, float(probs.max()))
@@ -296,9 +296,7 @@ def predictions_view(predictions: LayerPredictions) -> Markup:
         )
     ]
     places = [str(k + 1) for k in range(count)]
-    heat = Heat(
-        "The likeliest tokens of each layer", "layer", places, rows, ["true rank"], (0,), False
-    )
+    heat = Heat("The top tokens of each layer", "layer", places, rows, ["true rank"], (0,), False)
     true = f"the true token, {quoted(predictions.true_text)}"
     outlined = f"Outlined: {true}." if is_true.any() else f"None of these is {true}."
     return heat_view(

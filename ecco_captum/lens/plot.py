@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.display.figure import (
     ACCENT,
     INK,
@@ -65,7 +66,7 @@ def rankings_figure(rankings: Rankings, value: Value, *, width: float, title: st
 def watch_figure(watched: WatchedRankings, *, width: float, title: str) -> PaperFigure:
     """Draw how each layer ranks some words, and from which layer on the best one stays ahead."""
     if len(watched.positions) > 1:
-        raise ValueError(
+        raise UnsupportedError(
             f"position: {len(watched.positions)} positions were watched, a figure shows one; "
             "call rankings_watch with it alone"
         )

@@ -59,7 +59,7 @@ class Rankings(ByLayer, Record):
         ranks (array): (layers, columns), int64, its rank in the vocabulary; 1 is the best.
         logits (array): (layers, columns), float32, its logit.
         probs (array): (layers, columns), float32, its probability.
-        top_ids (array): (layers, columns), int64, the layer's own best token.
+        top_ids (array): (layers, columns), int64, the layer's top token.
         top_probs (array): (layers, columns), float32, that token's probability.
         cosine (array): (layers, columns), float32, cosine of the layer's probabilities and the
             model's final ones.
@@ -82,6 +82,11 @@ class Rankings(ByLayer, Record):
     """
 
     title: ClassVar[str] = "When does each token become the top prediction?"
+    _axes: ClassVar[dict[str, str]] = {
+        "layers": "layers",
+        "positions target_ids": "columns",
+        "ranks logits probs top_ids top_probs cosine divergence shuffled_ranks": "layers columns",
+    }
 
     generation: Generation
     layers: np.ndarray
@@ -107,7 +112,7 @@ class Rankings(ByLayer, Record):
 
     @property
     def top_texts(self) -> list[list[str]]:
-        """(layers, columns): each layer's own best token."""
+        """(layers, columns): each layer's top token."""
         return [[self.texts[str(token)] for token in row] for row in self.top_ids.tolist()]
 
     @property
@@ -130,20 +135,21 @@ class Rankings(ByLayer, Record):
         else:
             layer = int(np.sort(first)[(len(first) - 1) // 2])
             row = int(np.flatnonzero(self.layers == layer)[0])
-            since = f"stays first from {self._called(row)} on"
-            said = f"{self._called(last)} ranks {len(first)} {of}; "
-            said += f"the median one of them {since}" if len(first) > 1 else f"it {since}"
-            said += f", which ranks {self._firsts(self.ranks, row)} first" if row < last else ""
+            said = f"{self._called(last)} ranks {len(first)} {of}"
+            if row < last:
+                said += "; the median one of them" if len(first) > 1 else "; it"
+                said += f" stays first from {self._called(row)} on, which ranks "
+                said += f"{self._firsts(self.ranks, row)} first"
         said = f"{said[0].upper()}{said[1:]}."
         if self.shuffled_ranks is None:
             return said
-        prior = f"{self._called(row)} ranks {self._firsts(self.shuffled_ranks, row)} first"
+        said += " With every block's output shuffled across tokens, "
+        said += f"{self._called(row)} ranks {self._firsts(self.shuffled_ranks, row)} first"
         if row < last:
-            prior += f" and {self._called(last)} {self._firsts(self.shuffled_ranks, last)}"
-        return (
-            f"{said} With every block's output shuffled over the tokens, {prior}: that much is the "
-            "unembedding's prior."
-        )
+            said += f" and {self._called(last)} {self._firsts(self.shuffled_ranks, last)}"
+        if (self.shuffled_ranks[[row, last]] == 1).any():
+            said += ": those are predicted whatever the text says"
+        return f"{said}."
 
     @staticmethod
     def _firsts(ranks: np.ndarray, row: int) -> int | str:
@@ -209,7 +215,7 @@ class Rankings(ByLayer, Record):
     def fragment(self) -> str:
         from ecco_captum.lens.html import rankings_view
 
-        return rankings_view(self)
+        return str(rankings_view(self))
 
     def __repr__(self) -> str:
         layers, columns = self.ranks.shape
@@ -236,7 +242,7 @@ class WatchedRankings(ByLayer, Record):
             leading axis of positions where several were asked for.
         logits (array): the same shape, float32.
         probs (array): the same shape, float32.
-        top_ids (array): (layers,), int64, the layer's own best token; with the same leading axis.
+        top_ids (array): (layers,), int64, the layer's top token; with the same leading axis.
         texts (dict): from a token's id, in digits, to its text, for ``top_ids``.
         model (str): the model's name.
         lens (str): "logit lens", or the name of the translators.
@@ -250,6 +256,11 @@ class WatchedRankings(ByLayer, Record):
     """
 
     title: ClassVar[str] = "Which token does each layer prefer?"
+    _axes: ClassVar[dict[str, str]] = {
+        "watch_ids watch_texts": "watched",
+        "layers": "layers",
+        "positions places": "positions",
+    }
 
     tokens: Tokens
     watch_ids: np.ndarray
@@ -266,9 +277,18 @@ class WatchedRankings(ByLayer, Record):
     lens: str = "logit lens"
     asked: Literal["after", "at"] = "after"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lead = (len(self.positions),) if self.ranks.ndim == 3 else ()
+        rows, watched = (*lead, len(self.layers)), len(self.watch_ids)
+        for name in ("ranks", "logits", "probs", "top_ids"):
+            got, wanted = getattr(self, name).shape, rows if name == "top_ids" else (*rows, watched)
+            if got != wanted:
+                raise ValueError(f"{name}: got shape {got}, accepts {wanted}")
+
     @property
     def top_texts(self) -> list[list[str]]:
-        """(positions, layers): each layer's own best token."""
+        """(positions, layers): each layer's top token."""
         ids = self.top_ids.reshape(-1, len(self.layers)).tolist()
         return [[self.texts[str(token)] for token in row] for row in ids]
 
@@ -307,7 +327,7 @@ class WatchedRankings(ByLayer, Record):
         if self.ranks.ndim == 3:
             counts = np.bincount(self.winners[:, -1], minlength=len(words)).tolist()
             said = ", ".join(f"{word} at {n}" for word, n in zip(words, counts, strict=True))
-            return f"Ahead at {last}, positions: {said}."
+            return f"{last[0].upper()}{last[1:]} prefers, of {sum(counts)} positions, {said}."
         ranks, logits = self.ranks[-1], self.logits[-1]
         order = np.argsort(-logits, kind="stable")
         first = order[0]
@@ -349,7 +369,7 @@ class WatchedRankings(ByLayer, Record):
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns the ranks over layers as a figure for a paper; see :meth:`Record.plot`.
 
-        Of several positions, choose one first: a ValueError says so.
+        Of several positions there is no figure: watch one of them.
         """
         from ecco_captum.lens.plot import watch_figure
 
@@ -366,7 +386,7 @@ class WatchedRankings(ByLayer, Record):
     def fragment(self) -> str:
         from ecco_captum.lens.html import watch_view
 
-        return watch_view(self)
+        return str(watch_view(self))
 
     def __repr__(self) -> str:
         words = ", ".join(map(repr, self.watch_texts))
@@ -383,7 +403,7 @@ class LayerPredictions(ByLayer, Record):
         position (int): the token that is predicted, among prompt and outputs in order; in a text
             with masks, among the text.
         true_id (int): the id of the token that stands there (or fills the mask there).
-        token_ids (array): (layers, k), int64, the layer's best tokens, the best first.
+        token_ids (array): (layers, k), int64, the layer's top tokens, the first one first.
         probs (array): (layers, k), float32, their probabilities.
         ranks (array): (layers,), int64, the rank of the true token; 1 is the best.
         texts_by_id (dict): from a token's id, in digits, to its text.
@@ -397,6 +417,7 @@ class LayerPredictions(ByLayer, Record):
     """
 
     title: ClassVar[str] = "What does each layer predict?"
+    _axes: ClassVar[dict[str, str]] = {"layers ranks": "layers", "token_ids probs": "layers k"}
 
     generation: Generation
     layers: np.ndarray
@@ -410,7 +431,7 @@ class LayerPredictions(ByLayer, Record):
 
     @property
     def texts(self) -> list[list[str]]:
-        """(layers, k): the texts of the layers' best tokens."""
+        """(layers, k): the texts of the layers' top tokens."""
         return [[self.texts_by_id[str(token)] for token in row] for row in self.token_ids.tolist()]
 
     @property
@@ -465,14 +486,14 @@ class LayerPredictions(ByLayer, Record):
     def subtitle(self) -> str:
         """What is drawn."""
         return (
-            f"{self.generation.model} · {self.lens} · the {self.token_ids.shape[1]} best tokens of "
+            f"{self.generation.model} · {self.lens} · the {self.token_ids.shape[1]} top tokens of "
             f"each layer at position {self.position}, with their probability"
         )
 
     def fragment(self) -> str:
         from ecco_captum.lens.html import predictions_view
 
-        return predictions_view(self)
+        return str(predictions_view(self))
 
     def __repr__(self) -> str:
         layers, k = self.token_ids.shape
@@ -501,6 +522,12 @@ class MinimalPairs(ByLayer, Record):
     """
 
     title: ClassVar[str] = "From which layer on is the first filler preferred?"
+    _axes: ClassVar[dict[str, str]] = {
+        "prompts": "prompts",
+        "layers": "layers",
+        "filler_ids": "prompts fillers",
+        "logprobs ranks": "prompts layers fillers",
+    }
 
     prompts: tuple[str, ...]
     fillers: tuple[tuple[str, str], ...]
@@ -591,7 +618,7 @@ class MinimalPairs(ByLayer, Record):
     def fragment(self) -> str:
         from ecco_captum.lens.html import pairs_view
 
-        return pairs_view(self)
+        return str(pairs_view(self))
 
     def __repr__(self) -> str:
         return f"MinimalPairs({len(self.prompts)} prompts, {len(self.layers)} layers, {self.model})"
@@ -635,10 +662,10 @@ class OrderTest(Record):
         """What the lead is without the order of the text."""
         draws, as_large = len(self.shuffled), int((self.shuffled >= self.lead).sum())
         return (
-            f"{in_quotes(self.watch_texts[0])} leads by {format_number(self.lead)} nats; with "
-            f"{self.tokens} tokens in {draws} random orders by "
-            f"{format_number(float(self.shuffled.mean()))} on average, and by at least as much in "
-            f"{as_large} of them (p = {format_number(self.probability)})."
+            f"{in_quotes(self.watch_texts[0])} leads by {format_number(self.lead)} nats. With "
+            f"{self.tokens} tokens in random order it leads by "
+            f"{format_number(float(self.shuffled.mean()))} nats on average, and by as much as here "
+            f"in {as_large} of {draws} orders (p = {format_number(self.probability)})."
         )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -655,7 +682,7 @@ class OrderTest(Record):
     def fragment(self) -> str:
         from ecco_captum.lens.html import order_view
 
-        return order_view(self)
+        return str(order_view(self))
 
     def __str__(self) -> str:
         return self.sentence

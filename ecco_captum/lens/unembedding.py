@@ -26,7 +26,7 @@ from ecco_captum.generation.segments import Segment
 from ecco_captum.models.causality import close_logits
 from ecco_captum.models.interventions import recorded_stream, replaced_output, replay_tail
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import fast_products
+from ecco_captum.models.modes import fast_products, out_of_memory
 
 _WEIGHTS, _CONFIG = "params.pt", "config.json"
 
@@ -144,8 +144,8 @@ class Readout:
         ranks (Tensor): (rows,), int64, the token's rank; 1 is the best.
         logits (Tensor): (rows,), its logit.
         probs (Tensor): (rows,), its probability.
-        top_ids (Tensor): (rows,), int64, the best token.
-        top_probs (Tensor): (rows,), the best token's probability.
+        top_ids (Tensor): (rows,), int64, the top token.
+        top_probs (Tensor): (rows,), the top token's probability.
         cosine (Tensor): (rows,), cosine of the row's probabilities and the final ones.
         divergence (Tensor): (rows,), nats, Kullback–Leibler divergence of the row's distribution
             from the final one, ``sum(final * log(final / row))``.
@@ -347,9 +347,10 @@ def _attempt(
         return run(layers, translators)
     try:
         return run(layers, translators)
-    except (IndexError, RuntimeError, TypeError, ValueError):
-        # Some models do not run on so short a text.
-        return None
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        return None  # some models do not run on so short a text
 
 
 def shuffled_blocks(

@@ -164,3 +164,8 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
     # The operator computes x · wᵀ + b; a transposed view costs nothing.
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
     return product
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, which says nothing about the model."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error)

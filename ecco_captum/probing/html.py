@@ -51,7 +51,7 @@ def probe_view(report: ProbeReport) -> Markup:
         baselines=f"Without a probe: {'; '.join(baselines)}." if baselines else "",
     )
     return heat_view(
-        part("scale", "part of the words", "0%", "100%") + picture,
+        part("scale", "share of the words", "0%", "100%") + picture,
         HeatOptions(_WIDTH, numbered=True),
         below=part("answer", report.sentence),
         title=report.title,

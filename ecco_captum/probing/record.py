@@ -51,6 +51,14 @@ class ProbeReport(Record):
     """
 
     title: ClassVar[str] = "What does each layer know?"
+    _axes: ClassVar[dict[str, str]] = {
+        "representations layers": "rows",
+        "accuracy control_accuracy": "rows trials",
+        "rates codelength": "rows trials tasks",
+        "labels": "labels",
+        "confusion": "rows labels labels",
+        "majority by_type": "trials",
+    }
 
     representations: tuple[str, ...]
     layers: tuple[str, ...]
@@ -180,7 +188,7 @@ class ProbeReport(Record):
     def fragment(self) -> str:
         from ecco_captum.probing.html import probe_view
 
-        return probe_view(self)
+        return str(probe_view(self))
 
     def plot(self, *, width: float = 3.35, title: str = "") -> Figure:
         r"""Returns accuracy and selectivity over layers as a figure for a paper.

@@ -306,7 +306,7 @@ class Report(Record):
     def fragment(self) -> str:
         from ecco_captum.report.html import report_view
 
-        return report_view(self)
+        return str(report_view(self))
 
     @property
     def subtitle(self) -> str:

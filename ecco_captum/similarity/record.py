@@ -59,6 +59,12 @@ class Similarity(Record):
     """
 
     title: ClassVar[str] = "How alike are the layers?"
+    _axes: ClassVar[dict[str, str]] = {
+        "rows": "rows",
+        "columns": "columns",
+        "values null_mean null_95": "rows columns",
+        "interval": "rows columns ends",
+    }
 
     values: np.ndarray
     null_mean: np.ndarray
@@ -161,7 +167,7 @@ class Similarity(Record):
     def fragment(self) -> str:
         from ecco_captum.similarity.html import similarity_view
 
-        return similarity_view(self)
+        return str(similarity_view(self))
 
     def plot(self, *, width: float = 5.0, title: str = "") -> Figure:
         r"""Returns the heatmap as a figure for a paper; values that chance explains are grey.

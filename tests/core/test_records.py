@@ -7,6 +7,7 @@ import re
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,3 +130,32 @@ def test_html_is_written_to_the_file_and_returned(attribution: Attribution, tmp_
     text = attribution.to_html(tmp_path / "a.html")
     assert (tmp_path / "a.html").read_text(encoding="utf-8") == text
     assert text.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "rankings",
+            {"probs": np.zeros((2, 3))},
+            "probs: got shape (2, 3), accepts (layers, columns)",
+        ),
+        ("watched", {"logits": np.zeros((4, 4, 4))}, "logits: got shape (4, 4, 4), accepts"),
+        ("predictions", {"ranks": np.zeros(1)}, "ranks: got shape (1,), accepts (layers) = ("),
+        ("minimal_pairs", {"prompts": ("one",)}, "filler_ids: got shape"),
+        (
+            "similarity",
+            {"null_95": np.zeros(3)},
+            "null_95: got shape (3,), accepts (rows, columns)",
+        ),
+        ("probes", {"accuracy": np.zeros((1, 1))}, "accuracy: got shape (1, 1), accepts (rows"),
+        ("factors", {"contributions": np.zeros(99)}, "contributions: got shape (99,)"),
+        ("generation", {"logits": np.zeros(99)}, "logits: got shape (99,), accepts (outputs) = ("),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(
+    name: str, change: dict[str, Any], message: str
+) -> None:
+    record = ecco_captum.load_record(Path(__file__).parents[1] / "saved_records" / f"{name}.npz")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(record, **change)

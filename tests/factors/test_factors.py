@@ -104,7 +104,8 @@ def test_partners_are_found_whatever_the_order() -> None:
     partners, cosines = found.match(shuffled)
     assert partners.tolist() == np.argsort(order).tolist()
     np.testing.assert_allclose(cosines, 1, rtol=1e-5)
-    fewer = dataclasses.replace(found, weights=found.weights[:2], components=found.components[:2])
+    names = ("weights", "components", "contributions")
+    fewer = dataclasses.replace(found, **{name: getattr(found, name)[:2] for name in names})
     partners, cosines = found.match(fewer)
     assert sorted(partners.tolist()) == [-1, -1, 0, 1]
     assert np.isnan(cosines[partners < 0]).all()

@@ -149,7 +149,7 @@ def test_heads_that_are_not_known_are_refused(kind: str) -> None:
     model = getattr(transformers, kind)(config).eval()
     lm = ecco_captum.wrap(model, tokenizer, name="tiny")
     for call in (lambda: generate(lm, [5, 6]), lambda: force_decode(lm, [5, 6], [7])):
-        with pytest.raises(UnsupportedError, match=f"'tiny' is a {kind}, whose outputs are"):
+        with pytest.raises(UnsupportedError, match=f"'tiny' is a {kind}, which has no head"):
             call()
     with pytest.raises(TypeError, match="lm: got a str, accepts what load"):
         task_of("bert")  # type: ignore[arg-type]

@@ -223,16 +223,15 @@ def test_what_the_sentence_says_of_ranks() -> None:
     shuffled = [[9] * 4, [9] * 4, [1, 9, 9, 9], [1, 1, 9, 9]]
     assert ranked(ranks, shuffled).sentence == (
         "Block 2 ranks 3 of 4 tokens first; the median one of them stays first from block 1 on, "
-        "which ranks 2 first. With every block's output shuffled over the tokens, block 1 ranks 1 "
-        "first and block 2 2: that much is the unembedding's prior."
+        "which ranks 2 first. With every block's output shuffled across tokens, block 1 ranks 1 "
+        "first and block 2 2: those are predicted whatever the text says."
     )
     assert ranked([[5], [1]], [[5], [7]]).sentence == (
-        "Block 0 ranks 1 of 1 token first; it stays first from block 0 on. With every block's "
-        "output shuffled over the tokens, block 0 ranks none first: that much is the "
-        "unembedding's prior."
+        "Block 0 ranks 1 of 1 token first. With every block's output shuffled across tokens, "
+        "block 0 ranks none first."
     )
     assert ranked([[5, 6], [2, 3]], [[1, 1], [1, 4]]).sentence == (
-        "Block 0 ranks none of 2 tokens first. With every block's output shuffled over the "
-        "tokens, block 0 ranks 1 first: that much is the unembedding's prior."
+        "Block 0 ranks none of 2 tokens first. With every block's output shuffled across "
+        "tokens, block 0 ranks 1 first: those are predicted whatever the text says."
     )
     assert ranked([[1, 2]]).sentence == "The embedding ranks 1 of 2 tokens first."

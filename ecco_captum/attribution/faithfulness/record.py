@@ -181,7 +181,7 @@ class Faithfulness(Record):
     def fragment(self) -> str:
         from ecco_captum.attribution.faithfulness.html import faithfulness_view
 
-        return faithfulness_view(self)
+        return str(faithfulness_view(self))
 
     def __str__(self) -> str:
         return self.sentence

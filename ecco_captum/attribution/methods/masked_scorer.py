@@ -15,7 +15,7 @@ from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.models.causality import close_logits, is_causal
 from ecco_captum.models.embedding_site import entering
-from ecco_captum.models.modes import fast_products
+from ecco_captum.models.modes import fast_products, out_of_memory
 
 # Logits held at once, in numbers, and the most texts that are read together.
 _LOGITS_AT_ONCE, _MOST_TEXTS = 16 * 2**20, 8
@@ -28,11 +28,6 @@ _WITHOUT_CACHE: WeakSet[nn.Module] = WeakSet()
 
 # How models fail that have a memory of another kind.
 _CANNOT_KEEP = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
-
-
-def _is_memory(error: Exception) -> bool:
-    """That memory ran out says nothing about the model."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error)
 
 
 class MaskedScorer:
@@ -118,7 +113,7 @@ class MaskedScorer:
                 self._kept = [(layer.keys, layer.values) for layer in layers]
                 complete = all(keys.shape[2] == segment.positions for keys, _ in self._kept)
             except _CANNOT_KEEP as error:
-                if _is_memory(error):
+                if out_of_memory(error):
                     raise
                 complete = False  # a model with a memory of another kind
             if not complete:
@@ -162,7 +157,7 @@ class MaskedScorer:
                 )
             rows = output.logits[:, torch.tensor(segment.places)[after].tolist()]
         except _CANNOT_KEEP as error:
-            if _is_memory(error):
+            if out_of_memory(error):
                 raise
             self._give_up()
             return None
