@@ -49,8 +49,8 @@ def model_state(model: nn.Module) -> dict[str, Any]:
     }
 
 
-class _InterruptedError(Exception):
-    """Raised in the middle of a forward."""
+class _InterruptedError(KeyboardInterrupt):
+    """Raised in the middle of a forward, as a person does."""
 
 
 def check_method(
@@ -169,21 +169,31 @@ def _check_double(
 def _check_interrupted(
     method: Any, lm: LanguageModel, generation: Generation, options: dict[str, Any]
 ) -> None:
-    """Breaks the forward at the model's last module with weights."""
-    weighty = [m for m in lm.model.modules() if any(True for _ in m.parameters(recurse=False))]
+    """Breaks the first and the second forward of a model in training, at its last weights."""
+    modes = [(module, module.training) for module in lm.model.modules()]
+    weighty = [m for m, _ in modes if any(True for _ in m.parameters(recurse=False))]
+    name, left = get_method(method).name, 0
 
     def interrupt(module: nn.Module, args: Any, output: Any) -> None:
-        raise _InterruptedError
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _InterruptedError
 
     handle = weighty[-1].register_forward_hook(interrupt)
+    lm.model.train()
     try:
-        before = model_state(lm.model)
-        with contextlib.suppress(_InterruptedError):
-            saliency(lm, generation, method=method, progress=False, **options)
-        name = get_method(method).name
-        assert model_state(lm.model) == before, f"{name}: an error leaves the model changed"
+        before, draws = model_state(lm.model), _random_states()
+        for forwards in (0, 1):
+            left = forwards
+            with contextlib.suppress(_InterruptedError):
+                saliency(lm, generation, method=method, progress=False, **options)
+            assert model_state(lm.model) == before, f"{name}: an error leaves the model changed"
+            assert _random_states() == draws, f"{name}: an error moves global random states"
     finally:
         handle.remove()
+        for module, training in modes:
+            module.training = training
 
 
 def _check_options(method: Any, lm: LanguageModel, generation: Generation) -> None:

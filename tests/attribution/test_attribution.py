@@ -101,14 +101,6 @@ def test_half_precision_weights(tiny_lm: MakeLM, dtype: torch.dtype) -> None:
     assert np.abs(shares - expected).max() < 0.02
 
 
-def test_double_precision(tiny_lm: MakeLM) -> None:
-    lm = tiny_lm("llama")
-    generation = force_decode(lm, "The keys to", " the cabinet are")
-    expected = saliency(lm, generation).scores
-    lm.model.double()
-    np.testing.assert_allclose(saliency(lm, generation).scores, expected, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("stretch", [3, 1000])
 def test_rotary_embeddings_that_are_stretched_beyond_a_length(
     stretch: int, monkeypatch: pytest.MonkeyPatch

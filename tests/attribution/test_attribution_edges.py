@@ -29,17 +29,6 @@ def test_a_noise_tunnel_keeps_draws_and_targets_apart(tiny_lm: MakeLM) -> None:
         np.testing.assert_allclose(found.scores, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_captum_objects_draw_from_the_seed_alone(tiny_lm: MakeLM) -> None:
-    lm = tiny_lm("gpt2")
-    generation = force_decode(lm, "The keys", " are")
-    method = captum.attr.NoiseTunnel(captum.attr.Saliency(None))
-    before = torch.get_rng_state()
-    one, two = (saliency(lm, generation, method=method, seed=1).scores for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-    assert torch.equal(before, torch.get_rng_state())
-    assert (saliency(lm, generation, method=method, seed=2).scores != one).any()
-
-
 @pytest.mark.parametrize("method", ["gradient_shap", "smooth_grad", "ig", "deep_lift", "attn_lrp"])
 @pytest.mark.filterwarnings("ignore:.*miss the difference")  # rounding in bfloat16
 def test_bfloat16_weights(tiny_lm: MakeLM, method: str) -> None:

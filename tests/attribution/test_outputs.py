@@ -63,12 +63,12 @@ def test_choices(name: str, outputs: Any, rows: list[int]) -> None:
 
 @FEW_STEPS
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", [*EVERY, "masked:bert"])
-def test_rows_equal_those_of_the_full_run(name: str, method: str) -> None:
+@pytest.mark.parametrize("name", EVERY)
+def test_rows_of_two_outputs_are_those_of_the_full_run(name: str, method: str) -> None:
     if method == "attention" and name == "seq2seq:t5":
         pytest.skip("its attention is refused")
     whole = full(name, method, **METHODS[method])
-    for rows in ([0], [1], [0, 1], [len(whole) - 1]):
+    for rows in ([0, 1], [0, len(whole) - 1]):
         found = full(name, method, outputs=rows, **METHODS[method])
         scale = np.abs(whole[rows]).max()
         np.testing.assert_allclose(found, whole[rows], rtol=1e-3, atol=1e-4 * scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel
-from captum.log import log_usage
-from method_samples import Subject, subject
+from method_samples import Doubled, Subject, subject
 from naive_methods import NaiveTarget, naive_baseline, naive_rows
 from torch import Tensor, nn
 
@@ -20,17 +18,6 @@ from ecco_captum import Attribution, saliency
 from ecco_captum.testing import model_state
 
 NAMES = ["causal:gpt2", "causal:llama", "seq2seq:t5", "masked:bert", "classification:bert"]
-
-
-class Doubled(captum.attr.GradientAttribution):
-    """Somebody's own method: twice the gradient, and all of it."""
-
-    @log_usage()
-    def attribute(self, inputs: Tensor, target: Any = None, factor: float = 2.0) -> Tensor:
-        with torch.enable_grad():
-            inputs = inputs.detach().requires_grad_()
-            (gradient,) = self.gradient_func(self.forward_func, (inputs,), target)
-        return factor * gradient
 
 
 def raw(found: Subject, method: Any, **options: Any) -> list[Tensor]:
@@ -94,30 +81,6 @@ def test_noise_tunnel_around_integrated_gradients() -> None:
     explainer = NoiseTunnel(IntegratedGradients(None))
     rows = raw((lm, generation), explainer, keep_first=False, **options)
     same(rows[last:], [expected[0].detach()])
-
-
-def stochastic() -> dict[str, tuple[Any, dict[str, Any]]]:
-    return {
-        "NoiseTunnel": (NoiseTunnel(captum.attr.Saliency(None)), {"nt_samples": 2}),
-        "GradientShap": (captum.attr.GradientShap(None), {"n_samples": 2}),
-        "KernelShap": (captum.attr.KernelShap(None), {"n_samples": 20}),
-        "Lime": (captum.attr.Lime(None), {"n_samples": 20}),
-        "ShapleyValueSampling": (captum.attr.ShapleyValueSampling(None), {"n_samples": 2}),
-    }
-
-
-@pytest.mark.parametrize("name", stochastic())
-def test_objects_draw_from_the_seed_and_leave_random_states(name: str) -> None:
-    method, options = stochastic()[name]
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    one, other = (saliency(*subject("causal:gpt2"), method=method, **options) for _ in range(2))
-    np.testing.assert_array_equal(one.scores, other.scores)
-    after = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
-    assert before[0] == after[0]
-    assert np.array_equal(before[1], after[1])
-    assert torch.equal(before[2], after[2])
-    different = saliency(*subject("causal:gpt2"), method=method, seed=1, **options)
-    assert not np.array_equal(one.scores, different.scores)
 
 
 @pytest.mark.parametrize("name", ["causal:gpt2", "seq2seq:t5"])

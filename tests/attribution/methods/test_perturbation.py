@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,14 +14,12 @@ import numpy as np
 import pytest
 import torch
 from captum._utils.models.linear_model import SkLearnLasso, SkLearnLinearRegression
-from method_samples import SUBJECTS, Subject, fresh_subject, rows_of, subject
+from method_samples import SUBJECTS, Subject, rows_of, subject
 from naive_methods import NaiveTarget, naive_baseline, seed_everything
 from torch import Tensor
 
 from ecco_captum import force_decode, saliency
 from ecco_captum.core.checks import SlowPathWarning
-from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.testing import model_state
 
 METHODS: dict[str, dict[str, Any]] = {
     "feature_ablation": {},
@@ -250,48 +247,3 @@ def test_ablation_reads_one_text_a_token(monkeypatch: pytest.MonkeyPatch) -> Non
         saliency(lm, generation, method="feature_ablation")
     positions = len(generation.tokens) - 1
     assert sum(texts for texts, _ in forwards) == positions + 1
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_random_states_stay_and_seeds_tell(method: str) -> None:
-    found = subject("causal:gpt2")
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    one, same, other = (
-        saliency(*found, method=method, seed=seed, **METHODS[method]).scores for seed in (0, 0, 1)
-    )
-    assert before[0] == random.getstate()
-    assert np.array_equal(before[1], np.random.get_state()[1])
-    assert torch.equal(before[2], torch.get_rng_state())
-    np.testing.assert_array_equal(one, same)
-    drawn = method not in ("feature_ablation", "occlusion")
-    assert np.array_equal(one, other) != drawn
-
-
-def interrupt_after(lm: LanguageModel, calls: int) -> Any:
-    def count(*_: object) -> None:
-        nonlocal calls
-        calls -= 1
-        if calls < 0:
-            raise KeyboardInterrupt
-
-    return lm.model.get_submodule(lm.anatomy.blocks[1].module).register_forward_hook(count)
-
-
-# Occlusion reads all windows of so short a text in one forward.
-@pytest.mark.parametrize(
-    ("method", "calls"),
-    [(method, n) for method in METHODS for n in (0, 1) if (method, n) != ("occlusion", 1)],
-)
-def test_an_interruption_leaves_the_model_as_it_was(method: str, calls: int) -> None:
-    lm, generation = fresh_subject("causal:gpt2")
-    saliency(lm, generation)
-    lm.model.train()
-    random_state = torch.get_rng_state()
-    hook = interrupt_after(lm, calls)
-    before = model_state(lm.model)
-    with pytest.raises(KeyboardInterrupt):
-        saliency(lm, generation, method=method, **METHODS[method])
-    assert model_state(lm.model) == before
-    assert torch.equal(random_state, torch.get_rng_state())
-    hook.remove()
-    assert saliency(lm, generation, method=method, **METHODS[method]).scores.any()
