@@ -9,17 +9,28 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from factors_samples import hostile_factors
 from heat_samples import every_record, hostile_records
+from view_samples import HOSTILE as TEXTS
+from view_samples import faithful, hostile
 
 import ecco_captum
-from ecco_captum import Record, load_record
+from ecco_captum import Record, Report, load_record
 from ecco_captum.testing import check_record
 
 NUMBERS = count()
 SAVED = sorted((Path(__file__).parents[1] / "saved_records").glob("*.npz"))
 # Of several positions there is no figure: test_lens_views.py.
 MADE = {name: record for name, record in every_record().items() if name != "positions"}
-HOSTILE = {name: record for name, record in hostile_records().items() if name != "positions"}
+HOSTILE = {
+    **{name: record for name, record in hostile_records().items() if name != "positions"},
+    "attribution": hostile(),
+    "comparison": hostile().compare(hostile(model=TEXTS[5])),
+    "faithfulness": faithful(attribution=hostile()),
+    "factors": hostile_factors(),
+    "generation": hostile().generation,
+    "report": Report(hostile().generation, factors=hostile_factors(), refused={"probes": TEXTS[0]}),
+}
 
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
