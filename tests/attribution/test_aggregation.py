@@ -27,10 +27,10 @@ WRITTEN_OUT = {
 @pytest.mark.parametrize("how", WRITTEN_OUT)
 def test_equals_the_formula(how: Any, dtype: torch.dtype) -> None:
     given = torch.randn(3, 5, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
-    found = aggregated(given, how)
-    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    numbers = aggregated(given, how)
+    assert numbers.dtype == torch.promote_types(dtype, torch.float32)
     expected = WRITTEN_OUT[how](given.double().numpy())
-    np.testing.assert_allclose(found.double().numpy(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(numbers.double().numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_half_precision_is_added_up_in_single() -> None:
@@ -42,10 +42,10 @@ def test_half_precision_is_added_up_in_single() -> None:
 @pytest.mark.parametrize("how", WRITTEN_OUT)
 @pytest.mark.parametrize("name", ["causal:gpt2", "seq2seq:t5", "classification:bert"])
 def test_saliency_aggregates(name: str, how: Any) -> None:
-    found = saliency(*subject(name), aggregate=how)
-    assert found.aggregate == how
+    attribution = saliency(*subject(name), aggregate=how)
+    assert attribution.aggregate == how
     expected = naive_rows(*subject(name), "input_x_gradient")
-    for row, other in zip(rows_of(found), expected, strict=True):
+    for row, other in zip(rows_of(attribution), expected, strict=True):
         reference = WRITTEN_OUT[how](other.double().numpy())
         np.testing.assert_allclose(row, reference, rtol=1e-3, atol=1e-5 * np.abs(reference).max())
 
@@ -55,11 +55,11 @@ def half_norm(attributions: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_function_of_ones_own() -> None:
-    found = saliency(*subject("causal:gpt2"), aggregate=half_norm)
-    assert found.aggregate == "half_norm"
-    assert "half_norm over the embedding" in found.subtitle
+    attribution = saliency(*subject("causal:gpt2"), aggregate=half_norm)
+    assert attribution.aggregate == "half_norm"
+    assert "half_norm over the embedding" in attribution.subtitle
     expected = naive_rows(*subject("causal:gpt2"), "input_x_gradient")
-    for row, other in zip(rows_of(found), expected, strict=True):
+    for row, other in zip(rows_of(attribution), expected, strict=True):
         np.testing.assert_allclose(row, half_norm(other).numpy(), rtol=1e-3)
 
 
@@ -87,9 +87,9 @@ def test_defaults() -> None:
 
 @pytest.mark.parametrize("method", ["feature_ablation", "lime", "attention", "attention_rollout"])
 def test_methods_for_whole_tokens_have_none(method: str) -> None:
-    found = saliency(*subject("causal:gpt2"), method=method)
-    assert found.aggregate == ""
-    assert "over the embedding" not in found.subtitle
+    attribution = saliency(*subject("causal:gpt2"), method=method)
+    assert attribution.aggregate == ""
+    assert "over the embedding" not in attribution.subtitle
     with pytest.raises(ValueError, match="attributes to whole tokens, accepts None"):
         saliency(*subject("causal:gpt2"), method=method, aggregate="l2")
 

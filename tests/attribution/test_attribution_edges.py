@@ -25,8 +25,8 @@ def test_a_noise_tunnel_keeps_draws_and_targets_apart(tiny_lm: MakeLM) -> None:
     tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(None))
     for size in (1, 4):
         options = {"nt_samples": 4, "stdevs": 1e-6, "nt_samples_batch_size": size}
-        found = saliency(lm, generation, method=tunnel, abs=False, **options)
-        np.testing.assert_allclose(found.scores, expected, rtol=1e-3, atol=1e-4)
+        attribution = saliency(lm, generation, method=tunnel, abs=False, **options)
+        np.testing.assert_allclose(attribution.scores, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["gradient_shap", "smooth_grad", "ig", "deep_lift", "attn_lrp"])
@@ -90,9 +90,9 @@ def test_attention_has_no_score(tiny_lm: MakeLM) -> None:
     generation = force_decode(lm, "The keys", " are")
     with pytest.raises(ValueError, match="score: attention depends on no score"):
         saliency(lm, generation, method="attention", score="prob")
-    found = saliency(lm, generation, method="attention")
-    assert found.unit == "attention weight, a mean over heads"
-    assert "logit" not in found.subtitle
+    attribution = saliency(lm, generation, method="attention")
+    assert attribution.unit == "attention weight, a mean over heads"
+    assert "logit" not in attribution.subtitle
     assert "per unit of the embedding" in saliency(lm, generation, method="saliency").unit
 
 

@@ -26,11 +26,11 @@ FAMILIES = [("gpt2", "causal"), ("llama", "causal"), ("gemma2", "causal"), ("qwe
 class MethodInput:
     """What Captum's test helpers ask of a test: how it fails."""
 
-    def assertEqual(self, one: Any, other: Any, msg: str = "") -> None:  # noqa: N802
-        assert one == other, msg
+    def assertEqual(self, first: Any, other: Any, msg: str = "") -> None:  # noqa: N802
+        assert first == other, msg
 
-    def assertAlmostEqual(self, one: Any, other: Any, **kwargs: Any) -> None:  # noqa: N802
-        assert one == pytest.approx(other, abs=kwargs.get("delta", 1e-6))
+    def assertAlmostEqual(self, first: Any, other: Any, **kwargs: Any) -> None:  # noqa: N802
+        assert first == pytest.approx(other, abs=kwargs.get("delta", 1e-6))
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor, delta: float = 1e-5) -> None:
@@ -54,9 +54,9 @@ def test_plain_captum_runs_on_forward_from_embeddings(
         lm.model(ids).logits[0, -1], atol=1e-5
     )
     explainer = captum.attr.InputXGradient(lm.forward_from_embeddings)
-    found = explainer.attribute(embeddings.requires_grad_(), target=target)
+    gradients = explainer.attribute(embeddings.requires_grad_(), target=target)
     norms = saliency(lm, generation, outputs=[0]).scores[0, :4]
-    same(found.norm(dim=-1)[0].detach(), torch.tensor(norms), 1e-4)
+    same(gradients.norm(dim=-1)[0].detach(), torch.tensor(norms), 1e-4)
     steps = captum.attr.IntegratedGradients(lm.forward_from_embeddings)
     # Another token everywhere; at zero a root-mean-square norm is singular.
     absent = lm.embeddings(torch.full_like(ids, 40))
@@ -77,12 +77,12 @@ def test_layer_methods_take_the_anatomys_modules(tiny_lm: MakeLM) -> None:
     neurons = lm.model.get_submodule(lm.anatomy.blocks[1].neurons[0].module)
     conductance = captum.attr.LayerConductance(lm.forward_from_embeddings, block)
     absent = lm.embeddings(torch.full_like(ids, 40))
-    found = conductance.attribute(lm.embeddings(ids), absent, target=3, n_steps=200).detach()
-    assert found.shape == (1, 4, lm.anatomy.stack.width)
+    attributions = conductance.attribute(lm.embeddings(ids), absent, target=3, n_steps=200).detach()
+    assert attributions.shape == (1, 4, lm.anatomy.stack.width)
     # What passes a whole layer adds up to the difference from the baseline.
     with torch.no_grad():
         ends = [lm.forward_from_embeddings(e)[0, 3] for e in (lm.embeddings(ids), absent)]
-    assert float(found.sum()) == pytest.approx(float(ends[0] - ends[1]), rel=0.05, abs=0.05)
+    assert float(attributions.sum()) == pytest.approx(float(ends[0] - ends[1]), rel=0.05, abs=0.05)
     activation = captum.attr.LayerActivation(lm.forward_from_embeddings, neurons)
     width = lm.anatomy.blocks[1].neurons[0].width
     inside = activation.attribute(lm.embeddings(ids), attribute_to_layer_input=True)
@@ -101,8 +101,8 @@ def test_encoder_decoders_and_masked_models_from_embeddings(tiny_lm: MakeLM) -> 
         lm.forward_from_embeddings(embeddings)
     lm = tiny_lm("bert", "masked")
     explainer = captum.attr.InputXGradient(lm.forward_from_embeddings)
-    found = explainer.attribute(lm.embeddings(source).requires_grad_(), target=(1, 20))
-    assert found.shape == lm.embeddings(source).shape
+    attributions = explainer.attribute(lm.embeddings(source).requires_grad_(), target=(1, 20))
+    assert attributions.shape == lm.embeddings(source).shape
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -114,12 +114,12 @@ def test_generation_input_x_gradient_is_a_captum_class(tiny_lm: MakeLM, family: 
     assert isinstance(explainer, captum.attr.GradientAttribution)
     assert explainer.multiplies_by_inputs
     assert not explainer.has_convergence_delta()
-    one = explainer.attribute(explainer.inputs, target=2)
-    assert one.shape == explainer.inputs.shape
+    alone = explainer.attribute(explainer.inputs, target=2)
+    assert alone.shape == explainer.inputs.shape
     expected = saliency(lm, generation).scores
-    same(one.norm(dim=-1)[0], torch.tensor(expected[2, :7]), 1e-4)
+    same(alone.norm(dim=-1)[0], torch.tensor(expected[2, :7]), 1e-4)
     every = explainer.attribute(explainer.inputs)
-    same(every[2:3], one)
+    same(every[2:3], alone)
     batch = explainer.attribute(explainer.inputs.expand(2, -1, -1), target=[2, 0])
     same(batch[1], every[0])
     with pytest.raises(ValueError, match="target: got None for a batch of 2"):

@@ -19,20 +19,20 @@ def pair() -> tuple[Attribution, Attribution]:
     return saliency(lm, generation), saliency(lm, generation, method="feature_ablation")
 
 
-def spearman(one: np.ndarray, other: np.ndarray) -> float:
+def spearman(first: np.ndarray, other: np.ndarray) -> float:
     """Pearson's correlation of average ranks."""
-    ranks = [scipy.stats.rankdata(values) for values in (one, other)]
+    ranks = [scipy.stats.rankdata(values) for values in (first, other)]
     return float(np.corrcoef(*ranks)[0, 1])
 
 
 def test_numbers_written_out(pair: tuple[Attribution, Attribution]) -> None:
-    found = pair[0].compare(pair[1])
-    for t, (one, other) in enumerate(zip(rows_of(pair[0]), rows_of(pair[1]), strict=True)):
-        one, other = np.abs(one), np.abs(other)
-        assert found.rank_correlation[t] == pytest.approx(spearman(one, other))
-        count = min(5, len(one))
-        strongest = [set(np.argsort(values)[-count:]) for values in (one, other)]
-        assert found.overlap[t] == pytest.approx(len(strongest[0] & strongest[1]) / count)
+    comparison = pair[0].compare(pair[1])
+    for t, (first, other) in enumerate(zip(rows_of(pair[0]), rows_of(pair[1]), strict=True)):
+        first, other = np.abs(first), np.abs(other)
+        assert comparison.rank_correlation[t] == pytest.approx(spearman(first, other))
+        count = min(5, len(first))
+        strongest = [set(np.argsort(values)[-count:]) for values in (first, other)]
+        assert comparison.overlap[t] == pytest.approx(len(strongest[0] & strongest[1]) / count)
 
 
 def test_with_itself_and_the_other_way_round(pair: tuple[Attribution, Attribution]) -> None:
@@ -46,9 +46,9 @@ def test_with_itself_and_the_other_way_round(pair: tuple[Attribution, Attributio
 
 def test_signs_and_scales_do_not_matter(pair: tuple[Attribution, Attribution]) -> None:
     other = replace(pair[0], scores=-3 * pair[0].scores)
-    found = pair[0].compare(other)
-    np.testing.assert_allclose(found.rank_correlation, 1)
-    np.testing.assert_array_equal(found.overlap, 1)
+    comparison = pair[0].compare(other)
+    np.testing.assert_allclose(comparison.rank_correlation, 1)
+    np.testing.assert_array_equal(comparison.overlap, 1)
 
 
 def test_correlation_where_it_is_not_defined() -> None:
@@ -57,10 +57,10 @@ def test_correlation_where_it_is_not_defined() -> None:
     assert rank_correlation(np.arange(4.0), np.arange(4.0)[::-1]) == pytest.approx(-1)
     lm, _ = subject("causal:gpt2")
     short = saliency(lm, force_decode(lm, [5], [6]))
-    found = short.compare(short)
-    assert np.isnan(found.rank_correlation).all()
-    np.testing.assert_array_equal(found.overlap, 1)
-    assert "nan" in repr(found)
+    comparison = short.compare(short)
+    assert np.isnan(comparison.rank_correlation).all()
+    np.testing.assert_array_equal(comparison.overlap, 1)
+    assert "nan" in repr(comparison)
 
 
 def test_labels_say_what_differs(pair: tuple[Attribution, Attribution]) -> None:
@@ -75,29 +75,29 @@ def test_labels_say_what_differs(pair: tuple[Attribution, Attribution]) -> None:
 
 
 def test_a_table_with_one_row_an_output(pair: tuple[Attribution, Attribution]) -> None:
-    found = pair[0].compare(pair[1])
-    table = found.to_pandas()
+    comparison = pair[0].compare(pair[1])
+    table = comparison.to_pandas()
     assert list(table) == ["output", "token", "rank_correlation", "overlap"]
     assert table["token"].tolist() == list(pair[0].tokens.texts[pair[0].tokens.prompt_length :])
-    np.testing.assert_array_equal(table["overlap"], found.overlap)
-    assert "gradient × input | feature ablation, 4 outputs" in repr(found)
+    np.testing.assert_array_equal(table["overlap"], comparison.overlap)
+    assert "gradient × input | feature ablation, 4 outputs" in repr(comparison)
 
 
 @pytest.mark.parametrize("name", ["seq2seq:t5", "masked:bert", "classification:bert"])
 def test_other_tasks(name: str) -> None:
     lm, generation = subject(name)
-    found = saliency(lm, generation).compare(saliency(lm, generation, method="saliency"))
-    assert len(found.overlap) == len(generation.output_ids)
-    assert (found.overlap > 0).all()
+    comparison = saliency(lm, generation).compare(saliency(lm, generation, method="saliency"))
+    assert len(comparison.overlap) == len(generation.output_ids)
+    assert (comparison.overlap > 0).all()
 
 
 def test_two_models_word_by_word() -> None:
     text = "The keys to", " the cabinet"
     models = [subject(name)[0] for name in ("causal:gpt2", "causal:qwen3")]
     left, right = (saliency(lm, force_decode(lm, *text)).by_word() for lm in models)
-    found = left.compare(right)
-    assert len(found.overlap) == len(left.scores)
-    assert found.labels == ("tiny gpt2", "tiny qwen3")
+    comparison = left.compare(right)
+    assert len(comparison.overlap) == len(left.scores)
+    assert comparison.labels == ("tiny gpt2", "tiny qwen3")
 
 
 def test_errors(pair: tuple[Attribution, Attribution]) -> None:

@@ -40,66 +40,66 @@ def test_words_are_what_is_between_spaces(written: Attribution) -> None:
 
 
 def test_totals_are_conserved_but_for_what_pieces_gave_each_other(written: Attribution) -> None:
-    found, edges = written.by_word(), edges_of(written.by_word())
+    grouped, edges = written.by_word(), edges_of(written.by_word())
     start = written.tokens.prompt_length
     assert np.array_equal(edges[:, 0], np.r_[0, edges[:-1, 1]])
     assert edges[-1, 1] == len(written.tokens)
-    assert len(found.tokens) == len(edges) == found.scores.shape[1]
-    assert len(found.scores) < len(written.scores)
+    assert len(grouped.tokens) == len(edges) == grouped.scores.shape[1]
+    assert len(grouped.scores) < len(written.scores)
     dropped = 0.0
-    for row, group in zip(found.scores, np.asarray(found.outputs), strict=True):
-        first, last = edges[found.tokens.prompt_length + group]
+    for row, group in zip(grouped.scores, np.asarray(grouped.outputs), strict=True):
+        first, last = edges[grouped.tokens.prompt_length + group]
         pieces = written.scores[first - start : last - start].astype(np.float64)
         for value, (a, b) in zip(row, edges, strict=True):
             expected = pieces[:, a:b].sum() if b <= first else 0.0
             assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
         dropped += pieces[:, first:].sum()
     total = written.scores.astype(np.float64).sum()
-    assert found.scores.astype(np.float64).sum() + dropped == pytest.approx(total, rel=1e-5)
+    assert grouped.scores.astype(np.float64).sum() + dropped == pytest.approx(total, rel=1e-5)
     assert dropped != 0
 
 
 def test_the_original_is_untouched(written: Attribution) -> None:
     before, outputs = written.scores.copy(), np.array(written.outputs)
-    found = written.by_word()
+    grouped = written.by_word()
     np.testing.assert_array_equal(written.scores, before)
     np.testing.assert_array_equal(written.outputs, outputs)
     assert written.spans is None
-    assert found.generation is written.generation
-    assert found.method == written.method
-    assert found.deltas is None
+    assert grouped.generation is written.generation
+    assert grouped.method == written.method
+    assert grouped.deltas is None
 
 
 def test_single_tokens_are_groups_that_change_nothing(written: Attribution) -> None:
     for spans in ([], [(0, 1)], [(i, i + 1) for i in range(len(written.tokens))]):
-        found = written.by_span(spans)
-        np.testing.assert_array_equal(found.scores, written.scores)
-        np.testing.assert_array_equal(found.outputs, written.outputs)
-        assert found.tokens.texts == written.tokens.texts
+        grouped = written.by_span(spans)
+        np.testing.assert_array_equal(grouped.scores, written.scores)
+        np.testing.assert_array_equal(grouped.outputs, written.outputs)
+        assert grouped.tokens.texts == written.tokens.texts
 
 
 def test_spans_in_any_order(written: Attribution) -> None:
-    found = written.by_span([(4, 6), (0, 3)])
-    assert edges_of(found)[:3].tolist() == [[0, 3], [3, 4], [4, 6]]
+    grouped = written.by_span([(4, 6), (0, 3)])
+    assert edges_of(grouped)[:3].tolist() == [[0, 3], [3, 4], [4, 6]]
     expected = written.scores[:, :3].sum(axis=1, dtype=np.float64)
-    np.testing.assert_allclose(found.scores[:, 0], expected, rtol=1e-5, atol=1e-6)
-    assert len(found.scores) == len(written.scores)
+    np.testing.assert_allclose(grouped.scores[:, 0], expected, rtol=1e-5, atol=1e-6)
+    assert len(grouped.scores) == len(written.scores)
     texts = written.tokens.texts
-    assert found.tokens.texts[:3] == ("".join(texts[:3]), texts[3], "".join(texts[4:6]))
-    np.testing.assert_allclose(np.abs(found.shares).sum(axis=1), 1, rtol=1e-6)
-    assert (found.known == found.tokens.prompt_length + np.asarray(found.outputs)).all()
+    assert grouped.tokens.texts[:3] == ("".join(texts[:3]), texts[3], "".join(texts[4:6]))
+    np.testing.assert_allclose(np.abs(grouped.shares).sum(axis=1), 1, rtol=1e-6)
+    assert (grouped.known == grouped.tokens.prompt_length + np.asarray(grouped.outputs)).all()
 
 
 def test_some_outputs_of_a_text(written: Attribution) -> None:
     lm, _ = subject("causal:gpt2")
     some = saliency(lm, written.generation, aggregate="sum", outputs=[0, 1, 6])
     start = some.tokens.prompt_length
-    found = some.by_span([(start, start + 3), (start + 5, start + 8)])
+    grouped = some.by_span([(start, start + 3), (start + 5, start + 8)])
     # Outputs 0 and 1 are in the first group, 6 in the fourth.
-    assert np.asarray(found.outputs).tolist() == [0, 3]
+    assert np.asarray(grouped.outputs).tolist() == [0, 3]
     prompt = some.scores[:, :start].astype(np.float64)
-    np.testing.assert_allclose(found.scores[0, :start], prompt[:2].sum(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(found.scores[1, :start], prompt[2], rtol=1e-5)
+    np.testing.assert_allclose(grouped.scores[0, :start], prompt[:2].sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(grouped.scores[1, :start], prompt[2], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,16 @@ def test_messages_of_a_chat(tiny_lm: MakeLM) -> None:
     finally:
         lm.tokenizer.chat_template = None
     attribution = saliency(lm, generation, aggregate="sum")
-    found = attribution.by_message()
+    grouped = attribution.by_message()
     prompt = len(generation.prompt_ids)
     assert message_spans(generation) == [(0, starts[0]), tuple(starts), (starts[1], prompt)]
-    assert found.tokens.prompt_length == 3
-    assert "cabinet" in found.tokens.texts[1]
-    assert found.scores.shape == (3, 6)
+    assert grouped.tokens.prompt_length == 3
+    assert "cabinet" in grouped.tokens.texts[1]
+    assert grouped.scores.shape == (3, 6)
     parts = np.split(attribution.scores[:, :prompt].astype(np.float64), starts, axis=1)
     expected = np.stack([part.sum(axis=1) for part in parts], axis=1)
-    np.testing.assert_allclose(found.scores[:, :3], expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found.scores[:, 3:], attribution.scores[:, prompt:])
+    np.testing.assert_allclose(grouped.scores[:, :3], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(grouped.scores[:, 3:], attribution.scores[:, prompt:])
     with pytest.raises(ValueError, match="its prompt was no chat"):
         saliency(lm, generate(lm, [5, 6], max_new_tokens=1)).by_message()
 
@@ -164,19 +164,19 @@ def test_messages_of_a_chat(tiny_lm: MakeLM) -> None:
 def test_other_tasks_keep_their_totals(name: str) -> None:
     attribution = saliency(*subject(name), aggregate="sum")
     start = attribution.tokens.prompt_length
-    found = attribution.by_span([(0, 2), (3, start)])
-    assert found.tokens.prompt_length == 3
+    grouped = attribution.by_span([(0, 2), (3, start)])
+    assert grouped.tokens.prompt_length == 3
     whole = attribution.scores.astype(np.float64).sum(axis=1)
-    np.testing.assert_allclose(found.scores.astype(np.float64).sum(axis=1), whole, rtol=1e-3)
+    np.testing.assert_allclose(grouped.scores.astype(np.float64).sum(axis=1), whole, rtol=1e-3)
 
 
 def test_words_at_two_masks_are_two_words() -> None:
     lm, _ = fresh_subject("masked:bert")
     ids = lm.tokenizer.convert_tokens_to_ids(["keys", "table"])
     generation = force_decode(lm, "the [MASK] to the [MASK] are", ids)
-    found = saliency(lm, generation, aggregate="sum").by_word()
-    assert len(found.scores) == 2
-    assert [text.strip() for text in found.tokens.texts[-2:]] == ["keys", "table"]
+    grouped = saliency(lm, generation, aggregate="sum").by_word()
+    assert len(grouped.scores) == 2
+    assert [text.strip() for text in grouped.tokens.texts[-2:]] == ["keys", "table"]
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def full(name: str, method: str = "input_x_gradient", **options: Any) -> np.ndar
 )
 @pytest.mark.parametrize("name", EVERY)
 def test_choices(name: str, outputs: Any, rows: list[int]) -> None:
-    found = saliency(*subject(name), outputs=outputs)
-    assert np.asarray(found.outputs).tolist() == rows
-    assert found.scores.shape == (len(rows), len(found.generation.tokens))
-    np.testing.assert_allclose(found.scores, full(name)[rows], rtol=1e-4, atol=1e-5)
+    attribution = saliency(*subject(name), outputs=outputs)
+    assert np.asarray(attribution.outputs).tolist() == rows
+    assert attribution.scores.shape == (len(rows), len(attribution.generation.tokens))
+    np.testing.assert_allclose(attribution.scores, full(name)[rows], rtol=1e-4, atol=1e-5)
 
 
 @FEW_STEPS
@@ -69,22 +69,22 @@ def test_rows_of_two_outputs_are_those_of_the_full_run(name: str, method: str) -
         pytest.skip("its attention is refused")
     whole = full(name, method, **METHODS[method])
     for rows in ([0, 1], [0, len(whole) - 1]):
-        found = full(name, method, outputs=rows, **METHODS[method])
+        scores = full(name, method, outputs=rows, **METHODS[method])
         scale = np.abs(whole[rows]).max()
-        np.testing.assert_allclose(found, whole[rows], rtol=1e-3, atol=1e-4 * scale)
+        np.testing.assert_allclose(scores, whole[rows], rtol=1e-3, atol=1e-4 * scale)
 
 
 def test_what_goes_with_rows_goes_with_them() -> None:
     whole = saliency(*subject("causal:gpt2"), method="deep_lift")
-    found = saliency(*subject("causal:gpt2"), method="deep_lift", outputs=[1, 3])
+    attribution = saliency(*subject("causal:gpt2"), method="deep_lift", outputs=[1, 3])
     assert whole.differences is not None
-    assert found.differences is not None
-    np.testing.assert_allclose(found.differences, whole.differences[[1, 3]], rtol=1e-4)
-    assert found.known.tolist() == whole.known[[1, 3]].tolist()
+    assert attribution.differences is not None
+    np.testing.assert_allclose(attribution.differences, whole.differences[[1, 3]], rtol=1e-4)
+    assert attribution.known.tolist() == whole.known[[1, 3]].tolist()
     table = whole.to_pandas()
     chosen = table[table["output"].isin([1, 3])].reset_index(drop=True)
-    assert found.to_pandas()["source_token"].tolist() == chosen["source_token"].tolist()
-    assert found.to_pandas()["output_token"].tolist() == chosen["output_token"].tolist()
+    assert attribution.to_pandas()["source_token"].tolist() == chosen["source_token"].tolist()
+    assert attribution.to_pandas()["output_token"].tolist() == chosen["output_token"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_what_is_no_whole_number_is_an_error(outputs: Any) -> None:
 def test_a_mask_chooses_or_is_an_error() -> None:
     mask = np.array([True, False, False, True])
     try:
-        found = saliency(*subject("causal:gpt2"), outputs=mask)
+        attribution = saliency(*subject("causal:gpt2"), outputs=mask)
     except ValueError as error:
         assert str(error).startswith("outputs: ")  # noqa: PT017
     else:
-        assert np.asarray(found.outputs).tolist() == [0, 3]
+        assert np.asarray(attribution.outputs).tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("outputs", [[], (), slice(4, 9), slice(2, 1), np.array([], dtype=int)])

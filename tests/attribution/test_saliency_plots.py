@@ -32,9 +32,9 @@ def test_every_known_share_stands_in_its_cell_as_a_percentage() -> None:
 
 def test_the_record_draws_itself(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("gpt2")
-    found = saliency(lm, generate(lm, "The keys to", max_new_tokens=3), outputs=[0, 2])
-    shown = texts_of(found.plot())
-    for row, known in zip(found.shares, found.known, strict=True):
+    attribution = saliency(lm, generate(lm, "The keys to", max_new_tokens=3), outputs=[0, 2])
+    shown = texts_of(attribution.plot())
+    for row, known in zip(attribution.shares, attribution.known, strict=True):
         for share in row[:known]:
             assert f"{100 * share:.0f}" in shown
 

@@ -17,9 +17,9 @@ TEXTS = """svg => { const box = (n) => n.getBoundingClientRect().toJSON();
   return [box(svg), [...svg.querySelectorAll('text')].map(box)]; }"""
 
 
-def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
-    across = min(one["right"], other["right"]) - max(one["left"], other["left"])
-    down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
+def overlap(first: dict[str, float], other: dict[str, float]) -> bool:
+    across = min(first["right"], other["right"]) - max(first["left"], other["left"])
+    down = min(first["bottom"], other["bottom"]) - max(first["top"], other["top"])
     return across > 1 and down > 2  # a line's box is taller than its letters
 
 

@@ -58,14 +58,14 @@ def at(notebook: Notebook) -> Any:
     """The explorer of a cell, in view."""
     from playwright.sync_api import expect
 
-    def found(kind: str) -> Any:
+    def explorer_of(kind: str) -> Any:
         cells = notebook.page.locator(".jp-CodeCell")
         explorer = cells.nth(1 + list(CELLS).index(kind)).locator(".ecco-explorer").first
         expect(explorer).to_be_visible()
         explorer.scroll_into_view_if_needed()
         return explorer
 
-    return found
+    return explorer_of
 
 
 def choose(explorer: Any, description: str, option: str) -> None:

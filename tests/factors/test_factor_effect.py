@@ -32,38 +32,38 @@ def factors_of(lm: LanguageModel) -> Factors:
 def losses(lm: LanguageModel, ids: list[int]) -> list[float]:
     with torch.no_grad():
         logprobs = lm.model(torch.tensor([ids])).logits[0].double().log_softmax(dim=1)
-    return [-float(logprobs[t, one]) for t, one in enumerate(ids[1:])] + [float("nan")]
+    return [-float(logprobs[t, token]) for t, token in enumerate(ids[1:])] + [float("nan")]
 
 
 def test_changes_are_losses_with_and_without() -> None:
     lm, _ = subject("causal:llama")
     factors = factors_of(lm)
     before = model_state(lm.model)
-    found = factors.effect(lm, TEXTS, 1, n_neurons=6, draws=3, share=0.25, value=0.5)
+    measured = factors.effect(lm, TEXTS, 1, n_neurons=6, draws=3, share=0.25, value=0.5)
     assert model_state(lm.model) == before
     chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(1, 6)]
-    assert [tuple(one) for one in found.neurons] == chosen
+    assert [tuple(neuron) for neuron in measured.neurons] == chosen
     plain = [loss for ids in TEXTS for loss in losses(lm, ids)]
     with ablate(lm, neurons=chosen, value=0.5):
         without = [loss for ids in TEXTS for loss in losses(lm, ids)]
-    np.testing.assert_allclose(found.changes, np.subtract(without, plain), atol=1e-5)
-    assert np.flatnonzero(np.isnan(found.changes)).tolist() == [9, 17]
+    np.testing.assert_allclose(measured.changes, np.subtract(without, plain), atol=1e-5)
+    assert np.flatnonzero(np.isnan(measured.changes)).tolist() == [9, 17]
     weights = factors.transform(neurons(lm, TEXTS))[1]
-    np.testing.assert_allclose(found.weights, weights, atol=1e-5)
+    np.testing.assert_allclose(measured.weights, weights, atol=1e-5)
     known = np.delete(np.arange(18), [9, 17])
     order = known[np.argsort(-weights[known], kind="stable")]
-    assert sorted(np.flatnonzero(found.high)) == sorted(order[:4])
-    assert sorted(np.flatnonzero(found.low)) == sorted(order[8:])
+    assert sorted(np.flatnonzero(measured.high)) == sorted(order[:4])
+    assert sorted(np.flatnonzero(measured.low)) == sorted(order[8:])
     for three, values in (
-        (found.on_high, found.changes[found.high]),
-        (found.on_low, found.changes[found.low]),
-        (found.random_on_high, found.random_changes.mean(axis=0)[found.high]),
+        (measured.on_high, measured.changes[measured.high]),
+        (measured.on_low, measured.changes[measured.low]),
+        (measured.random_on_high, measured.random_changes.mean(axis=0)[measured.high]),
     ):
         assert three[0] == pytest.approx(values.mean())
         assert values.min() <= three[1] <= three[0] <= three[2] <= values.max()
-    assert found.margin[0] == pytest.approx(found.on_high[0] - found.random_on_high[0])
+    assert measured.margin[0] == pytest.approx(measured.on_high[0] - measured.random_on_high[0])
     again = factors.effect(lm, TEXTS, 1, n_neurons=6, draws=3, share=0.25, value=0.5)
-    np.testing.assert_array_equal(again.random_changes, found.random_changes)
+    np.testing.assert_array_equal(again.random_changes, measured.random_changes)
 
 
 def test_random_neurons_are_others_of_the_same_blocks() -> None:
@@ -85,19 +85,19 @@ def test_a_model_without_a_head_changes_its_last_state() -> None:
     torch.manual_seed(0)
     lm = ecco_captum.wrap(transformers.BertModel(config).eval(), tokenizer)
     factors = factors_of(lm)
-    found = factors.effect(lm, TEXTS, 0, n_neurons=5, draws=2)
-    assert found.measure == "state"
+    measured = factors.effect(lm, TEXTS, 0, n_neurons=5, draws=2)
+    assert measured.measure == "state"
     plain = hidden_states(lm, TEXTS, layers=-1).values[0].astype(np.float64)
     with ablate(lm, neurons=factors.top_neurons(0, 5)):
         without = hidden_states(lm, TEXTS, layers=-1).values[0]
     expected = np.linalg.norm(without - plain, axis=1) / np.linalg.norm(plain, axis=1)
-    np.testing.assert_allclose(found.changes, expected, atol=1e-5)
-    assert "the last hidden state changes by" in found.sentence
+    np.testing.assert_allclose(measured.changes, expected, atol=1e-5)
+    assert "the last hidden state changes by" in measured.sentence
 
 
 def test_the_sentence_says_what_the_interval_allows(tmp_path: Path) -> None:
     lm, _ = subject("causal:llama")
-    found = factors_of(lm).effect(lm, TEXTS, 1, n_neurons=6, draws=3)
+    measured = factors_of(lm).effect(lm, TEXTS, 1, n_neurons=6, draws=3)
     for margin, said in (
         ([2.0, 0.5, 3.0], "These neurons do more there than random ones, by 2.00 [0.500, 3.00]."),
         ([-2.0, -3.0, -0.5], "Random neurons do more there, by 2.00 [0.500, 3.00]."),
@@ -106,12 +106,12 @@ def test_the_sentence_says_what_the_interval_allows(tmp_path: Path) -> None:
             "not differ from what random neurons do (0.300 [−1.00, 2.00]).",
         ),
     ):
-        sentence = dataclasses.replace(found, margin=np.array(margin)).sentence
+        sentence = dataclasses.replace(measured, margin=np.array(margin)).sentence
         assert sentence.endswith(said)
-    assert f"({int(found.high.sum())} tokens)" in found.sentence
-    again = FactorEffect.load(found.save(tmp_path / "effect.npz"))
-    assert again.sentence == found.sentence
-    assert len(found.to_pandas()) == 18
+    assert f"({int(measured.high.sum())} tokens)" in measured.sentence
+    again = FactorEffect.load(measured.save(tmp_path / "effect.npz"))
+    assert again.sentence == measured.sentence
+    assert len(measured.to_pandas()) == 18
 
 
 @pytest.mark.parametrize(

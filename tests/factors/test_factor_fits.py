@@ -26,17 +26,17 @@ def test_planted_factors_are_found_part_by_part(negatives: Any, tmp_path: Path) 
     given, _, _ = planted(tokens=900)
     whole = nmf(given, 3, negatives=negatives)
     for acts in (given, stored(given, tmp_path / "acts.zarr")):
-        found = nmf(acts, 3, negatives=negatives, memory_budget=1)
-        assert found.settings["rounds"] >= 1
-        assert found.error < 0.01
-        partners, cosines = found.match(whole)
+        factors = nmf(acts, 3, negatives=negatives, memory_budget=1)
+        assert factors.settings["rounds"] >= 1
+        assert factors.error < 0.01
+        partners, cosines = factors.match(whole)
         assert sorted(partners) == [0, 1, 2]
         assert cosines.min() > 0.999
         for k, partner in enumerate(partners):
-            np.testing.assert_allclose(found.weights[k], whole.weights[partner], atol=0.05)
-        np.testing.assert_allclose(found.explained(), whole.explained()[partners], atol=0.01)
+            np.testing.assert_allclose(factors.weights[k], whole.weights[partner], atol=0.05)
+        np.testing.assert_allclose(factors.explained(), whole.explained()[partners], atol=0.01)
         if negatives == "clip":
-            assert found.stability(2).min() > 0.99
+            assert factors.stability(2).min() > 0.99
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -46,24 +46,24 @@ def test_near_the_fit_of_everything_and_not_only_of_what_memory_holds() -> None:
     given = activations(given.values + noise)
     matrix = np.concatenate(list(given.values), axis=1)
     budget = 128 * 4 * matrix.shape[1]  # two mini-batches of 64
-    found = nmf(given, 5, memory_budget=budget)
+    factors = nmf(given, 5, memory_budget=budget)
     best = nmf(given, 5, max_iter=5000).error
     some = nmf(activations(given.values[:, :128]), 5, max_iter=5000)
     weights = some.transform(given)
     alone = np.linalg.norm(
         given.values - np.einsum("kt,klf->ltf", weights, some.directions)
     ) / np.linalg.norm(given.values)
-    assert best <= found.error < (best + alone) / 2
-    missed = np.linalg.norm(rebuilt(found) - given.values) / np.linalg.norm(given.values)
-    assert found.error == pytest.approx(missed, rel=1e-4)
+    assert best <= factors.error < (best + alone) / 2
+    missed = np.linalg.norm(rebuilt(factors) - given.values) / np.linalg.norm(given.values)
+    assert factors.error == pytest.approx(missed, rel=1e-4)
 
 
 def test_a_stored_matrix_within_the_budget_is_fitted_whole(tmp_path: Path) -> None:
     given = random(1)
     acts = stored(given, tmp_path / "acts.zarr")
-    found = nmf(acts, 4)
-    np.testing.assert_array_equal(found.weights, nmf(given, 4).weights)
-    assert isinstance(found.activations.values, np.ndarray)
+    factors = nmf(acts, 4)
+    np.testing.assert_array_equal(factors.weights, nmf(given, 4).weights)
+    assert isinstance(factors.activations.values, np.ndarray)
     some = nmf(acts, 2, layers=[1])
     np.testing.assert_array_equal(some.weights, nmf(given, 2, layers=[1]).weights)
 
@@ -72,12 +72,12 @@ def test_a_stored_matrix_within_the_budget_is_fitted_whole(tmp_path: Path) -> No
 def test_factors_of_what_is_on_disk_are_saved_and_read_again(tmp_path: Path) -> None:
     given = random(2, signed=True, shape=(2, 300, 12))
     acts = stored(given, tmp_path / "acts.zarr")
-    found = nmf(acts, 3, negatives="split", memory_budget=1)
-    again = Factors.load(found.save(tmp_path / "factors.npz"))
-    np.testing.assert_array_equal(again.weights, found.weights)
+    fitted = nmf(acts, 3, negatives="split", memory_budget=1)
+    again = Factors.load(fitted.save(tmp_path / "factors.npz"))
+    np.testing.assert_array_equal(again.weights, fitted.weights)
     np.testing.assert_array_equal(np.asarray(again.activations.values), given.values)
-    np.testing.assert_allclose(again.transform(acts), found.weights, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(again.transform(given), found.weights, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(again.transform(acts), fitted.weights, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(again.transform(given), fitted.weights, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -21,17 +21,17 @@ from ecco_captum.factors.record import Factors
 
 def test_it_is_scikit_learns_factorisation() -> None:
     given_values = random(0)
-    found = nmf(given_values, 4, seed=3, max_iter=1000)
+    factors = nmf(given_values, 4, seed=3, max_iter=1000)
     model = NMF(4, init="nndsvdar", random_state=3, max_iter=1000)
     matrix = np.concatenate(list(given_values.values), axis=1)
     weights = model.fit_transform(matrix)
     expected = (weights @ model.components_).reshape(30, 2, 12).transpose(1, 0, 2)
-    np.testing.assert_allclose(rebuilt(found), expected, atol=1e-4)
-    assert found.error == pytest.approx(
+    np.testing.assert_allclose(rebuilt(factors), expected, atol=1e-4)
+    assert factors.error == pytest.approx(
         model.reconstruction_err_ / np.linalg.norm(matrix), rel=1e-4
     )
-    np.testing.assert_allclose(np.linalg.norm(found.components, axis=(1, 2)), 1, rtol=1e-5)
-    energies = np.square(found.weights).sum(axis=1)
+    np.testing.assert_allclose(np.linalg.norm(factors.components, axis=(1, 2)), 1, rtol=1e-5)
+    energies = np.square(factors.weights).sum(axis=1)
     assert (np.diff(energies) <= 0).all()
 
 
@@ -41,72 +41,72 @@ def test_errors_and_contributions_written_out(seed: int, negatives: Any) -> None
     given_values = random(seed, signed=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ecco_captum.factors.nmf._LARGE_LOSS", 1.0)
-        found = nmf(given_values, 3, negatives=negatives, max_iter=5000)
+        fitted = nmf(given_values, 3, negatives=negatives, max_iter=5000)
     values = given_values.values.astype(np.float64)
     above, below = np.maximum(values, 0), np.maximum(-values, 0)
     targets = {"clip": [above], "split": [above, below], "abs": [above + below]}[negatives]
-    parts = [found.components, found.negative_components][: len(targets)]
+    parts = [fitted.components, fitted.negative_components][: len(targets)]
 
     def missed(kept: list[int]) -> float:
         """The squared error of some of the factors."""
         return sum(
-            np.square(target - np.einsum("kt,klf->ltf", found.weights[kept], part[kept])).sum()
+            np.square(target - np.einsum("kt,klf->ltf", fitted.weights[kept], part[kept])).sum()
             for target, part in zip(targets, parts, strict=True)
         )
 
     total = sum(np.square(target).sum() for target in targets)
-    assert found.error == pytest.approx(np.sqrt(missed([0, 1, 2]) / total), rel=1e-3)
+    assert fitted.error == pytest.approx(np.sqrt(missed([0, 1, 2]) / total), rel=1e-3)
     for k in range(3):
         grown = missed([j for j in range(3) if j != k]) - missed([0, 1, 2])
-        assert found.explained()[k] == pytest.approx(grown / total, rel=1e-3, abs=1e-5)
+        assert fitted.explained()[k] == pytest.approx(grown / total, rel=1e-3, abs=1e-5)
     lost = np.square(below).sum() / np.square(values).sum()
-    assert found.clipped == pytest.approx(lost if negatives == "clip" else 0, rel=1e-4)
+    assert fitted.clipped == pytest.approx(lost if negatives == "clip" else 0, rel=1e-4)
 
 
 def test_planted_factors_are_found_again_from_any_start() -> None:
     given_values, weights, parts = planted()
-    found = nmf(given_values, 3)
-    assert found.error < 1e-3
-    assert found.explained().sum() == pytest.approx(1, abs=1e-3)
+    factors = nmf(given_values, 3)
+    assert factors.error < 1e-3
+    assert factors.explained().sum() == pytest.approx(1, abs=1e-3)
     for k in range(3):
-        blocks = {(block, neuron) for block, neuron, _ in found.top_neurons(k, 6)}
+        blocks = {(block, neuron) for block, neuron, _ in factors.top_neurons(k, 6)}
         (group,) = {neuron // 3 for _, neuron in blocks}
         assert blocks == {(b, n) for b in (0, 1) for n in range(3 * group, 3 * group + 3)}
         np.testing.assert_allclose(
-            found.weights[k], weights[group] * np.linalg.norm(parts[group]), atol=1e-2
+            factors.weights[k], weights[group] * np.linalg.norm(parts[group]), atol=1e-2
         )
-        position, text, strongest = found.top_tokens(k, 1)[0]
+        position, text, strongest = factors.top_tokens(k, 1)[0]
         assert position == weights[group].argmax()
         assert text == f" t{position}"
-        assert strongest == found.weights[k].max()
-    assert (found.stability(3) > 0.999).all()
+        assert strongest == factors.weights[k].max()
+    assert (factors.stability(3) > 0.999).all()
     noise = np.random.default_rng(0).uniform(size=(1, 40, 30))
     assert nmf(activations(noise), 12, max_iter=3000).stability(3).min() < 0.9
 
 
 def test_other_texts_are_read_with_the_same_factors() -> None:
     given_values, _, parts = planted()
-    found = nmf(given_values, 3)
-    np.testing.assert_allclose(found.transform(given_values), found.weights, atol=2e-2)
+    factors = nmf(given_values, 3)
+    np.testing.assert_allclose(factors.transform(given_values), factors.weights, atol=2e-2)
     rng = np.random.default_rng(9)
     wanted = rng.uniform(0, 2, (3, 7))
     other = activations(np.einsum("kt,klf->ltf", wanted, parts))
-    again = np.einsum("kt,klf->ltf", found.transform(other), found.components)
+    again = np.einsum("kt,klf->ltf", factors.transform(other), factors.components)
     np.testing.assert_allclose(again, other.values, atol=5e-2)
 
 
 def test_partners_are_found_whatever_the_order() -> None:
-    found = nmf(random(1), 4, max_iter=1000)
+    factors = nmf(random(1), 4, max_iter=1000)
     order = [2, 0, 3, 1]
     shuffled = dataclasses.replace(
-        found, weights=found.weights[order], components=found.components[order]
+        factors, weights=factors.weights[order], components=factors.components[order]
     )
-    partners, cosines = found.match(shuffled)
+    partners, cosines = factors.match(shuffled)
     assert partners.tolist() == np.argsort(order).tolist()
     np.testing.assert_allclose(cosines, 1, rtol=1e-5)
     names = ("weights", "components", "contributions")
-    fewer = dataclasses.replace(found, **{name: getattr(found, name)[:2] for name in names})
-    partners, cosines = found.match(fewer)
+    fewer = dataclasses.replace(factors, **{name: getattr(factors, name)[:2] for name in names})
+    partners, cosines = factors.match(fewer)
     assert sorted(partners.tolist()) == [-1, -1, 0, 1]
     assert np.isnan(cosines[partners < 0]).all()
 
@@ -161,19 +161,19 @@ def test_errors(options: dict[str, Any], error: type[Exception], message: str) -
 
 
 def test_other_errors() -> None:
-    found = nmf(random(0), 3, max_iter=1000)
+    factors = nmf(random(0), 3, max_iter=1000)
     for wrong in (3, -1, True, None):
         with pytest.raises(ValueError, match=r"component: got .*, accepts 0 to 2"):
-            found.top_tokens(wrong)  # type: ignore[arg-type]
+            factors.top_tokens(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="k: got 0"):
-        found.top_neurons(0, 0)
+        factors.top_neurons(0, 0)
     with pytest.raises(ValueError, match=r"activations: they are of layers \[5, 6\]"):
-        found.transform(activations(random(0).values, first=5))
+        factors.transform(activations(random(0).values, first=5))
     with pytest.raises(TypeError, match="activations: got a int"):
-        found.transform(3)  # type: ignore[arg-type]
+        factors.transform(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"other: it is of \(1, 12\) \(layers, neurons\)"):
-        found.match(nmf(random(0), 3, layers=0, max_iter=1000))
+        factors.match(nmf(random(0), 3, layers=0, max_iter=1000))
     with pytest.raises(TypeError, match="other: got a str"):
-        found.match("x")  # type: ignore[arg-type]
+        factors.match("x")  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="max_iter: the fit did not converge in 1 rounds"):
         nmf(random(0), 3, max_iter=1)

@@ -19,7 +19,7 @@ from ecco_captum.factors.record import Factors
 TEXTS = [[5, 9, 6, 7, 30, 8, 9, 31, 12, 5], [8, 9, 7, 7, 5, 6, 40, 41]]
 
 
-def found(negatives: str = "split") -> Factors:
+def fitted(negatives: str = "split") -> Factors:
     lm, _ = subject("causal:llama")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -28,11 +28,11 @@ def found(negatives: str = "split") -> Factors:
 
 def test_the_page_says_what_was_found_and_tested() -> None:
     lm, _ = subject("causal:llama")
-    factors = found()
+    factors = fitted()
     effect = factors.effect(lm, TEXTS, 1, n_neurons=5, draws=2)
     page = factors.to_html(effects=[effect], stability=factors.stability(2))
     plain = Outline(sanitised(page)).text
-    numbers = [with_interval(one) for one in (effect.on_high, effect.on_low, effect.margin)]
+    numbers = [with_interval(three) for three in (effect.on_high, effect.on_low, effect.margin)]
     for said in (factors.sentence, factors.subtitle, effect.note, effect.verdict, *numbers):
         assert said in plain
     assert effect.note not in Outline(sanitised(factors.to_html())).text
@@ -40,7 +40,7 @@ def test_the_page_says_what_was_found_and_tested() -> None:
 
 
 def test_sentences_tell_what_was_clipped() -> None:
-    clipped, split = found("clip"), found()
+    clipped, split = fitted("clip"), fitted()
     assert f"{clipped.clipped:.1%} of all energy, was clipped" in clipped.sentence
     assert "clipped" not in split.sentence
     for factors in (clipped, split):

@@ -27,19 +27,19 @@ def written_out(name: str, token: int, foils: list[int]) -> Callable[[Tensor], T
         if name == "entropy":
             return -(probabilities * probabilities.log()).sum(dim=-1)
         values = {"logit": logits, "logprob": probabilities.log(), "prob": probabilities}[name]
-        found = values[:, token]
+        difference = values[:, token]
         for foil in foils:
-            found = found - values[:, foil] / len(foils)
-        return found
+            difference = difference - values[:, foil] / len(foils)
+        return difference
 
     return score
 
 
-def expected(found: Subject, name: str, foils: list[int] | None = None) -> list[np.ndarray]:
+def expected(pair: Subject, name: str, foils: list[int] | None = None) -> list[np.ndarray]:
     """Gradient × input's norms, one row an output."""
     rows = []
-    for output, token in enumerate(found[1].output_ids.tolist()):
-        target = NaiveTarget(*found, output, written_out(name, token, foils or []))
+    for output, token in enumerate(pair[1].output_ids.tolist()):
+        target = NaiveTarget(*pair, output, written_out(name, token, foils or []))
         inputs = target.embeddings.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(target(inputs).sum(), inputs)
         rows.append((gradient * inputs).detach().norm(dim=-1)[0].numpy())
@@ -54,37 +54,37 @@ def close(rows: list[np.ndarray], others: list[np.ndarray], tolerance: float = 2
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_equals_plain_autograd(name: str, score: str) -> None:
-    found = saliency(*subject(name), score=score)
-    assert found.score == score
-    close(rows_of(found), expected(subject(name), score))
+    attribution = saliency(*subject(name), score=score)
+    assert attribution.score == score
+    close(rows_of(attribution), expected(subject(name), score))
 
 
 @pytest.mark.parametrize("score", ["logit", "logprob", "prob"])
 @pytest.mark.parametrize("name", SUBJECTS)
 @pytest.mark.parametrize("foils", [1, [1], [0, 2]])
 def test_contrasts_equal_plain_autograd(name: str, score: str, foils: Any) -> None:
-    found = saliency(*subject(name), score=score, versus=foils)
+    attribution = saliency(*subject(name), score=score, versus=foils)
     several = foils if isinstance(foils, list) else [foils]
-    assert found.foils == tuple(several)
+    assert attribution.foils == tuple(several)
     token = int(subject(name)[1].output_ids[0])
     if several == [token]:  # a difference to itself
-        assert not found.scores.any()
+        assert not attribution.scores.any()
         return
-    close(rows_of(found), expected(subject(name), score, several))
+    close(rows_of(attribution), expected(subject(name), score, several))
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_differences_of_logprobs_are_differences_of_logits(name: str) -> None:
-    one, other = (saliency(*subject(name), score=s, versus=2) for s in ("logit", "logprob"))
-    np.testing.assert_allclose(one.scores, other.scores, rtol=1e-3, atol=1e-5)
+    first, other = (saliency(*subject(name), score=s, versus=2) for s in ("logit", "logprob"))
+    np.testing.assert_allclose(first.scores, other.scores, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_perturbation_methods_explain_the_same(score: str) -> None:
-    found = subject("causal:gpt2")
-    scores = saliency(*found, method="feature_ablation", score=score, baseline="zero").scores
-    for output, token in enumerate(found[1].output_ids.tolist()):
-        target = NaiveTarget(*found, output, written_out(score, token, []))
+    pair = subject("causal:gpt2")
+    scores = saliency(*pair, method="feature_ablation", score=score, baseline="zero").scores
+    for output, token in enumerate(pair[1].output_ids.tolist()):
+        target = NaiveTarget(*pair, output, written_out(score, token, []))
         with torch.no_grad():
             whole = target(target.embeddings)
             for position in range(target.length):
@@ -110,20 +110,20 @@ def test_a_foil_is_a_token_as_it_follows() -> None:
 def test_numbers_that_arrays_hold_are_ids() -> None:
     lm, generation = subject("causal:gpt2")
     wanted = saliency(lm, generation, versus=7)
-    found = saliency(lm, generation, versus=np.int64(7))
-    assert found.foils == wanted.foils
-    np.testing.assert_array_equal(found.scores, wanted.scores)
+    attribution = saliency(lm, generation, versus=np.int64(7))
+    assert attribution.foils == wanted.foils
+    np.testing.assert_array_equal(attribution.scores, wanted.scores)
 
 
 def test_a_classifiers_foil_is_a_class() -> None:
-    found = subject("classification:bert")
-    by_name, by_number = saliency(*found, versus="LABEL_2"), saliency(*found, versus=2)
+    pair = subject("classification:bert")
+    by_name, by_number = saliency(*pair, versus="LABEL_2"), saliency(*pair, versus=2)
     assert by_name.versus == by_number.versus == ("LABEL_2",)
     np.testing.assert_array_equal(by_name.scores, by_number.scores)
     with pytest.raises(ValueError, match="versus: got 'LABEL_9', accepts a class: 'LABEL_0', "):
-        saliency(*found, versus="LABEL_9")
+        saliency(*pair, versus="LABEL_9")
     with pytest.raises(ValueError, match="versus: got 3, accepts a class: 'LABEL_0', "):
-        saliency(*found, versus=3)
+        saliency(*pair, versus=3)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_ruled_out_tokens_add_nothing_to_an_entropy(dtype: torch.dtype) -> None:
     logits = torch.randn(1, 2, 9).to(dtype)
     logits[0, 0, [2, 5]] = -torch.inf
     logits.requires_grad_()
-    found = Scoring("entropy")(logits, torch.zeros(2, dtype=torch.long))
-    (gradient,) = torch.autograd.grad(found.sum(), logits)
-    assert torch.isfinite(found).all()
+    scores = Scoring("entropy")(logits, torch.zeros(2, dtype=torch.long))
+    (gradient,) = torch.autograd.grad(scores.sum(), logits)
+    assert torch.isfinite(scores).all()
     assert torch.isfinite(gradient).all()
     kept = logits[0, 0, torch.isfinite(logits[0, 0])].detach().double().requires_grad_()
     reference = torch.distributions.Categorical(logits=kept).entropy()
     (expected_gradient,) = torch.autograd.grad(reference, kept)
-    assert found[0, 0].item() == pytest.approx(reference.item(), rel=1e-5)
+    assert scores[0, 0].item() == pytest.approx(reference.item(), rel=1e-5)
     own = gradient[0, 0, torch.isfinite(logits[0, 0])].double()
     torch.testing.assert_close(own, expected_gradient, atol=torch.finfo(dtype).eps, rtol=1e-2)
     assert not gradient[0, 0, [2, 5]].any()
@@ -170,15 +170,15 @@ def test_probabilities_are_computed_in_single_precision_at_least() -> None:
     lm, _ = subject("causal:gpt2")
     logits = torch.tensor([[[9.0, 1.0, -3.0]]], dtype=torch.bfloat16)
     for name in ("logprob", "prob", "entropy"):
-        found = scoring(lm, name, None)(logits, torch.tensor([0]))
-        assert found.dtype == torch.float32
+        scores = scoring(lm, name, None)(logits, torch.tensor([0]))
+        assert scores.dtype == torch.float32
         double = written_out(name, 0, [])(logits[0])
-        assert float(found[0, 0]) == pytest.approx(float(double[0]), abs=1e-6)
+        assert float(scores[0, 0]) == pytest.approx(float(double[0]), abs=1e-6)
 
 
 def test_units_and_titles() -> None:
-    found = saliency(*subject("causal:gpt2"), score="logprob", versus=[" the", 3])
-    assert found.score_unit == "nats"
-    assert found.explained.startswith("log-probability against “ the” or “")
-    assert "in nats" in found.unit
-    assert found.explained in found.subtitle
+    attribution = saliency(*subject("causal:gpt2"), score="logprob", versus=[" the", 3])
+    assert attribution.score_unit == "nats"
+    assert attribution.explained.startswith("log-probability against “ the” or “")
+    assert "in nats" in attribution.unit
+    assert attribution.explained in attribution.subtitle

@@ -56,8 +56,8 @@ def test_given_words_are_scored_at_the_masks() -> None:
     ranks = [int((row > value).sum()) + 1 for row, value in zip(rows, expected, strict=True)]
     assert generation.ranks.tolist() == ranks
     assert generation.settings["forced"] is True
-    one = force_decode(lm, "the [MASK] to", "keys")
-    assert one.output_ids.tolist() == [keys]
+    filled = force_decode(lm, "the [MASK] to", "keys")
+    assert filled.output_ids.tolist() == [keys]
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])

@@ -42,26 +42,26 @@ def runs(lm: LanguageModel) -> Iterator[list[int]]:
 @pytest.mark.parametrize("name", ["causal:gpt2", "causal:gemma2", "causal:bert", "masked:bert"])
 def test_the_same_numbers(name: str, method: str) -> None:
     options = {"method": method, "score": "logprob", **METHODS[method]}
-    one, other = (saliency(*subject(name), checkpointing=c, **options) for c in (False, True))
-    np.testing.assert_allclose(other.scores, one.scores, rtol=1e-4, atol=1e-6)
+    first, other = (saliency(*subject(name), checkpointing=c, **options) for c in (False, True))
+    np.testing.assert_allclose(other.scores, first.scores, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*SUBJECTS, "causal:mamba", "causal:opt", "causal:mixtral"])
 def test_on_every_kind_of_model(name: str) -> None:
     lm, generation = subject(name)
     before = model_state(lm.model)
-    one, other = (saliency(lm, generation, checkpointing=c) for c in (False, True))
-    np.testing.assert_allclose(other.scores, one.scores, rtol=1e-4, atol=1e-6)
+    first, other = (saliency(lm, generation, checkpointing=c) for c in (False, True))
+    np.testing.assert_allclose(other.scores, first.scores, rtol=1e-4, atol=1e-6)
     assert model_state(lm.model) == before
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvolution"])
 @pytest.mark.parametrize("name", ["causal:opt", "seq2seq:t5"])
 def test_hooks_of_captum_hold_in_the_recomputation(name: str, method: str) -> None:
-    one, other = (
+    first, other = (
         saliency(*subject(name), method=method, checkpointing=c).scores for c in (False, True)
     )
-    np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(other, first, rtol=1e-4, atol=1e-6)
 
 
 def test_blocks_run_again_in_the_backward() -> None:

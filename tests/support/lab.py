@@ -138,9 +138,9 @@ class Notebook:
     def until(self, code: str, wanted: str, seconds: float = 60) -> None:
         """Waits until an expression in the kernel is what is wanted."""
         end = time.monotonic() + seconds
-        while (found := self.ask(code)) != wanted:
+        while (value := self.ask(code)) != wanted:
             if time.monotonic() > end:
-                raise AssertionError(f"{code} is {found}, not {wanted}")
+                raise AssertionError(f"{code} is {value}, not {wanted}")
             time.sleep(0.1)
 
     def theme(self, name: str) -> None:

@@ -132,8 +132,8 @@ def naive_rows(
         baseline = naive_baseline(lm, target, keep_first=keep_first)
         if method in ("gradient_shap", "deep_lift_shap"):
             baseline = drawn_baselines(lm, whole, keep_first=keep_first)[:, : inputs.shape[1]]
-        found = _METHODS[method](target, inputs, baseline, {**options, "noise": noise})
-        rows.append(found.detach()[0, : target.length])
+        attributions = _METHODS[method](target, inputs, baseline, {**options, "noise": noise})
+        rows.append(attributions.detach()[0, : target.length])
     return rows
 
 
@@ -203,16 +203,16 @@ def _attn_lrp(target: Any, inputs: Tensor, baseline: Tensor, options: Any) -> Te
 
 def _deep_lift(target: Any, inputs: Tensor, baseline: Tensor, options: Any) -> Tensor:
     """The mean over baselines: those are one for DeepLIFT, ten for DeepLIFT SHAP."""
-    found = []
-    for one in baseline.split(1):
+    products = []
+    for reference in baseline.split(1):
         tape = ReferenceTape(target.model)
         with tape.recording():
-            target(one.clone().requires_grad_())
+            target(reference.clone().requires_grad_())
         with tape.replaying():
             score = target(inputs)
         (multipliers,) = torch.autograd.grad(score.sum(), inputs)
-        found.append(multipliers * (inputs.detach() - one))
-    return torch.stack(found).mean(dim=0)
+        products.append(multipliers * (inputs.detach() - reference))
+    return torch.stack(products).mean(dim=0)
 
 
 _METHODS: dict[str, Callable[[Any, Tensor, Tensor, Any], Tensor]] = {

@@ -36,10 +36,10 @@ CONTRASTS = """() => {
 
 
 def axe_finds(opened: Any) -> list[tuple[str, str]]:
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
+    axe = importlib.util.find_spec("axe_playwright_python")
+    if axe is None or axe.origin is None:
         pytest.skip("needs axe-core (pip install axe-playwright-python)")
-    opened.evaluate((Path(found.origin).parent / "axe.min.js").read_text("utf-8"))
+    opened.evaluate((Path(axe.origin).parent / "axe.min.js").read_text("utf-8"))
     violations = opened.evaluate("axe.run().then((result) => result.violations)")
     return [(v["id"], v["impact"]) for v in violations]
 

@@ -61,7 +61,7 @@ def logits_from(model: PreTrainedModel, inputs: dict[str, Any], leaves: Sequence
         return model(**inputs, use_cache=False).logits
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
+def relative_error(actual: Tensor, expected: Tensor) -> float:
     """The largest error, as a share of the largest number."""
-    found, expected = found.detach(), expected.detach()
-    return float((found - expected).abs().max() / expected.abs().max())
+    actual, expected = actual.detach(), expected.detach()
+    return float((actual - expected).abs().max() / expected.abs().max())

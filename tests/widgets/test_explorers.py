@@ -74,7 +74,7 @@ def test_two_attributions_stand_side_by_side_and_move_together() -> None:
     explorer = ec.saliency(LM, GENERATION, progress=False).explore(LM)
     explorer.beside.value = "feature_ablation"
     settled(explorer.runner)
-    assert [one.method for one in explorer.shown] == ["input_x_gradient", "feature_ablation"]
+    assert [record.method for record in explorer.shown] == ["input_x_gradient", "feature_ablation"]
     explorer.strips[1].selected = 3
     assert explorer.selected == explorer.strips[0].selected == 3
     explorer.group.value = "words"
@@ -103,8 +103,8 @@ def test_rankings_open_the_best_tokens_of_a_cell() -> None:
     settled(explorer.runner)
     explorer.view.selected = [1, 2]
     settled(explorer.runner)
-    found = ec.layer_predictions(LM, GENERATION, int(record.positions[2]))
-    np.testing.assert_allclose(explorer.bars.bars.y, found.probs[1], rtol=1e-6)
+    predicted = ec.layer_predictions(LM, GENERATION, int(record.positions[2]))
+    np.testing.assert_allclose(explorer.bars.bars.y, predicted.probs[1], rtol=1e-6)
     assert "block 0" in explorer.bars.heading.value
     points = points_of(explorer)
     np.testing.assert_array_equal(points[0].y, record.ranks[:, 2])

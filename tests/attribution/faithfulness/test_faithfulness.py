@@ -115,8 +115,8 @@ def test_neighbours_stand_in_for_removed_tokens(tiny_lm: MakeLM) -> None:
     ids[9] = ids[7] if 9 - 7 <= 11 - 9 else ids[11]
     with torch.no_grad():
         logit = lm.model(torch.tensor(ids[None])).logits[0, -1, generation.output_ids[0]]
-    found = tested.comprehensiveness[2, 0, 0]
-    assert found == pytest.approx(generation.logits[0] - float(logit), abs=1e-4)
+    drop = tested.comprehensiveness[2, 0, 0]
+    assert drop == pytest.approx(generation.logits[0] - float(logit), abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "masked"])

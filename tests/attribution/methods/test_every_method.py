@@ -65,12 +65,12 @@ def test_classes_and_objects(kind: str) -> None:
 @pytest.mark.parametrize("kind", [*(m for m in METHODS if m not in NOWHERE), *OBJECTS])
 def test_seeds_tell_what_draws_and_nothing_else(kind: str) -> None:
     method, options = OBJECTS.get(kind, (kind, OPTIONS.get(kind, {})))
-    one, other = (
+    first, other = (
         saliency(*subject("causal:gpt2"), method=method, seed=seed, **options).scores
         for seed in (0, 1)
     )
     drawn = kind in DRAWING or kind in list(OBJECTS)[2:]
-    assert np.array_equal(one, other) != drawn
+    assert np.array_equal(first, other) != drawn
 
 
 class Forgetful(captum.attr.InputXGradient):

@@ -20,7 +20,7 @@ from ecco_captum.testing import model_state
 NAMES = ["causal:gpt2", "causal:llama", "seq2seq:t5", "masked:bert", "classification:bert"]
 
 
-def raw(found: Subject, method: Any, **options: Any) -> list[Tensor]:
+def raw(pair: Subject, method: Any, **options: Any) -> list[Tensor]:
     """Attributions before they are aggregated, one target each."""
     seen: list[Tensor] = []
 
@@ -28,7 +28,7 @@ def raw(found: Subject, method: Any, **options: Any) -> list[Tensor]:
         seen.append(attributions.detach())
         return attributions.sum(dim=-1)
 
-    saliency(*found, method=method, aggregate=total, **options)
+    saliency(*pair, method=method, aggregate=total, **options)
     return [row for part in reversed(seen) for row in part]
 
 
@@ -85,10 +85,10 @@ def test_noise_tunnel_around_integrated_gradients() -> None:
 
 @pytest.mark.parametrize("name", ["causal:gpt2", "seq2seq:t5"])
 def test_perturbation_objects_go_by_whole_tokens(name: str) -> None:
-    found = saliency(*subject(name), method=captum.attr.FeatureAblation(None))
+    attribution = saliency(*subject(name), method=captum.attr.FeatureAblation(None))
     expected = saliency(*subject(name), method="feature_ablation")
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-    assert found.aggregate == expected.aggregate == ""
+    np.testing.assert_allclose(attribution.scores, expected.scores, atol=1e-5)
+    assert attribution.aggregate == expected.aggregate == ""
     windows = saliency(
         *subject(name), method=captum.attr.Occlusion(None), sliding_window_shapes=(1,)
     )
@@ -113,10 +113,10 @@ def test_perturbation_objects_go_by_whole_tokens(name: str) -> None:
     ],
 )
 def test_stock_classes_are_methods_of_their_names(given: Any, name: str) -> None:
-    found = saliency(*subject("causal:gpt2"), method=given, outputs=[0])
+    attribution = saliency(*subject("causal:gpt2"), method=given, outputs=[0])
     expected = saliency(*subject("causal:gpt2"), method=name, outputs=[0])
-    assert found.method == name
-    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert attribution.method == name
+    np.testing.assert_array_equal(attribution.scores, expected.scores)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_other_things_are_no_methods(given: Any) -> None:
 def test_what_is_passed_in_is_left_untouched(method: Any, options: dict[str, Any]) -> None:
     inner = getattr(method, "attribution_method", method)
     before = dict(vars(method)), dict(vars(inner)), model_state(subject("causal:gpt2")[0].model)
-    found: Attribution = saliency(*subject("causal:gpt2"), method=method, **options)
-    assert found.method == type(method).__name__
+    attribution: Attribution = saliency(*subject("causal:gpt2"), method=method, **options)
+    assert attribution.method == type(method).__name__
     assert (dict(vars(method)), dict(vars(inner))) == before[:2]
     assert model_state(subject("causal:gpt2")[0].model) == before[2]

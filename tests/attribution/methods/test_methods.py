@@ -22,11 +22,11 @@ HOOKED = ["guided_backprop", "deconvolution"]
 FEW_STEPS = pytest.mark.filterwarnings("ignore:integrated_gradients. attributions miss:UserWarning")
 
 
-def run(method: Any, found: Subject, **options: Any) -> Attribution:
+def run(method: Any, pair: Subject, **options: Any) -> Attribution:
     """Without the warning that has a test of its own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* has no ReLU")
-        return saliency(*found, method=method, **options)
+        return saliency(*pair, method=method, **options)
 
 
 @FEW_STEPS
@@ -43,11 +43,11 @@ def test_equals_the_naive_loop(method: str, name: str) -> None:
         seen.append(attributions.detach())
         return attributions.sum(dim=-1)
 
-    found = run(method, (lm, generation), aggregate=total, **options)
-    assert found.method == method
+    attribution = run(method, (lm, generation), aggregate=total, **options)
+    assert attribution.method == method
     # Passages come last first.
     every = [row for part in reversed(seen) for row in part]
-    for row, scores, other in zip(every, found.scores, expected, strict=True):
+    for row, scores, other in zip(every, attribution.scores, expected, strict=True):
         size = float(other.abs().max())
         assert float((row[: len(other)] - other).abs().max()) <= 1e-4 * size
         sums = other.sum(dim=-1).numpy()
@@ -61,11 +61,13 @@ def test_equals_the_naive_loop(method: str, name: str) -> None:
 def test_each_method_says_something_of_its_own(name: str) -> None:
     plain = {how: run("saliency", subject(name), aggregate=how).scores for how in ("l2", "sum")}
     for method, options in GRADIENT_OPTIONS.items():
-        found = run(method, subject(name), **options)
-        size = np.abs(found.scores).max()
+        attribution = run(method, subject(name), **options)
+        size = np.abs(attribution.scores).max()
         assert size > 1e-4
         if method != "saliency":
-            same = np.allclose(found.scores, plain[found.aggregate], rtol=1e-3, atol=1e-3 * size)
+            same = np.allclose(
+                attribution.scores, plain[attribution.aggregate], rtol=1e-3, atol=1e-3 * size
+            )
             assert same == (method in HOOKED and name not in RELU), method
 
 
@@ -76,9 +78,9 @@ def test_methods_for_relu_warn_where_there_is_none(method: str, name: str) -> No
         saliency(*subject(name), method=method)  # a warning would be an error
         return
     with pytest.warns(UserWarning, match="has no ReLU: .* equals its plain gradient"):
-        found = saliency(*subject(name), method=method)
+        attribution = saliency(*subject(name), method=method)
     plain = saliency(*subject(name), method="saliency")
-    np.testing.assert_allclose(found.scores, plain.scores, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(attribution.scores, plain.scores, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", HOOKED)
@@ -134,9 +136,11 @@ def test_eccos_names(eccos: str, ours: str) -> None:
         with pytest.raises(UnsupportedMethodError):
             run(eccos, subject("causal:gpt2"))
         return
-    found, expected = (run(name, subject("causal:gpt2"), outputs=[0]) for name in (eccos, ours))
-    assert found.method == expected.method == ours
-    np.testing.assert_array_equal(found.scores, expected.scores)
+    attribution, expected = (
+        run(name, subject("causal:gpt2"), outputs=[0]) for name in (eccos, ours)
+    )
+    assert attribution.method == expected.method == ours
+    np.testing.assert_array_equal(attribution.scores, expected.scores)
 
 
 def test_aliases_lead_somewhere() -> None:
@@ -144,11 +148,11 @@ def test_aliases_lead_somewhere() -> None:
     assert not set(ALIASES) & set(METHODS)
 
 
-def difference(found: Subject, output: int, *, keep_first: bool) -> float:
+def difference(pair: Subject, output: int, *, keep_first: bool) -> float:
     """The score of a text less that of its baseline, by two plain forwards."""
-    target = NaiveTarget(*found, output)
+    target = NaiveTarget(*pair, output)
     with torch.no_grad():
-        absent = target(naive_baseline(found[0], target, keep_first=keep_first))
+        absent = target(naive_baseline(pair[0], target, keep_first=keep_first))
         return float(target(target.embeddings) - absent)
 
 
@@ -169,18 +173,20 @@ def test_complete_methods_add_up(
     name: str,
 ) -> None:
     lm, generation = subject(name)
-    found = saliency(lm, generation, method=method, **options)
+    attribution = saliency(lm, generation, method=method, **options)
     keep_first = generation.task == "causal" and method in ("integrated_gradients", "deep_lift")
-    assert found.differences is not None
-    assert found.deltas is not None
-    for t, row in enumerate(found.scores.astype(np.float64)):
+    assert attribution.differences is not None
+    assert attribution.deltas is not None
+    for t, row in enumerate(attribution.scores.astype(np.float64)):
         expected = difference((lm, generation), t, keep_first=keep_first)
-        assert found.differences[t] == pytest.approx(expected, rel=1e-3, abs=1e-4)
-        assert found.deltas[t] == pytest.approx(row.sum() - found.differences[t], abs=1e-4)
-    size = np.abs(found.differences).mean()
-    assert np.abs(found.deltas).mean() <= tolerance * size
+        assert attribution.differences[t] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        assert attribution.deltas[t] == pytest.approx(
+            row.sum() - attribution.differences[t], abs=1e-4
+        )
+    size = np.abs(attribution.differences).mean()
+    assert np.abs(attribution.deltas).mean() <= tolerance * size
     if keep_first:
-        assert not found.scores[:, 0].any()
+        assert not attribution.scores[:, 0].any()
 
 
 def test_a_sum_that_misses_the_difference_is_said_aloud() -> None:
@@ -194,9 +200,9 @@ def test_a_sum_that_misses_the_difference_is_said_aloud() -> None:
 
 def test_methods_without_a_sum_promise_none() -> None:
     for method in ("input_x_gradient", "smooth_grad", "feature_ablation", "attention"):
-        found = saliency(*subject("causal:gpt2"), method=method)
-        assert found.deltas is None
-        assert found.differences is None
+        attribution = saliency(*subject("causal:gpt2"), method=method)
+        assert attribution.deltas is None
+        assert attribution.differences is None
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_linear_operations_keep_their_gradient(function: Callable[[Tensor], Tens
     with rules_applied(nn.Identity(), rules := Marking()):
         outputs = function(x * 1)
     assert set(rules.seen) <= {"decision"}
-    (found,) = torch.autograd.grad(outputs.sum(), x)
+    (gradient,) = torch.autograd.grad(outputs.sum(), x)
     (expected,) = torch.autograd.grad(function(x * 1).sum(), x)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ NAMES = ["causal:gpt2", "causal:gemma2", "causal:bert", "seq2seq:t5", "masked:be
 NAMES += ["classification:llama"]
 
 
-def value_of(found: Subject, output: int) -> Callable[[Tensor], Tensor]:
+def value_of(pair: Subject, output: int) -> Callable[[Tensor], Tensor]:
     """From presence, (texts, positions or more), to the score of one output, (texts,)."""
-    target = NaiveTarget(*found, output)
-    baseline = naive_baseline(found[0], target, keep_first=False)
+    target = NaiveTarget(*pair, output)
+    baseline = naive_baseline(pair[0], target, keep_first=False)
 
     @torch.no_grad()
     def value(present: Tensor) -> Tensor:
@@ -47,9 +47,9 @@ def value_of(found: Subject, output: int) -> Callable[[Tensor], Tensor]:
     return value
 
 
-def lengths(found: Subject) -> list[int]:
-    count = len(found[1].output_ids)
-    return [NaiveTarget(*found, output).length for output in range(count)]
+def lengths(pair: Subject) -> list[int]:
+    count = len(pair[1].output_ids)
+    return [NaiveTarget(*pair, output).length for output in range(count)]
 
 
 def close(row: np.ndarray, expected: Any, tolerance: float = 1e-4) -> None:
@@ -59,20 +59,20 @@ def close(row: np.ndarray, expected: Any, tolerance: float = 1e-4) -> None:
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_ablation_leaves_one_token_out(name: str) -> None:
-    found = subject(name)
-    rows = rows_of(saliency(*found, method="feature_ablation"))
-    for output, (row, length) in enumerate(zip(rows, lengths(found), strict=True)):
-        scores = value_of(found, output)(torch.cat([torch.ones(1, length), 1 - torch.eye(length)]))
+    pair = subject(name)
+    rows = rows_of(saliency(*pair, method="feature_ablation"))
+    for output, (row, length) in enumerate(zip(rows, lengths(pair), strict=True)):
+        scores = value_of(pair, output)(torch.cat([torch.ones(1, length), 1 - torch.eye(length)]))
         close(row, scores[0] - scores[1:])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", [1, 3, 100])
 def test_occlusion_averages_over_windows(name: str, window: int) -> None:
-    found = subject(name)
-    rows = rows_of(saliency(*found, method="occlusion", window=window))
-    for output, (row, length) in enumerate(zip(rows, lengths(found), strict=True)):
-        value, width = value_of(found, output), min(window, length)
+    pair = subject(name)
+    rows = rows_of(saliency(*pair, method="occlusion", window=window))
+    for output, (row, length) in enumerate(zip(rows, lengths(pair), strict=True)):
+        value, width = value_of(pair, output), min(window, length)
         total, windows = torch.zeros(length), torch.zeros(length)
         whole = value(torch.ones(1, length))
         for start in range(length - width + 1):
@@ -87,16 +87,16 @@ def test_occlusion_averages_over_windows(name: str, window: int) -> None:
 @pytest.mark.parametrize("name", ["seq2seq:t5", "classification:bert", "classification:llama"])
 def test_small_scores_are_explained_too(name: str, method: str) -> None:
     for score in ("logit", "prob"):
-        found = saliency(*subject(name), method=method, score=score, **METHODS[method])
-        assert all(row.any() for row in rows_of(found)), score
+        attribution = saliency(*subject(name), method=method, score=score, **METHODS[method])
+        assert all(row.any() for row in rows_of(attribution)), score
 
 
 def four_tokens() -> tuple[Subject, np.ndarray, np.ndarray]:
     """A text of four tokens, its exact Shapley values, and their deviation in one order."""
     lm, _ = subject("causal:gpt2")
-    found = lm, force_decode(lm, [5, 9, 6, 7], [30])
+    pair = lm, force_decode(lm, [5, 9, 6, 7], [30])
     every = list(itertools.product([0.0, 1.0], repeat=4))
-    scores = value_of(found, 0)(torch.tensor(every)).double().numpy()
+    scores = value_of(pair, 0)(torch.tensor(every)).double().numpy()
     value = dict(zip(every, scores, strict=True))
     gains = np.zeros((math.factorial(4), 4))
     for number, order in enumerate(itertools.permutations(range(4))):
@@ -105,30 +105,30 @@ def four_tokens() -> tuple[Subject, np.ndarray, np.ndarray]:
             before = value[tuple(present)]
             present[token] = 1.0
             gains[number, token] = value[tuple(present)] - before
-    return found, gains.mean(axis=0), gains.std(axis=0)
+    return pair, gains.mean(axis=0), gains.std(axis=0)
 
 
 def test_sampling_converges_to_the_shapley_values() -> None:
-    found, exact, deviation = four_tokens()
+    pair, exact, deviation = four_tokens()
     samples = 200
-    sampled = saliency(*found, method="shapley", n_samples=samples).scores[0, :4]
+    sampled = saliency(*pair, method="shapley", n_samples=samples).scores[0, :4]
     assert (np.abs(sampled - exact) < 4 * deviation / math.sqrt(samples) + 1e-4).all()
     assert sampled.sum() == pytest.approx(exact.sum(), abs=1e-4)
-    few = saliency(*found, method="shapley", n_samples=1).scores[0, :4]
+    few = saliency(*pair, method="shapley", n_samples=1).scores[0, :4]
     assert few.sum() == pytest.approx(exact.sum(), abs=1e-4)
 
 
 def test_kernel_shap_converges_to_the_shapley_values() -> None:
-    found, exact, deviation = four_tokens()
+    pair, exact, deviation = four_tokens()
     samples = 1500
-    fitted = saliency(*found, method="kernel_shap", n_samples=samples).scores[0, :4]
+    fitted = saliency(*pair, method="kernel_shap", n_samples=samples).scores[0, :4]
     assert (np.abs(fitted - exact) < 4 * deviation / math.sqrt(samples)).all()
     assert fitted.sum() == pytest.approx(exact.sum(), abs=1e-3)
 
 
 def test_captums_enumeration_agrees() -> None:
-    found, exact, _ = four_tokens()
-    close(saliency(*found, method=captum.attr.ShapleyValues).scores[0, :4], exact)
+    pair, exact, _ = four_tokens()
+    close(saliency(*pair, method=captum.attr.ShapleyValues).scores[0, :4], exact)
 
 
 @pytest.mark.parametrize("name", ["causal:gpt2", "seq2seq:t5"])
@@ -140,18 +140,17 @@ def test_captums_enumeration_agrees() -> None:
     ],
 )
 def test_surrogates_equal_captums_own(name: str, method: str, kind: Any, model: Any) -> None:
-    found = subject(name)
-    last = len(found[1].output_ids) - 1
-    row = rows_of(saliency(*found, method=method, n_samples=50, seed=3))[last]
-    value = value_of(found, last)
+    pair = subject(name)
+    last = len(pair[1].output_ids) - 1
+    row = rows_of(saliency(*pair, method=method, n_samples=50, seed=3))[last]
+    value = value_of(pair, last)
     values: list[torch.Tensor] = []
 
     def run(function: Any) -> torch.Tensor:
         stock = kind(function)
         stock.interpretable_model = model()
         seed_everything(3)
-        found: torch.Tensor = stock.attribute(torch.ones(1, len(row)), n_samples=50)[0]
-        return found
+        return torch.as_tensor(stock.attribute(torch.ones(1, len(row)), n_samples=50)[0])
 
     run(lambda present: values.append(value(present).flatten()) or values[-1])
     # LIME's penalty is relative to the spread of the scores.
@@ -184,16 +183,16 @@ def test_kept_beginnings_change_nothing_and_read_less(
     name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, _ = subject(name)
-    found = lm, force_decode(lm, list(range(5, 25)), [30, 31, 32])
+    pair = lm, force_decode(lm, list(range(5, 25)), [30, 31, 32])
     monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet())
     with counted(lm.model) as kept:
-        one = saliency(*found, method=method, **METHODS[method])
+        first = saliency(*pair, method=method, **METHODS[method])
     monkeypatch.setattr(
         "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
     with counted(lm.model) as anew:
-        other = saliency(*found, method=method, **METHODS[method])
-    close(one.scores, other.scores)
+        other = saliency(*pair, method=method, **METHODS[method])
+    close(first.scores, other.scores)
     texts = sum(count for count, _ in anew)
     assert read(anew) == texts * 22
     if method in ("feature_ablation", "occlusion"):  # others rarely leave the beginning alone
@@ -209,12 +208,12 @@ def test_models_that_cannot_keep_a_beginning_read_it_again(
     # It reads from left to right, but keeps a memory of another kind: that is slow, and said.
     slow = pytest.warns(SlowPathWarning, match="no keys and values that can be used again")
     with slow if name == "causal:mamba" else nullcontext():
-        one = saliency(lm, generation, method="feature_ablation")
+        first = saliency(lm, generation, method="feature_ablation")
     monkeypatch.setattr(
         "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
     other = saliency(lm, generation, method="feature_ablation")
-    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    np.testing.assert_allclose(first.scores, other.scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -39,9 +39,9 @@ def test_it_is_what_the_equations_propagate(
     embedded = embeddings(model, tiny_models.example_inputs(model))[0].detach()[0]
     with torch.no_grad():
         expected = explicit(model, embedded, 7)
-    (found,) = relevances("causal", name, attention, torch.float64)
+    (propagated,) = relevances("causal", name, attention, torch.float64)
     assert expected.abs().max() > 1e-3
-    assert relative_error(found[0], expected) < (1e-9 if name == "gpt2" else 1e-4)
+    assert relative_error(propagated[0], expected) < (1e-9 if name == "gpt2" else 1e-4)
 
 
 @pytest.mark.parametrize(("kind", "name"), [f for f in FAMILIES if f[1] not in EAGER_ONLY])
@@ -69,8 +69,8 @@ def test_values_stay_and_batches_are_rows(kind: str, name: str) -> None:
     )
     for row in range(3):
         alone = torch.autograd.grad(scores[row], leaves, retain_graph=True)
-        for many, one in zip(batched, alone, strict=True):
-            assert relative_error(many[row], one) < 1e-5
+        for many, single in zip(batched, alone, strict=True):
+            assert relative_error(many[row], single) < 1e-5
 
 
 class GatedMLP(nn.Module):
@@ -116,23 +116,23 @@ def ruled_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 )
 def test_the_identity_rule_is_finite_at_zero(function: Callable[[Tensor], Tensor]) -> None:
     x = torch.tensor([-2.0, -1e-30, 0.0, 1e-30, 1e-3, 0.7, 80.0], requires_grad=True)
-    found = ruled_gradient(function, x)
+    gradient = ruled_gradient(function, x)
     ratio = function(x.detach().double()) / x.detach().double()
     (derivative,) = torch.autograd.grad(function(x).sum(), x)
     expected = torch.where(x == 0, derivative, ratio.float())
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-30)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-30)
 
 
 def test_a_constant_at_zero_counts_as_a_bias() -> None:
     x = torch.tensor([-2.0, -1e-8, 0.0, 0.5], dtype=torch.float64, requires_grad=True)
-    found = ruled_gradient(torch.sigmoid, x)
+    gradient = ruled_gradient(torch.sigmoid, x)
     ratio = (x.detach().sigmoid() - 0.5) / x.detach()
     expected = torch.where(x == 0, 0.25, ratio)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(
-    "way",
+    "function",
     [
         lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5),
         lambda x: x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt(),
@@ -141,13 +141,13 @@ def test_a_constant_at_zero_counts_as_a_bias() -> None:
         lambda x: torch.nn.functional.rms_norm(x, (4,), eps=1e-5),
     ],
 )
-def test_a_root_mean_square_is_a_constant(way: Callable[[Tensor], Tensor]) -> None:
+def test_a_root_mean_square_is_a_constant(function: Callable[[Tensor], Tensor]) -> None:
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    torch.testing.assert_close(ruled_gradient(way, x) * x, way(x), rtol=1e-6, atol=0)
+    torch.testing.assert_close(ruled_gradient(function, x) * x, function(x), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("function", "words"),
     [
         (lambda x: x / x.sum(-1, keepdim=True), "the quotient of two tensors"),
         (lambda x: x.log(), r"a function with a pole at 0 \(log\)"),
@@ -155,19 +155,19 @@ def test_a_root_mean_square_is_a_constant(way: Callable[[Tensor], Tensor]) -> No
         (lambda x: x.norm(dim=-1), "torch.Tensor.norm"),
     ],
 )
-def test_what_has_no_rule_is_refused(way: Any, words: str) -> None:
+def test_what_has_no_rule_is_refused(function: Any, words: str) -> None:
     x = torch.rand(3, 4, requires_grad=True)
     with pytest.raises(RuleError, match=f"no AttnLRP rule for {words}.* in Running"):
-        ruled_gradient(way, x)
+        ruled_gradient(function, x)
 
 
 def test_a_root_behind_a_mean_and_a_layer_is_no_norm() -> None:
     torch.manual_seed(0)
     weight = torch.rand(4, 4, dtype=torch.float64)
     x = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
-    found = ruled_gradient(lambda x: (x.mean(0) @ weight).sqrt(), x)
+    gradient = ruled_gradient(lambda x: (x.mean(0) @ weight).sqrt(), x)
     # Relevance passes unchanged through the root.
-    assert float((found * x.detach()).sum()) == pytest.approx(
+    assert float((gradient * x.detach()).sum()) == pytest.approx(
         float((x.mean(0) @ weight).detach().sqrt().sum())
     )
 
@@ -177,9 +177,9 @@ def test_what_is_made_of_the_outputs_keeps_its_gradient() -> None:
     model = nn.Linear(4, 5).double()
     with attn_lrp_rules(model):
         score = model(x).softmax(-1).square().log().sum()
-    (found,) = torch.autograd.grad(score, x)
+    (gradient,) = torch.autograd.grad(score, x)
     (plain,) = torch.autograd.grad(model(x).softmax(-1).square().log().sum(), x)
-    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(gradient, plain)
 
 
 def test_a_model_without_a_rule_is_left_as_it_was() -> None:

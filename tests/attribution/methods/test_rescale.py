@@ -62,9 +62,9 @@ def error(kind: str, name: str, attention: str, dtype: torch.dtype) -> float:
     target = (after - before).abs().argmax()
     gradients = torch.autograd.grad(after[target], leaves)
     parts = zip(gradients, leaves, baseline, strict=True)
-    found = sum((m * (x - x0)).double().sum() for m, x, x0 in parts)
+    total = sum((m * (x - x0)).double().sum() for m, x, x0 in parts)
     change = (after - before)[target]
-    return float(((found - change) / change).detach().abs())
+    return float(((total - change) / change).detach().abs())
 
 
 @pytest.mark.parametrize(("kind", "name", "attention"), CASES)
@@ -99,8 +99,8 @@ def multipliers(model: nn.Module, x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor
         before = model(x0)
     with tape.replaying():
         after = model(x)
-    (found,) = torch.autograd.grad(after.sum(), x)
-    return found, before.detach(), after.detach()
+    (gradient,) = torch.autograd.grad(after.sum(), x)
+    return gradient, before.detach(), after.detach()
 
 
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
@@ -111,8 +111,8 @@ def test_it_is_captums_deep_lift_where_that_runs(last: type[nn.Module]) -> None:
     model = nn.Sequential(*layers).double()
     x, x0 = torch.randn(2, 4, 5, dtype=torch.float64)
     expected = captum.attr.DeepLift(model).attribute(x.clone().requires_grad_(), x0)
-    found, _, _ = multipliers(model, x, x0)
-    torch.testing.assert_close(found * (x - x0), expected.detach(), rtol=1e-6, atol=1e-12)
+    multiplier, _, _ = multipliers(model, x, x0)
+    torch.testing.assert_close(multiplier * (x - x0), expected.detach(), rtol=1e-6, atol=1e-12)
 
 
 def attention_of(**options: Any) -> Callable[[Tensor], Tensor]:
@@ -153,22 +153,22 @@ def test_each_operation_is_complete(function: Callable[[Tensor], Tensor]) -> Non
             return function(x * 1)
 
     x, x0 = torch.randn(2, 3, 12, generator=torch.Generator().manual_seed(1)).double()
-    found, before, after = multipliers(Running(), x, x0)
+    multiplier, before, after = multipliers(Running(), x, x0)
     torch.testing.assert_close(after, function(x.clone()), rtol=1e-12, atol=1e-12)
     change = (after - before).sum()
-    torch.testing.assert_close((found * (x - x0)).sum(), change, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close((multiplier * (x - x0)).sum(), change, rtol=1e-10, atol=1e-10)
 
 
 def test_close_points_have_the_derivative() -> None:
     x = torch.linspace(-3, 3, 13).repeat(3)
     apart = torch.tensor([0.0, 1e-7, 1e-3]).repeat_interleave(13)
     for function, derivative in ((torch.tanh, 1 - x.tanh() ** 2), (torch.exp, x.exp())):
-        found, _, _ = multipliers(nn.Sequential(Function(function)), x + apart, x)
-        torch.testing.assert_close(found, derivative, rtol=2e-3, atol=1e-4)
+        multiplier, _, _ = multipliers(nn.Sequential(Function(function)), x + apart, x)
+        torch.testing.assert_close(multiplier, derivative, rtol=2e-3, atol=1e-4)
     # Across a kink the quotient stands, however close the points are.
     kink = torch.tensor([1e-4])
-    found, _, _ = multipliers(nn.Sequential(Function(torch.relu)), kink, -3 * kink)
-    torch.testing.assert_close(found, torch.tensor([0.25]))
+    multiplier, _, _ = multipliers(nn.Sequential(Function(torch.relu)), kink, -3 * kink)
+    torch.testing.assert_close(multiplier, torch.tensor([0.25]))
 
 
 class Function(nn.Module):
@@ -206,10 +206,10 @@ def test_a_batch_against_one_baseline() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.GELU(), nn.LayerNorm(5), nn.Softmax(-1))
     x, x0 = torch.randn(3, 4), torch.randn(1, 4)
-    found, _, _ = multipliers(model, x, x0)
+    multiplier, _, _ = multipliers(model, x, x0)
     for row in range(3):
         alone, _, _ = multipliers(model, x[row : row + 1], x0)
-        torch.testing.assert_close(found[row : row + 1], alone)
+        torch.testing.assert_close(multiplier[row : row + 1], alone)
 
 
 def test_everything_is_put_back_after_an_error() -> None:
