@@ -137,7 +137,7 @@ def test_perturbation_moves_the_first_token_too(method: str) -> None:
 
 def test_a_number_that_an_array_holds_is_a_token() -> None:
     pair = subject("causal:gpt2")
-    first, other = (saliency(*pair, method="occlusion", baseline=b) for b in (9, np.int64(9)))
+    first, other = (
         saliency(*pair, method="feature_ablation", baseline=b) for b in (9, np.int64(9))
     )
     np.testing.assert_array_equal(first.scores, other.scores)
