@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -98,16 +97,13 @@ def test_verdicts_follow_the_tests(whole: Report) -> None:
         assert tested.findings[2].verdict == verdict
 
 
-def test_it_is_one_page_and_one_file(whole: Report, tmp_path: Path) -> None:
-    page = whole.to_html(tmp_path / "report.html")
+def test_its_page_has_each_analysis_in_order(whole: Report) -> None:
+    page = whole.to_html()
     for key in KEYS:
         assert f'href="#ecco-{key}"' in page
         assert page.count(f'id="ecco-{key}"') == 1
     places = [page.index(f'id="ecco-{key}"') for key in KEYS]
     assert places == sorted(places)
-    whole.save(tmp_path / "report.npz")
-    again = Report.load(tmp_path / "report.npz")
-    assert again.to_html() == page
 
 
 def test_what_a_model_does_not_allow_is_named() -> None:
