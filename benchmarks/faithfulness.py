@@ -23,7 +23,7 @@ import torch
 from conllu import parse_incr
 
 import ecco_captum as ec
-from ecco_captum.attribution.faithfulness.record import summary
+from ecco_captum.core.intervals import bootstrap_mean
 
 MODEL = "smollm2-135m"
 TEXTS, PROMPT = 50, 24  # texts, and tokens of each that are read
@@ -88,7 +88,7 @@ def measure(
 
 def interval(values: np.ndarray) -> str:
     """Mean over texts and its bootstrap interval, of (texts,)."""
-    mean, low, high = summary(values[None, None], 2000, np.random.default_rng(0))[0, 0]
+    mean, low, high = bootstrap_mean(values, np.random.default_rng(0))
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_AT_ONCE = 2**22  # numbers that are drawn at once, 32 MiB of them
+
 
 def bootstrap_mean(
     values: np.ndarray, rng: np.random.Generator, resamples: int = 2000
@@ -20,7 +22,13 @@ def bootstrap_mean(
     if values.shape[-1] < 2:
         return np.stack([mean, mean, mean], axis=-1)
     result = bootstrap(
-        (values,), np.mean, axis=-1, method="percentile", n_resamples=resamples, random_state=rng
+        (values,),
+        np.mean,
+        axis=-1,
+        method="percentile",
+        n_resamples=resamples,
+        batch=max(1, _AT_ONCE // values.size),
+        random_state=rng,
     )
     low, high = result.confidence_interval
     return np.stack([mean, low, high], axis=-1)

@@ -171,8 +171,8 @@ def _factors(report: Report) -> Finding:
     more = [effect for effect in effects if effect.verdict == "supported"]
     there = [effect for effect in more if effect.on_high[1] > effect.on_low[2]]
     outcome = (
-        f"{len(more)} of {len(effects)} factors do more than random neurons, and {len(there)} of "
-        "these more where they are high than where they are low."
+        f"Of {len(effects)} factors, ablating {len(more)} changes more than ablating random neurons "
+        f"does, and {len(there)} of these more where the factor is high than where it is low."
     )
     if there:
         best = max(there, key=lambda effect: effect.on_high[0] - effect.on_low[0])
@@ -182,7 +182,8 @@ def _factors(report: Report) -> Finding:
         )
     if report.stability is not None:
         low, high = (format_fixed(end) for end in (report.stability.min(), report.stability.max()))
-        outcome += f" Fits from other starts find them again with a cosine of {low} to {high}."
+        cosines = low if low == high else f"{low} to {high}"
+        outcome += f" Fits from other starts find them again, with a cosine of {cosines}."
     some: Verdict = "partly supported" if there else "inconclusive"
     return Finding(
         key="factors",

@@ -100,7 +100,7 @@ class Faithfulness(Record):
         ]
         sentence = (
             f"Removing the top tokens by {name} lowers the {self.attribution.explained} "
-            + ", ".join(clauses)
+            + ", and ".join(filter(None, (", ".join(clauses[:-1]), *clauses[-1:])))
         )
         if len(self.outputs) < _FEW:
             sentence += f" ({len(self.outputs)} outputs, too few to rule out chance)"
