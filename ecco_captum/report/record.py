@@ -171,8 +171,8 @@ def _factors(report: Report) -> Finding:
     more = [effect for effect in effects if effect.verdict == "supported"]
     there = [effect for effect in more if effect.on_high[1] > effect.on_low[2]]
     outcome = (
-        f"Of {len(effects)} factors, ablating {len(more)} changes more than ablating random neurons "
-        f"does, and {len(there)} of these more where the factor is high than where it is low."
+        f"Of {len(effects)} factors, ablating {len(more)} changes more than ablating random "
+        f"neurons does, {len(there)} of these more where the factor is high than where it is low."
     )
     if there:
         best = max(there, key=lambda effect: effect.on_high[0] - effect.on_low[0])
