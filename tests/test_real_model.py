@@ -11,7 +11,7 @@ import pytest
 from naive_saliency import naive_saliency
 
 from ecco_captum import force_decode, generate, saliency
-from ecco_captum.cli import DEMO_PROMPT
+from ecco_captum.cli.commands import DEMO_PROMPT
 from ecco_captum.models.language_model import LanguageModel
 
 pytestmark = pytest.mark.model

@@ -33,13 +33,13 @@ class FactorsView {
     const split = make("div", "ecco-split");
     split.append(this.buildList(), this.buildText());
     this.node = make("div", "ecco-factors" + (this.length <= EASED ? " ecco-eased" : ""));
-    const columns = `${this.data.explained ? "58px" : ""} ${this.data.stability ? "52px" : ""} `;
+    const columns = `58px ${this.data.stability ? "52px" : ""} `;
     this.node.style.setProperty("--ecco-columns", columns);
     this.node.append(make("p", "ecco-hint", "Hover, tap or tab to a factor; click holds it."), split);
   }
 
   buildList() {
-    const { explained, stability } = this.data;
+    const { stability } = this.data;
     this.list = make("div", "");
     this.list.setAttribute("role", "listbox");
     this.list.setAttribute("aria-label", "Factors");
@@ -49,7 +49,7 @@ class FactorsView {
     head.setAttribute("aria-hidden", "true"); // each row says all of it
     head.append(make("span", "", "No."));
     head.append(make("span", "", "Weight at each token, scaled to the factor\u2019s own maximum"));
-    if (explained) head.append(make("span", "", "Explained"));
+    head.append(make("span", "", "Explained"));
     if (stability) head.append(make("span", "", "Stability"));
     this.pane = make("div", "ecco-factors-list");
     this.pane.append(head, this.list);
@@ -67,7 +67,7 @@ class FactorsView {
     option.eccoFactor = k;
     const line = make("span", "ecco-factor-line", this.drawLine(k));
     option.append(make("b", "", String(k)), line);
-    if (explained) option.append(make("span", "ecco-factor-number", explained[k]));
+    option.append(make("span", "ecco-factor-number", explained[k]));
     if (stability) option.append(make("span", "ecco-factor-number", stability[k]));
     const names = make("span", "ecco-factor-tops");
     for (const position of tops[k]) {
@@ -149,7 +149,7 @@ class FactorsView {
     const { explained, stability, tops } = this.data;
     const names = tops[k].slice(0, NAMED).map((position) => this.name(position));
     const parts = [`factor ${k}`];
-    if (explained) parts.push(`explains ${explained[k]}`);
+    parts.push(`explains ${explained[k]}`);
     if (stability) parts.push(`stability ${stability[k]}`);
     parts.push(names.length ? `strongest at ${names.join(", ")}` : "without weight");
     return parts.join(", ");

@@ -407,7 +407,7 @@ class FactorEffect(Record):
         if self.verdict == "not supported":
             less = with_interval(-self.margin[[0, 2, 1]])
             return f"{sentence}. Random neurons do more there, by {less}."
-        return f"{sentence}. That does not differ from what random neurons do ({margin})."
+        return f"{sentence}. That does not differ from random neurons (difference {margin})."
 
     @property
     def verdict(self) -> Verdict:

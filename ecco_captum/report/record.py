@@ -76,14 +76,17 @@ def findings_of(report: Report) -> tuple[Finding, ...]:
 def _saliency(report: Report) -> Finding:
     attribution, test = report.attribution, report.faithfulness
     assert attribution is not None
-    assert test is not None
     sizes = np.abs(attribution.shares)
     tops = sizes.argmax(axis=1)
     most = int(np.bincount(tops).argmax())
     name, count = in_quotes(attribution.tokens.texts[most]), int((tops == most).sum())
-    _, low, high = test.margins[0]
-    better: Verdict = "partly supported" if test.follows_weights is False else "supported"
-    verdict: Verdict = better if low > 0 else "not supported" if high < 0 else "inconclusive"
+    verdict: Verdict = "inconclusive"
+    if test is not None and len(test.outputs) >= _ENOUGH:
+        _, low, high = test.margins[0]
+        if low > 0:
+            verdict = "partly supported" if test.follows_weights is False else "supported"
+        elif high < 0:
+            verdict = "not supported"
     return Finding(
         key="saliency",
         question=_QUESTIONS["attribution"],
@@ -92,8 +95,8 @@ def _saliency(report: Report) -> Finding:
         f"token's saliency; for {_tokens(count)} of {len(sizes)} it is {name}.",
         test="Remove the top sources: the score must drop further than without as many random "
         "ones, and the attribution must change with the weights.",
-        outcome=test.sentence,
-        verdict=verdict if len(test.outputs) >= _ENOUGH else "inconclusive",
+        outcome="Skipped: faithfulness was not tested." if test is None else test.sentence,
+        verdict=verdict,
     )
 
 

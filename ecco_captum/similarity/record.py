@@ -125,8 +125,8 @@ class Similarity(Record):
             clear = sum(bool(self.beyond_chance[pair]) for pair in pairs)
             chance = np.array([self.null_mean[pair] for pair in pairs])
             said = (
-                f"{clear} of {len(pairs)} pairs are more alike than with shuffled tokens, which "
-                f"alone give {_from_to(chance)}. "
+                f"{clear} of {len(pairs)} pairs are more alike than shuffled tokens, which "
+                f"give {_from_to(chance)}. "
             )
         return f"{said}{self.extremes}."
 

@@ -82,8 +82,17 @@ def test_verdicts_follow_the_tests(whole: Report) -> None:
         assert tested.findings[0].verdict == verdict
     same = replace(faithful, margins=np.ones_like(faithful.margins), rank_correlation=0.9)
     assert replace(whole, faithfulness=same).findings[0].verdict == "partly supported"
-    few = replace(faithful, outputs=faithful.outputs[:3], margins=faithful.margins + 100)
+    three = {
+        name: getattr(faithful, name)[..., :3]
+        for name in ("outputs", "comprehensiveness", "sufficiency")
+    }
+    few = replace(faithful, **three, margins=faithful.margins + 100)
     assert replace(whole, faithfulness=few).findings[0].verdict == "inconclusive"
+    untested = replace(whole, faithfulness=None).findings[0]
+    assert (untested.verdict, untested.outcome) == (
+        "inconclusive",
+        "Skipped: faithfulness was not tested.",
+    )
     for shuffled, verdict in ((order.lead - 1, "supported"), (order.lead + 1, "inconclusive")):
         leads = np.full(39, shuffled)
         tested = replace(whole, order=replace(order, shuffled=leads))

@@ -70,4 +70,4 @@ def test_the_record_says_what_was_compared() -> None:
     plain = Outline(similarity((4, 4)).fragment()).text
     assert "PWCCA over 1,200 tokens of 1 text" in plain
     assert "weighed by what they account for in the rows' neurons" in plain
-    assert "3 of 6 pairs are more alike than with shuffled tokens" in plain
+    assert "3 of 6 pairs are more alike than shuffled tokens" in plain

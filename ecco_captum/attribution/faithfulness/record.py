@@ -65,6 +65,14 @@ class Faithfulness(Record):
 
     title: ClassVar[str] = "Does removing the salient tokens change the score?"
 
+    _axes: ClassVar[dict[str, str]] = {
+        "conditions": "conditions",
+        "fractions": "fractions",
+        "outputs": "outputs",
+        "comprehensiveness sufficiency": "conditions fractions outputs",
+        "soft_comprehensiveness soft_sufficiency": "soft outputs",
+        "margins": "baselines ends",
+    }
     _renamed: ClassVar[dict[str, str]] = {"together": "outputs_per_removal"}
 
     attribution: Attribution
@@ -103,7 +111,8 @@ class Faithfulness(Record):
             + ", and ".join(filter(None, (", ".join(clauses[:-1]), *clauses[-1:])))
         )
         if len(self.outputs) < _FEW:
-            sentence += f" ({len(self.outputs)} outputs, too few to rule out chance)"
+            few = f"{len(self.outputs)} output{'s' * (len(self.outputs) > 1)}"
+            sentence += f" ({few}, too few to rule out chance)"
         if self.rank_correlation is None:
             return sentence + "."
         changes = "changes" if self.follows_weights else "hardly changes"
@@ -156,7 +165,7 @@ class Faithfulness(Record):
         """The test in short, as an HTML fragment to be shown under the saliency view."""
         from ecco_captum.attribution.faithfulness.html import faithfulness_strip
 
-        return faithfulness_strip(self)
+        return str(faithfulness_strip(self))
 
     @property
     def subtitle(self) -> str:
@@ -165,8 +174,9 @@ class Faithfulness(Record):
         shared = "each output by its own sources"
         if self.outputs_per_removal > 1:
             shared = f"up to {self.outputs_per_removal} outputs share a removal"
-        how = {"delete": "removed tokens are deleted", "neighbour": "replaced by a neighbour"}
+        how = {"delete": "deleted", "neighbour": "replaced by a neighbour"}
         removed = how.get(self.removal, f"replaced by the {self.removal} embedding")
+        removed = f"removed tokens are {removed}"
         parts = (self.attribution.subtitle, removed, spared, shared)
         return " · ".join(part for part in parts if part)
 
@@ -175,7 +185,8 @@ class Faithfulness(Record):
         """What the numbers are."""
         return (
             f"Drops of the {self.attribution.explained}, in {self.attribution.score_unit}; mean "
-            f"over {len(self.outputs)} outputs, with bootstrap 95% intervals over outputs."
+            f"over {len(self.outputs)} outputs, with bootstrap 95% intervals over outputs. k is "
+            "the number of tokens that are removed."
         )
 
     def fragment(self) -> str:
@@ -195,7 +206,10 @@ def _clause(margin: np.ndarray, against: str, unit: str, outputs: int) -> str:
     mean, low, high = margin.tolist()
     if outputs < _FEW:  # too few for a bootstrap to say anything
         return f"by {abs(mean):.2g} {unit} {'more' if mean > 0 else 'less'} than {against}"
-    half = f"{(high - low) / 2:.1g} {unit}"
+    half = (high - low) / 2
+    digits = int(np.clip(1 - np.floor(np.log10(half)), 0, 3)) if half > 0 else 2
+    spread = f"± {half:.{digits}f} {unit}"
     if low > 0 or high < 0:
-        return f"by {abs(mean):.2g} ± {half} {'more' if low > 0 else 'less'} than {against}"
-    return f"no more than {against} ({mean:+.2g} ± {half})".replace("-", MINUS)
+        more = "more" if low > 0 else "less"
+        return f"by {abs(mean):.{digits}f} {spread} {more} than {against}"
+    return f"no more than {against} ({mean:+.{digits}f} {spread})".replace("-", MINUS)
