@@ -100,7 +100,7 @@ def test_the_sentence_says_what_the_interval_allows() -> None:
     for margin, said in (
         ([2.0, 0.5, 3.0], "These neurons do more there than random ones, by 2.00 [0.500, 3.00]."),
         ([-2.0, -3.0, -0.5], "Random neurons do more there, by 2.00 [0.500, 3.00]."),
-        ([0.3, -1.0, 2.0], "not differ from what random neurons do (0.300 [−1.00, 2.00])."),
+        ([0.3, -1.0, 2.0], "not differ from random neurons (difference 0.300 [−1.00, 2.00])."),
     ):
         sentence = dataclasses.replace(measured, margin=np.array(margin)).sentence
         assert sentence.endswith(said)
