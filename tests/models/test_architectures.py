@@ -94,8 +94,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-
-
 @pytest.mark.parametrize(("kind", "model_type"), architectures())
 def test_each_part_is_right_or_refused_by_name(kind: str, model_type: str) -> None:
     name, verdicts = f"{kind}:{model_type}", examine(kind, model_type)
