@@ -117,11 +117,11 @@ def analyses(lm: LanguageModel) -> Analyses:
     if not isinstance(lm, LanguageModel):
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
     tabs = {
-        "Where from?": _saliency,
-        "When?": _rankings,
+        "Saliency": _saliency,
+        "Rankings": _rankings,
         "Runner-up tokens": _watch,
         "Neuron factors": _factors,
-        "How alike?": _similarity,
+        "Layer similarity": _similarity,
     }
     write = partial(_write, lm)
     return Analyses(lm.name, write, {title: partial(tab, lm) for title, tab in tabs.items()})

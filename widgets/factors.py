@@ -110,7 +110,7 @@ class FactorsExplorer(Explorer):
         neurons = self.factors.top_neurons(self.selected, _NEURONS)
         names = [f"block {block}, {neuron}" for block, neuron, _ in neurons]
         weights = np.abs([weight for *_, weight in neurons])
-        heading = f"Strongest neurons of factor {self.selected}, part of its unit length"
+        heading = f"Strongest neurons of factor {self.selected}, share of its length"
         self.bars.show(names, weights, heading)
 
     def _ablate(self, _: Any) -> None:

@@ -119,7 +119,7 @@ class RankingsExplorer(_Lens):
         else:
             texts, probs = predictions.texts[layer], predictions.probs[layer]
         names = [visible(text) or "⋯" for text in texts[:_SHOWN]]
-        self.bars.show(names, np.asarray(probs)[:_SHOWN], f"Best tokens of {heading}")
+        self.bars.show(names, np.asarray(probs)[:_SHOWN], f"Top tokens of {heading}")
 
 
 class WatchExplorer(_Lens):

@@ -35,7 +35,7 @@ class FactorsView {
     this.node = make("div", "ecco-factors" + (this.length <= EASED ? " ecco-eased" : ""));
     const columns = `58px ${this.data.stability ? "52px" : ""} `;
     this.node.style.setProperty("--ecco-columns", columns);
-    this.node.append(make("p", "ecco-hint", "Hover, tap or tab to a factor; click holds it."), split);
+    this.node.append(make("p", "ecco-hint", "Hover, tap or tab to a factor; click to pin it."), split);
   }
 
   buildList() {

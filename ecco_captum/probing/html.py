@@ -65,7 +65,7 @@ def confusion_view(report: ProbeReport, row: int) -> Markup:
     where = f"{report.representations[row]}, {report.layers[row]}"
     heat = _confusions(where, [cut(label) for label in report.labels], report.confusion[row])
     return heat_view(
-        part("scale", "part of the label's words", "0%", "100%") + _narrow(heat),
+        part("scale", "share of the label's words", "0%", "100%") + _narrow(heat),
         HeatOptions(_NARROW, whole=True, numbered=True),
         title=f"Confusion matrix of {where}",
         subtitle=report.subtitle,

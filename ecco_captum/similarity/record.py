@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _TITLES = {"cca": "CCA", "svcca": "SVCCA", "pwcca": "PWCCA"}
 _KERNELS = {"linear": "linear", "rbf": "Gaussian"}
-_LINEAR = "1: each layer is a linear map of the other."
+_LINEAR = "1 means that each layer is a linear map of the other."
 _ONES = {
     "cca": _LINEAR,
     "pwcca": _LINEAR,
-    "svcca": "1: the leading singular directions span the same; other directions are not compared.",
-    "cka": "1: tokens are near to each other in the same proportions, but for a common scale.",
+    "svcca": "1 means that the leading singular directions span the same space.",
+    "cka": "1 means that distances between tokens agree up to a common scale.",
 }
 _WEIGHED = {
     "x": "Correlations are weighed by what they account for in the rows' neurons.",
     "y": "Correlations are weighed by what they account for in the columns' neurons.",
-    "mean": "The mean of weighing by the rows' and by the columns' neurons.",
+    "mean": "Mean of the weights by the rows' and by the columns' neurons.",
 }
 
 

@@ -154,7 +154,7 @@ def test_a_cell_of_rankings_opens_its_column_and_its_layer(notebook: Notebook, a
     notebook.until("r.selected", "[28, 3]")
     expect(cell).to_have_class(re.compile("ecco-chosen"))
     notebook.until("len(r.bars.bars.x)", "10")
-    expect(explorer.get_by_text("Best tokens of block 27, in the place of")).to_be_visible()
+    expect(explorer.get_by_text("Top tokens of block 27, in the place of")).to_be_visible()
     names = ast.literal_eval(notebook.ask("list(map(str, r.bars.bars.x))"))
     axis = explorer.locator(".bqplot").last.locator(".axis text")
     until(notebook.page, lambda: set(axis.all_text_contents()) >= set(names))
