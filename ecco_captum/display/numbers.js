@@ -48,7 +48,7 @@ export function decodeScores(base64) {
   return new Float32Array(bytes.buffer);
 }
 
-// The two forms below are those of legible.py.
+// The two forms below are those of core/text.py.
 export function formatNumber(value) {
   const sign = value < 0 ? "\u2212" : "", size = Math.abs(value);
   if (size === 0) return "0";

@@ -36,8 +36,8 @@ function appendToken(parent, text, className) {
 }
 
 function split(text, pattern) {
-  const found = text.match(pattern)?.[0] ?? "";
-  return [found, text.replace(pattern, "")];
+  const matched = text.match(pattern)?.[0] ?? "";
+  return [matched, text.replace(pattern, "")];
 }
 
 // One strip of tokens from position `start` to `end`: its element, spans and chunks of spans.
