@@ -1,4 +1,4 @@
-r"""Attribution: how much each token that was read moved the score of each output."""
+r"""Attribution: how much each token moved the score of each output; and two of them compared."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.tokens import Tokens
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ecco_captum.attribution.faithfulness.record import Faithfulness
-from typing import TYPE_CHECKING
-
-from scipy.stats import spearmanr
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 _TOP = 5

@@ -1,4 +1,4 @@
-r"""Arguments that are plain numbers, checked."""
+r"""Arguments that are checked, choices that several files share, and the errors of their own."""
 
 from __future__ import annotations
 

@@ -2,12 +2,9 @@ r"""How far a piece of work is: on a bar, or passed to a function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
-from threading import Event, Lock
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 Progress = bool | Callable[[float], object] | None
@@ -57,47 +54,3 @@ def progress_bar(progress: Progress, *, total: float | None, desc: str, **option
         return _Callback(progress, total or 1.0)
     hidden = None if progress is None else not progress
     return _Bar(total=total, desc=desc, leave=False, disable=hidden, **options)
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def map_threads(
-    work: Callable[[Item, Callable[[], object]], Result],
-    items: Sequence[Item],
-    advance: Callable[[], object],
-) -> list[Result]:
-    """Runs some work on each item, torch's threads shared out among them.
-
-    Many small products are faster one in each thread than one after the other in all of them.
-    torch's number of threads is what it was once this returns, or fails. ``work`` takes an item and
-    a function that it should call now and then, which stops it where other work has failed or the
-    user has interrupted; ``advance`` is called as often, one call at a time.
-    """
-    threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
-    count = min(threads, len(items))
-
-    def step() -> None:
-        if stopped.is_set():
-            raise CancelledError
-        with lock:
-            advance()
-
-    if count < 2:
-        return [work(item, step) for item in items]
-    torch.set_num_threads(threads // count)
-    try:
-        with ThreadPoolExecutor(count) as pool:
-            running = [pool.submit(work, item, step) for item in items]
-            try:
-                done = wait(running, return_when=FIRST_EXCEPTION).done
-                for future in done:
-                    future.result()  # the first error, not that of work which it stopped
-                return [future.result() for future in running]
-            except BaseException:
-                stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        torch.set_num_threads(threads)

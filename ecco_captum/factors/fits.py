@@ -1,4 +1,4 @@
-r"""Fits of a non-negative matrix by scikit-learn: whole, or part by part beyond memory."""
+r"""Fits of a non-negative matrix by scikit-learn: in memory or beyond; stability of factors."""
 
 from __future__ import annotations
 

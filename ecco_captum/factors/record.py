@@ -6,13 +6,14 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from ecco_captum.activations.record import Activations
-from ecco_captum.core.checks import check_whole
+from ecco_captum.core.checks import Verdict, check_whole
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.text import with_interval
 from ecco_captum.core.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
     from ecco_captum.factors.fits import Negatives
     from ecco_captum.models.language_model import LanguageModel
-from typing import TYPE_CHECKING, Literal
-
-from ecco_captum.core.checks import Verdict
-from ecco_captum.core.text import with_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-r"""Generation: what the model wrote (or was made to write), token by token, with its scores."""
+r"""What a model writes, is made to write, fills in or names, token by token, with its scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ecco_captum.core.checks import Task
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens, display_texts
 from ecco_captum.generation.record import Generation
-from ecco_captum.generation.scores import logits_needed, rows_of_logits
+from ecco_captum.generation.scores import class_index, logits_needed, rows_of_logits
 from ecco_captum.generation.segments import Segment, Text, Written, segments, whole_segment
-from ecco_captum.generation.tasks import task_of
+from ecco_captum.generation.tasks import classes_of, task_of
 from ecco_captum.models.encoding import Prompt, encode_continuation, encode_prompt, message_starts
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
@@ -26,9 +26,6 @@ from ecco_captum.models.modes import evaluation_mode
 if TYPE_CHECKING:
     pass
 
-
-from ecco_captum.generation.scores import class_index
-from ecco_captum.generation.tasks import classes_of
 
 _SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff")
 

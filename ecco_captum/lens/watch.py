@@ -1,4 +1,4 @@
-r"""Watched tokens: several candidates for one place, layer by layer."""
+r"""Watched tokens: candidates for one place, layer by layer, and the test of their order."""
 
 from __future__ import annotations
 

@@ -1,28 +1,28 @@
-r"""States that hold while an analysis runs and are put back: a model's, and random generators'."""
+r"""What holds while an analysis runs and is put back: modes, random states, threads, products."""
 
 from __future__ import annotations
 
 import contextlib
+import platform
 import random
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from ecco_captum.models.interventions import intercepted
 
 if TYPE_CHECKING:
     from ecco_captum.models.language_model import LanguageModel
-import platform
-from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _FINDING = threading.Lock()
@@ -169,3 +169,49 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, which says nothing about the model."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error)
+
+
+Item = TypeVar("Item")
+
+
+Result = TypeVar("Result")
+
+
+def map_threads(
+    work: Callable[[Item, Callable[[], object]], Result],
+    items: Sequence[Item],
+    advance: Callable[[], object],
+) -> list[Result]:
+    """Runs some work on each item, torch's threads shared out among them.
+
+    Many small products are faster one in each thread than one after the other in all of them.
+    torch's number of threads is what it was once this returns, or fails. ``work`` takes an item and
+    a function that it should call now and then, which stops it where other work has failed or the
+    user has interrupted; ``advance`` is called as often, one call at a time.
+    """
+    threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
+    count = min(threads, len(items))
+
+    def step() -> None:
+        if stopped.is_set():
+            raise CancelledError
+        with lock:
+            advance()
+
+    if count < 2:
+        return [work(item, step) for item in items]
+    torch.set_num_threads(threads // count)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            running = [pool.submit(work, item, step) for item in items]
+            try:
+                done = wait(running, return_when=FIRST_EXCEPTION).done
+                for future in done:
+                    future.result()  # the first error, not that of work which it stopped
+                return [future.result() for future in running]
+            except BaseException:
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ecco_captum.core.checks import check_whole
-from ecco_captum.core.progress import Progress, map_threads, progress_bar
+from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.modes import map_threads
 from ecco_captum.probing.record import ProbeReport, joined_reports
 from ecco_captum.probing.sources import READERS, Source, of_model, of_states
 from ecco_captum.probing.training import (

@@ -1,4 +1,4 @@
-r"""Trains the probes of a layer, keeps the best of each trial and task, and codes labels."""
+r"""Linear probes: trials and control tasks, training many at once, and description lengths."""
 
 from __future__ import annotations
 

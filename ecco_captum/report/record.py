@@ -1,7 +1,8 @@
-r"""Report: every analysis of one text, each with the verdict of its test."""
+r"""Report: every analysis of one text, each with a finding: its number, its test, its verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,15 @@ import numpy as np
 
 from ecco_captum.attribution.faithfulness.record import Faithfulness
 from ecco_captum.attribution.record import Attribution
+from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.text import (
+    format_fixed,
+    format_number,
+    format_share,
+    in_quotes,
+    with_interval,
+)
 from ecco_captum.factors.record import FactorEffect, Factors
 from ecco_captum.generation.record import Generation
 from ecco_captum.lens.record import OrderTest, Rankings, WatchedRankings
@@ -18,17 +27,7 @@ from ecco_captum.similarity.record import Similarity
 
 if TYPE_CHECKING:
     import pandas as pd
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from ecco_captum.core.checks import Verdict
-from ecco_captum.core.text import (
-    format_fixed,
-    format_number,
-    format_share,
-    in_quotes,
-    with_interval,
-)
 
 _QUESTIONS = {
     "attribution": "Where did each token come from?",

@@ -1,4 +1,4 @@
-r"""What is compared, read and checked."""
+r"""What is compared, read and checked: layers of the same tokens, or of shared words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The attribution methods: names, aliases, and what runs behind them."""
+r"""What an attribution method is, what it is asked, and the baselines it starts from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Chains of blocks in a trace: what a model runs one after the other on the same stream."""
+r"""Chains of blocks in a trace, and the down-projections within a block that read neurons."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 import pytest
 import torch
 
-from ecco_captum.core.progress import map_threads
+from ecco_captum.models.modes import map_threads
 
 
 @pytest.fixture(autouse=True)
