@@ -271,15 +271,17 @@ def rules_applied(model: nn.Module, rules: Rules) -> Iterator[None]:
 
 
 # Modules of torch's file of activations that mix numbers, or that weigh or draw them.
-_NOT_ELEMENTWISE_NAMES = "MultiheadAttention Softmax Softmax2d Softmin LogSoftmax GLU PReLU RReLU"
-_NOT_ELEMENTWISE = frozenset(_NOT_ELEMENTWISE_NAMES.split())
+_NOT_ELEMENTWISE = (
+    *(nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax),
+    *(nn.GLU, nn.PReLU, nn.RReLU),
+)
 _HOMES = ("transformers.activations", "torch.nn.modules.activation")
 
 
 def _is_activation(module: nn.Module) -> bool:
     kind = type(module)
     # One that works in place is left to the function that it calls.
-    if kind.__name__ in _NOT_ELEMENTWISE or getattr(module, "inplace", False):
+    if isinstance(module, _NOT_ELEMENTWISE) or getattr(module, "inplace", False):
         return False
     # Some models bring a GELU of their own.
     own = kind.__name__.lower().endswith("gelu") and not module._modules and not module._parameters
