@@ -19,9 +19,10 @@ from ecco_captum.activations.store import Store, open_for_append
 from ecco_captum.core.checks import check_whole, chosen_numbers
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens
-from ecco_captum.corpus.texts import ReadText, batches, each_text, number_of_texts
+from ecco_captum.corpus.texts import Long, ReadText, batches, each_text, number_of_texts
 from ecco_captum.models.anatomy.parts import NeuronSite, Site, Stack
 from ecco_captum.models.capture import captured
+from ecco_captum.models.causality import reads_together
 from ecco_captum.models.interventions import replaced_input
 from ecco_captum.models.language_model import LanguageModel, keep_last
 from ecco_captum.models.modes import evaluation_mode
@@ -41,6 +42,7 @@ def neurons(
     dtype: str = "float32",
     batch_tokens: int | None = None,
     store: str | os.PathLike[str] | None = None,
+    long: Long = "error",
     progress: Progress = None,
 ) -> Activations:
     r"""Returns the activations of feed-forward neurons at each token (Alammar 2021, section 4).
@@ -64,6 +66,10 @@ def neurons(
             memory stays bounded whatever the number of texts. A run that was cut off, even killed,
             goes on where it was when it is called again with the same texts; with more texts behind
             them, those are added. Default: in memory
+        long (str, optional): what to do with a text of several that the model's context does not
+            hold: ``"error"``, ``"skip"`` it (a warning counts them), or ``"split"`` it into pieces
+            that are read one by one. Blank texts of several are left out, and those that are no
+            text at all; a warning says how many, and which failed. Default: ``"error"``
         progress (bool or Callable, optional): whether to show a progress bar, or a function that
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
 
@@ -98,7 +104,7 @@ def neurons(
     sites = [blocks.blocks[row].neurons for row in rows]
     how = _checked(lm, dtype, batch_tokens)
     reading = Reading(lm, "neurons", stack, blocks, rows, sites, *how)
-    return _read(reading, texts, store, progress)
+    return _read(reading, texts, store, long, progress)
 
 
 def hidden_states(
@@ -110,6 +116,7 @@ def hidden_states(
     dtype: str = "float32",
     batch_tokens: int | None = None,
     store: str | os.PathLike[str] | None = None,
+    long: Long = "error",
     progress: Progress = None,
 ) -> Activations:
     r"""Returns the residual stream at each token.
@@ -124,6 +131,7 @@ def hidden_states(
         dtype (str, optional): as in :func:`neurons`. Default: ``"float32"``
         batch_tokens (int, optional): as in :func:`neurons`.
         store (str or PathLike, optional): as in :func:`neurons`. Default: in memory
+        long (str, optional): as in :func:`neurons`. Default: ``"error"``
         progress (bool, optional): as in :func:`neurons`.
 
     Returns:
@@ -151,7 +159,7 @@ def hidden_states(
     sites = [(blocks.blocks[row - 1],) for row in rows if row > 0]
     how = _checked(lm, dtype, batch_tokens)
     reading = Reading(lm, "hidden", stack, blocks, rows, sites, *how, entry)
-    return _read(reading, texts, store, progress)
+    return _read(reading, texts, store, long, progress)
 
 
 def _stack(lm: LanguageModel, name: str) -> Stack:
@@ -176,10 +184,10 @@ def _checked(lm: LanguageModel, dtype: str, batch_tokens: int | None) -> tuple[s
     return dtype, batch_tokens
 
 
-def _read(reading: Reading, given: Any, store: Any, progress: Progress) -> Activations:
-    total = number_of_texts(given)
+def _read(reading: Reading, given: Any, store: Any, long: Long, progress: Progress) -> Activations:
+    total = number_of_texts(given) if long == "error" else None
     progress = False if total == 1 and not callable(progress) else progress
-    each = each_text(reading.lm, given, reading.name)
+    each = each_text(reading.lm, given, reading.name, long)
     with progress_bar(progress, total=total, desc="Reading", unit=" texts") as bar:
         if store is not None:
             return _stored(reading, each, Path(store), bar)
@@ -206,7 +214,7 @@ def _tokens(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
     shown = tuple(token for text in texts for token in text.texts)
     prompt = texts[0].prompt if len(texts) == 1 else len(ids)
     starts = np.cumsum([0, *(len(text.ids) for text in texts)], dtype=np.int64)[:-1]
-    return Tokens(ids, shown, prompt), starts
+    return Tokens(ids, shown, prompt, texts[0].starts if len(texts) == 1 else ()), starts
 
 
 def _stored(reading: Reading, each: Iterator[ReadText], path: Path, bar: Any) -> Activations:
@@ -311,7 +319,7 @@ def read_layers(
     """
     starts = np.cumsum([0, *(len(text.ids) for text in texts)]).tolist()
     values: Tensor | None = None
-    together = reading.stack.axes[0] == 0
+    together = reading.stack.axes[0] == 0 and reads_together(reading.lm.model)
     with torch.inference_mode(False), evaluation_mode(reading.lm.model):
         for batch in batches(texts, reading.batch_tokens, together):
             read = _activations(reading, [texts[k] for k in batch])

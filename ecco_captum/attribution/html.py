@@ -92,9 +92,9 @@ def saliency_data(attribution: Attribution) -> dict[str, Any]:
     """What the script needs beside the scores.
 
     ``texts`` (a string for each token, or plain parts and marks in turn), ``prompt`` (how many of
-    them are the prompt), ``outputs`` (those explained, None for all), ``grows`` (whether a row
-    covers earlier outputs), ``places`` (of each output's mask), ``words``, ``first`` (the output
-    shown first), ``signed``, ``levels`` of the ramp, ``unit``.
+    them are the prompt), ``starts`` (of further texts in it), ``outputs`` (those explained, None
+    for all), ``grows`` (whether a row covers earlier outputs), ``places`` (of each output's mask),
+    ``words``, ``first`` (the output shown first), ``signed``, ``levels`` of the ramp, ``unit``.
     """
     tokens, generation = attribution.tokens, attribution.generation
     explained, words = _outputs(attribution), _WORDS[generation.task]
@@ -104,6 +104,7 @@ def saliency_data(attribution: Attribution) -> dict[str, Any]:
     return {
         "texts": [p[0] if len(p) == 1 else p for p in parts],
         "prompt": tokens.prompt_length,
+        "starts": list(tokens.starts),
         "outputs": explained if len(explained) < len(tokens.outputs) else None,
         "grows": words["target"] == "generated",
         "places": [] if places is None else places.tolist(),

@@ -32,7 +32,7 @@ class SaliencyView {
 
   build() {
     const { data } = this, { words } = data, length = data.texts.length;
-    const prompt = buildStrip(data.texts, 0, data.prompt, "ecco-strip ecco-prompt");
+    const prompt = buildStrip(data.texts, 0, data.prompt, "ecco-strip ecco-prompt", data.starts);
     const output = buildStrip(data.texts, data.prompt, length, "ecco-strip ecco-output");
     this.outputs = output.spans;
     this.spans = [...prompt.spans, ...output.spans];

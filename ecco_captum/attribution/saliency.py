@@ -184,7 +184,8 @@ def _read_request(
 ) -> _Request:
     """Refuses what is wrong, or means nothing to the method."""
     check_text(lm, generation)
-    check_gradients(lm)
+    if method.differentiates:
+        check_gradients(lm)
     check_whole("seed", seed, least=0)
     if aggregate is not None and method.aggregate is None:
         raise ValueError(f"aggregate: {method.name} attributes to whole tokens, accepts None")

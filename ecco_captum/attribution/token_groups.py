@@ -53,7 +53,8 @@ def grouped_tokens(tokens: Tokens, spans: np.ndarray) -> Tokens:
     r"""Returns groups as tokens: each has its pieces' text, and its first piece's id."""
     texts = tuple("".join(tokens.texts[start:end]) for start, end in spans)
     prompts = int((spans[:, 1] <= tokens.prompt_length).sum())
-    return Tokens(tokens.ids[spans[:, 0]], texts, prompts)
+    further = tuple(int(k) for k in np.flatnonzero(np.isin(spans[:, 0], tokens.starts)))
+    return Tokens(tokens.ids[spans[:, 0]], texts, prompts, further)
 
 
 def word_spans(tokens: Tokens, places: np.ndarray | None = None) -> list[tuple[int, int]]:
@@ -62,7 +63,7 @@ def word_spans(tokens: Tokens, places: np.ndarray | None = None) -> list[tuple[i
     A word does not cross into the outputs. ``places`` says which of the prompt's tokens each output
     fills, if it fills masks; only those of neighbours can be pieces of one word.
     """
-    edges = {0, tokens.prompt_length}
+    edges = {0, *tokens.starts, tokens.prompt_length}
     if places is not None:
         edges |= {tokens.prompt_length + 1 + int(i) for i in np.flatnonzero(np.diff(places) != 1)}
     starts = [

@@ -27,11 +27,13 @@ class Tokens:
             included. The bytes of one character, where several tokens carry them, are shown once:
             at the first of these tokens, the others have the empty text.
         prompt_length (int): how many of the tokens are the prompt; those after it are outputs.
+        starts (tuple of int): where further texts start, as the second of a pair.
     """
 
     ids: np.ndarray
     texts: tuple[str, ...]
     prompt_length: int
+    starts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         ids = np.array(self.ids, dtype=np.int64)

@@ -41,11 +41,13 @@ function split(text, pattern) {
 }
 
 // One strip of tokens from position `start` to `end`: its element, spans and chunks of spans.
-export function buildStrip(texts, start, end, className) {
+// Further texts, as the second of a pair, start on a line of their own, at `starts`.
+export function buildStrip(texts, start, end, className, starts = []) {
   const strip = make("div", className), spans = [];
   for (let from = start; from < end; from += CHUNK) {
     const chunk = make("span");
     for (let i = from; i < Math.min(end, from + CHUNK); i++) {
+      if (starts.includes(i)) chunk.append(make("br"));
       const span = appendToken(chunk, texts[i], "ecco-t");
       span.eccoPosition = i;
       spans.push(span);

@@ -128,15 +128,15 @@ def _states(
         states: Activations = hidden_states(lm, texts, layers=-1, progress=False)
         return np.asarray(states.values[0], dtype=np.float64)
     with evaluation_mode(lm.model):
-        return np.concatenate([_losses(lm, text.ids) for text in reads])
+        return np.concatenate([_losses(lm, text) for text in reads])
 
 
 @torch.no_grad()
-def _losses(lm: LanguageModel, ids: list[int]) -> np.ndarray:
+def _losses(lm: LanguageModel, text: ReadText) -> np.ndarray:
     """(tokens,), nats, of the token that follows each; NaN for the last."""
-    inputs = torch.tensor([ids], device=lm.device)
-    logits = lm.model(input_ids=inputs, use_cache=False).logits[0, -len(ids) : -1].float()
-    targets = inputs[0, 1:].to(logits.device)
+    inputs = {name: torch.tensor([row], device=lm.device) for name, row in text.inputs.items()}
+    logits = lm.model(**inputs, use_cache=False).logits[0, -len(text.ids) : -1].float()
+    targets = inputs["input_ids"][0, 1:].to(logits.device)
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     return np.append(losses.double().cpu().numpy(), np.nan)
 

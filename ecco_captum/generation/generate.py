@@ -5,27 +5,35 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor
 
-from ecco_captum.core.checks import Task
+from ecco_captum.core.checks import Task, UnsupportedError
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens, display_texts
 from ecco_captum.generation.record import Generation
-from ecco_captum.generation.scores import class_index, logits_needed, rows_of_logits
+from ecco_captum.generation.scores import (
+    class_index,
+    log_probabilities,
+    logits_needed,
+    rows_of_logits,
+)
 from ecco_captum.generation.segments import Segment, Text, Written, segments, whole_segment
-from ecco_captum.generation.tasks import classes_of, task_of
-from ecco_captum.models.encoding import Prompt, encode_continuation, encode_prompt, message_starts
+from ecco_captum.generation.tasks import classes_of, link_of, task_of
+from ecco_captum.models.encoding import (
+    EncodedPrompt,
+    Prompt,
+    encode_continuation,
+    encode_prompt,
+    message_starts,
+)
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
-
-if TYPE_CHECKING:
-    pass
-
+from ecco_captum.models.positions import position_limit
 
 _SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff")
 
@@ -57,6 +65,8 @@ def generation_config(lm: LanguageModel, max_new_tokens: int, options: dict[str,
             f"options: {', '.join(unknown)} unknown; accepted: max_new_tokens, seed, progress and "
             "every option of transformers.GenerationConfig"
         )
+    if options.get("token_healing", getattr(config, "token_healing", False)):
+        raise ValueError("options: token_healing accepts False; it writes the prompt's end anew")
     if options.get("num_return_sequences", config.num_return_sequences) not in (None, 1):
         raise ValueError("options: num_return_sequences accepts 1; a Generation is one sequence")
     # A checkpoint's own default does not decide whether a draw is made; the user's settings do.
@@ -163,11 +173,15 @@ def generate(
     r"""Lets the model write, with its own ``generate``; or fill masks, or name a class.
 
     A masked language model fills each mask of the text with its best token, and a classifier names
-    the text's best class; both take no options.
+    the text's best class, all labels with a probability over 0.5 where each has one of its own, or
+    a regression's values; both take no options.
 
     Args:
         lm (LanguageModel): the model.
-        prompt (str, list of messages, or ids): a text, a chat, or token ids.
+        prompt (str, pair, list of messages, ids, or BatchEncoding): a text, a pair of texts (a
+            tuple), a chat, token ids, or what the tokenizer returned for one sequence. What goes
+            with the ids and the model accepts, such as ``token_type_ids``, reaches it. An empty
+            text is the token that begins texts.
         max_new_tokens (int, optional): how many tokens it may write at most; it may stop earlier.
             Default: what ``generation_config`` says, else 32.
         seed (int, optional): seed for sampling; torch's own random state is left as it was.
@@ -200,16 +214,18 @@ def generate(
             )
         return _predicted(lm, task, prompt, None)
     max_new_tokens = new_tokens(max_new_tokens, options)
-    prompt_ids = encode_prompt(lm, prompt)
+    encoded = encode_prompt(lm, prompt)
+    prompt_ids = encoded.ids
     _check_fits(lm, prompt_ids, max_new_tokens, "max_new_tokens")
     config = generation_config(lm, max_new_tokens, options)
     inputs = torch.tensor([prompt_ids], device=lm.device)
+    extra = {name: torch.tensor([row], device=lm.device) for name, row in encoded.extra.items()}
     criteria, bar = progress_criteria(max_new_tokens, progress)
     with evaluation_mode(lm.model), torch.no_grad(), seeded(seed, lm.device), bar:
         try:
             sequence = lm.model.generate(
                 inputs,
-                attention_mask=torch.ones_like(inputs),
+                **{"attention_mask": torch.ones_like(inputs), **extra},
                 generation_config=config,
                 stopping_criteria=criteria,
                 **({"tokenizer": lm.tokenizer} if config.stop_strings else {}),
@@ -222,7 +238,7 @@ def generate(
     start_ids = sequence[:start].tolist() if lm.is_encoder_decoder else []
     settings = {"max_new_tokens": max_new_tokens, "seed": seed, **plain_options(options)}
     settings |= _chat(lm, prompt, prompt_ids)
-    return _record(lm, prompt_ids, start_ids, sequence[start:].tolist(), settings)
+    return _record(lm, encoded, start_ids, sequence[start:].tolist(), settings)
 
 
 def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> Generation:
@@ -230,13 +246,16 @@ def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> 
 
     Args:
         lm (LanguageModel): the model.
-        prompt (str, list of messages, or ids): what goes before.
+        prompt (str, pair, list of messages, ids, or BatchEncoding): what goes before, as for
+            :func:`generate`.
         continuation (str or ids): what follows, its leading space included (``" Paris"``); text is
             cut into tokens as it would stand behind the prompt. One token for each mask, or a class
             (its name or number), where the model fills masks or classifies.
 
     Returns:
-        Generation: its outputs are the continuation's tokens.
+        Generation: its outputs are the continuation's tokens. What ``generate`` forces an
+        encoder–decoder to write first (``forced_bos_token_id``, as the language of a translation)
+        goes before them, and is no output unless the continuation starts with it.
 
     Raises:
         TypeError: if the model has no head that is known here.
@@ -250,12 +269,15 @@ def force_decode(lm: LanguageModel, prompt: Prompt, continuation: str | Any) -> 
     task = task_of(lm)
     if task in ("masked", "classification"):
         return _predicted(lm, task, prompt, continuation)
-    prompt_ids = encode_prompt(lm, prompt)
+    encoded = encode_prompt(lm, prompt)
     output_ids = encode_continuation(lm, prompt, continuation)
-    _check_fits(lm, prompt_ids, len(output_ids), "continuation")
-    start_ids = [decoder_start(lm)] if lm.is_encoder_decoder else []
-    settings = {"forced": True, **_chat(lm, prompt, prompt_ids)}
-    return _record(lm, prompt_ids, start_ids, output_ids, settings)
+    start_ids = decoder_starts(lm) if lm.is_encoder_decoder else []
+    # What generation writes first of itself is an output where it is given as one.
+    if len(start_ids) > 1 and output_ids[0] == start_ids[1]:
+        start_ids = start_ids[:1]
+    _check_fits(lm, encoded.ids, len(start_ids[1:]) + len(output_ids), "continuation")
+    settings = {"forced": True, **_chat(lm, prompt, encoded.ids)}
+    return _record(lm, encoded, start_ids, output_ids, settings)
 
 
 def _chat(lm: LanguageModel, prompt: Prompt, prompt_ids: list[int]) -> dict[str, Any]:
@@ -265,14 +287,15 @@ def _chat(lm: LanguageModel, prompt: Prompt, prompt_ids: list[int]) -> dict[str,
 
 
 def _predicted(lm: LanguageModel, task: Task, prompt: Prompt, wanted: Any) -> Generation:
-    prompt_ids = encode_prompt(lm, prompt)
-    prediction = predict(lm, task, prompt_ids, wanted)
+    encoded = encode_prompt(lm, prompt)
+    prompt_ids = encoded.ids
+    prediction = predict(lm, task, encoded, wanted)
     ids = np.array(prompt_ids + prediction["output_ids"], dtype=np.int64)
     texts = display_texts(lm.tokenizer, prompt_ids) + tuple(prediction["texts"])
     return Generation(
         prompt_ids=ids[: len(prompt_ids)],
         output_ids=ids[len(prompt_ids) :],
-        tokens=Tokens(ids, texts, len(prompt_ids)),
+        tokens=Tokens(ids, texts, len(prompt_ids), encoded.starts),
         logits=prediction["logits"],
         logprobs=prediction["logprobs"],
         ranks=prediction["ranks"],
@@ -281,20 +304,23 @@ def _predicted(lm: LanguageModel, task: Task, prompt: Prompt, wanted: Any) -> Ge
         settings={"forced": wanted is not None},
         task=task,
         places=prediction["places"] if task == "masked" else None,
+        extra_inputs=encoded.arrays,
     )
 
 
 def _record(
     lm: LanguageModel,
-    prompt_ids: list[int],
+    encoded: EncodedPrompt,
     start_ids: list[int],
     output_ids: list[int],
     settings: dict[str, Any],
 ) -> Generation:
+    prompt_ids = encoded.ids
     ids = np.array(prompt_ids + output_ids, dtype=np.int64)
     prompt, outputs = ids[: len(prompt_ids)], ids[len(prompt_ids) :]
-    started, task = np.array(start_ids, dtype=np.int64), task_of(lm)
-    logits, logprobs, ranks = teacher_forced(lm, Written(prompt, outputs, started, task))
+    started, task, extra = np.array(start_ids, dtype=np.int64), task_of(lm), encoded.arrays
+    text = Written(prompt, outputs, started, task, extra_inputs=extra)
+    logits, logprobs, ranks = teacher_forced(lm, text)
     if lm.is_encoder_decoder:
         # Source and output are two texts: neither is decoded behind the other.
         texts = display_texts(lm.tokenizer, prompt_ids) + display_texts(lm.tokenizer, output_ids)
@@ -303,7 +329,7 @@ def _record(
     return Generation(
         prompt_ids=prompt,
         output_ids=outputs,
-        tokens=Tokens(ids, texts, len(prompt_ids)),
+        tokens=Tokens(ids, texts, len(prompt_ids), encoded.starts),
         logits=logits,
         logprobs=logprobs,
         ranks=ranks,
@@ -311,40 +337,53 @@ def _record(
         model=lm.name,
         settings=settings,
         task=task,
+        extra_inputs=extra,
     )
 
 
-def decoder_start(lm: LanguageModel) -> int:
-    """The id that an encoder–decoder's decoder starts with."""
-    for config in (lm.model.generation_config, lm.model.config):
-        start = getattr(config, "decoder_start_token_id", None)
-        if start is not None:
-            return int(start)
+def decoder_starts(lm: LanguageModel) -> list[int]:
+    """The ids that an encoder–decoder's outputs follow: its decoder's start, and a forced token.
+
+    The second is what ``generate`` forces to be written first (``forced_bos_token_id``), such as
+    the language of a translation.
+    """
+    configs = (lm.model.generation_config, lm.model.config)
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        for config in configs:
+            start = getattr(config, name, None)
+            if start is not None:
+                forced = lm.model.generation_config.forced_bos_token_id
+                start = start[0] if isinstance(start, list | tuple) else start
+                return [int(start), *([] if forced is None else [int(forced)])]
     raise ValueError(f"lm: the config of {lm.name!r} names no decoder_start_token_id")
 
 
 def _check_fits(lm: LanguageModel, prompt_ids: list[int], new: int, argument: str) -> None:
     """An encoder–decoder's output has positions of its own; others go on behind the prompt."""
     taken = 0 if lm.is_encoder_decoder else len(prompt_ids)
-    if lm.context_length is not None and taken + new > lm.context_length:
+    written = "decoder_input_ids" if lm.is_encoder_decoder else "input_ids"
+    limit = position_limit(lm.model, written)
+    if limit is not None and taken + new > limit:
         raise ValueError(
             f"{argument}: {taken} prompt tokens and {new} outputs need {taken + new} positions, "
-            f"the context of {lm.name!r} holds {lm.context_length}"
+            f"the context of {lm.name!r} holds {limit}"
         )
 
 
 def predict(
-    lm: LanguageModel, task: Task, prompt_ids: list[int], wanted: Any | None = None
+    lm: LanguageModel, task: Task, encoded: EncodedPrompt, wanted: Any | None = None
 ) -> dict[str, Any]:
     """Fills a text's masks or names its class, or scores ``wanted`` instead.
 
     ``wanted`` is one token for each mask, or a class. Returns ``output_ids``, ``texts``,
     ``logits``, ``logprobs``, ``ranks`` and ``places``, each with one item an output.
     """
+    prompt_ids = encoded.ids
     places = _masks(lm, prompt_ids) if task == "masked" else [-1]
     with evaluation_mode(lm.model), torch.no_grad():
-        ids = torch.tensor([prompt_ids], device=lm.device)
-        logits = lm.model(input_ids=ids).logits[0].float().cpu()
+        rows = {"input_ids": prompt_ids, **encoded.extra}
+        inputs = {name: torch.tensor([row], device=lm.device) for name, row in rows.items()}
+        logits = lm.model(**inputs).logits[0].float().cpu()
     if torch.isnan(logits).any():
         raise ValueError(f"lm: the logits of {lm.name!r} are NaN; are its weights?")
     if task == "masked":
@@ -353,15 +392,16 @@ def predict(
         chosen = rows.argmax(dim=1).tolist() if wanted is None else _fillers(lm, wanted, places)
         texts = [str(lm.tokenizer.decode([token])) for token in chosen]
     else:
-        rows = logits[None]
-        chosen = [int(rows.argmax()) if wanted is None else class_index(lm, wanted, "continuation")]
-        texts = [classes_of(lm)[chosen[0]]]
-    own = rows[torch.arange(len(chosen)), chosen]
+        chosen = _classes(lm, logits) if wanted is None else [_class(lm, wanted)]
+        rows = logits.expand(len(chosen), -1)
+        texts = [classes_of(lm)[number] for number in chosen]
+    each = torch.arange(len(chosen)), torch.tensor(chosen)
+    own = rows[each]
     return {
         "output_ids": chosen,
         "texts": texts,
         "logits": own.numpy(),
-        "logprobs": (own - rows.logsumexp(dim=1)).numpy(),
+        "logprobs": log_probabilities(rows, link_of(lm))[each].numpy(),
         "ranks": (1 + (rows > own[:, None]).sum(dim=1)).numpy(),
         "places": np.array(places, dtype=np.int64),
     }
@@ -376,6 +416,26 @@ def _masks(lm: LanguageModel, ids: list[int]) -> list[int]:
             f"{lm.tokenizer.mask_token!r} where the word is missing"
         )
     return places
+
+
+def _class(lm: LanguageModel, wanted: Any) -> int:
+    return class_index(lm, wanted, "continuation")
+
+
+def _classes(lm: LanguageModel, logits: Tensor) -> list[int]:
+    """The class of a text; all labels that are likelier than not, or all of a regression's."""
+    link = link_of(lm)
+    if link == "softmax":
+        return [int(logits.argmax())]
+    chosen = torch.nonzero(logits > 0).flatten().tolist() if link == "sigmoid" else []
+    if link == "sigmoid" and not chosen:
+        best = int(logits.argmax())
+        raise UnsupportedError(
+            f"prompt: no label of {lm.name!r} has a probability over 0.5; the likeliest, "
+            f"{classes_of(lm)[best]!r}, has {float(logits[best].sigmoid()):.2f}. force_decode() "
+            "takes any label"
+        )
+    return chosen or list(range(len(logits)))
 
 
 def _fillers(lm: LanguageModel, wanted: Any, places: list[int]) -> list[int]:

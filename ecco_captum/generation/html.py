@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ def generation_view(generation: Generation) -> Markup:
         [
             token_name(tokens, position),
             str(tokens.ids[position]),
-            format_share(float(np.exp(generation.logprobs[t]))),
+            _probability(float(generation.logprobs[t])),
             format_number(float(generation.logits[t])),
             format_rank(int(generation.ranks[t])),
         ]
@@ -36,10 +37,18 @@ def generation_view(generation: Generation) -> Markup:
     return frame(body, title=generation.title, subtitle=generation.model)
 
 
+def _probability(logprob: float) -> str:
+    """A regression's value has none."""
+    return "–" if np.isnan(logprob) else format_share(float(np.exp(logprob)))
+
+
 def written_text(tokens: Tokens) -> Markup:
     """A text as it was written, the output underlined."""
     start = tokens.prompt_length
-    prompt, output = _joined(tokens.texts[:start]), _joined(tokens.texts[start:])
+    edges = (0, *tokens.starts, start)
+    # Each text of a pair on a line of its own.
+    prompt = "\n".join(_joined(tokens.texts[a:b]) for a, b in pairwise(edges))
+    output = _joined(tokens.texts[start:])
     return render("generation/written_text.html.j2", prompt=prompt, output=output)
 
 

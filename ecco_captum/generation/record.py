@@ -2,7 +2,8 @@ r"""Generation: what a model wrote, or was made to write, token by token, with i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,8 @@ class Generation(Record):
         tokens (Tokens): prompt and outputs in order, as a person reads them.
         logits (array): (outputs,), float32, the model's logit of each output token, before any
             sampling rule touched it.
-        logprobs (array): (outputs,), float32, natural logarithm of its probability.
+        logprobs (array): (outputs,), float32, natural logarithm of its probability; NaN of a
+            regression's value, which has none.
         ranks (array): (outputs,), int64, its rank in the vocabulary; 1 is the best.
         start_ids (array): (start,), int64, what an encoder–decoder's decoder starts with; empty for
             other models.
@@ -35,6 +37,8 @@ class Generation(Record):
             words at a text's masks, "classification" for a class, whose id is its number.
         places (array, optional): (outputs,), int64, which of the prompt's tokens each output
             stands for, if it fills masks.
+        extra_inputs (dict): what else the model reads of the prompt, such as ``token_type_ids``;
+            arrays (prompt,), int64.
 
     Examples::
 
@@ -61,6 +65,16 @@ class Generation(Record):
     settings: dict[str, Any]
     task: Task = "causal"
     places: np.ndarray | None = None
+    extra_inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, row in self.extra_inputs.items():
+            if np.shape(row) != np.shape(self.prompt_ids):
+                raise ValueError(
+                    f"extra_inputs: {name} has shape {np.shape(row)}, accepts (prompt) = "
+                    f"({len(self.prompt_ids)})"
+                )
 
     @property
     def prompt(self) -> str:

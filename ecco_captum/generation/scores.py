@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.generation.segments import Segment
-from ecco_captum.generation.tasks import classes_of, task_of
+from ecco_captum.generation.tasks import Link, classes_of, link_of, task_of
 from ecco_captum.models.embedding_site import embed, entering
 from ecco_captum.models.encoding import encode_token
 from ecco_captum.models.interventions import replaced_input
@@ -32,11 +33,13 @@ class Scoring:
             or ``"entropy"`` of the whole distribution, in nats.
         foils (tuple of int): token ids (or classes) whose mean score is taken away.
         names (tuple of str): the foils' texts.
+        link (str): ``"sigmoid"`` where each label has a probability of its own.
     """
 
     score: Score = "logit"
     foils: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    link: Link = "softmax"
 
     @property
     def unit(self) -> str:
@@ -44,13 +47,17 @@ class Scoring:
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(batch, targets), from (batch, targets, vocabulary) and the targets' ids."""
+        if self.score == "entropy" and self.link == "sigmoid":
+            # Labels for themselves: the sum over them.
+            each = logits.float()
+            return (each.neg().sigmoid() * each - torch.nn.functional.logsigmoid(each)).sum(-1)
         if self.score == "entropy":
             logprobs = logits.float().log_softmax(dim=-1)
             # A token that is ruled out has a probability of 0 and adds nothing.
             return -(logprobs.exp() * logprobs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
         if self.score != "logit":
             wide = torch.promote_types(logits.dtype, torch.float32)
-            logits = logits.to(wide).log_softmax(dim=-1)
+            logits = log_probabilities(logits.to(wide), self.link)
         if self.score == "prob":
             logits = logits.exp()
         own = targets.to(logits.device)[None, :, None].expand(len(logits), -1, 1)
@@ -66,16 +73,31 @@ def scoring(lm: LanguageModel, score: str, versus: Any) -> Scoring:
     ``versus`` is the text of one token as it follows (its leading space included), an id, a class;
     or several, whose mean score is taken. A text that is not exactly one token raises a ValueError.
     """
-    name = as_score(score)
+    name, link = as_score(score), link_of(lm)
+    if link == "none" and name != "logit":
+        raise UnsupportedError(
+            f"score: got {name!r}, and {lm.name!r} has a regression's value and no probabilities "
+            f"(problem_type {lm.model.config.problem_type!r}, {lm.model.config.num_labels} labels);"
+            " accepts 'logit'"
+        )
     if versus is None:
-        return Scoring(name)
+        return Scoring(name, link=link)
     if score == "entropy":
         raise ValueError("versus: an entropy has no target to contrast; accepts None with it")
     several = versus if isinstance(versus, list | tuple) else [versus]
     if not several:
         raise ValueError("versus: got an empty list, accepts at least one token")
     foils = tuple(_foil(lm, foil) for foil in several)
-    return Scoring(name, foils, tuple(_name(lm, foil) for foil in foils))
+    return Scoring(name, foils, tuple(_name(lm, foil) for foil in foils), link)
+
+
+def log_probabilities(logits: Tensor, link: Link) -> Tensor:
+    """(…, classes), natural logarithms; NaN where a head has no probabilities."""
+    if link == "none":
+        return torch.full_like(logits, float("nan"))
+    if link == "sigmoid":
+        return torch.nn.functional.logsigmoid(logits)
+    return logits.log_softmax(dim=-1)
 
 
 def as_score(name: str) -> Score:

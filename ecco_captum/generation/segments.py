@@ -3,7 +3,7 @@ r"""A text cut into segments: each reads only what its targets need."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ecco_captum.core.checks import Task
-from ecco_captum.models.causality import shares_forwards
+from ecco_captum.models.anatomy.verify import TEXTS
+from ecco_captum.models.causality import beginning, shares_forwards
+from ecco_captum.models.encoding import continued
 from ecco_captum.models.language_model import LanguageModel
 
 # Larger chunks save forwards but leave the processor's cache and waste work above the triangle;
@@ -24,8 +26,8 @@ class Segment:
     r"""What a model reads, and the outputs that are explained by it.
 
     Args:
-        inputs (Mapping): the model's ids, each (1, positions): ``input_ids``, and for an
-            encoder–decoder ``decoder_input_ids``.
+        inputs (Mapping): what the model is given, each (1, positions): ``input_ids``, for an
+            encoder–decoder ``decoder_input_ids``, and what else goes with the prompt's tokens.
         targets (Tensor): (targets,), token ids, or classes.
         places (tuple of int): the position whose logits score each target, counted from the end
             (-1 is the last), since some models put positions of their own before the text's.
@@ -43,7 +45,12 @@ class Segment:
     @property
     def positions(self) -> int:
         """How many tokens are read, and may be attributed to."""
-        return sum(ids.shape[1] for ids in self.inputs.values()) - self.started
+        return sum(ids.shape[1] for ids in self.texts.values()) - self.started
+
+    @property
+    def texts(self) -> dict[str, Tensor]:
+        """The ids among the inputs, by the argument's name."""
+        return {name: ids for name, ids in self.inputs.items() if name in TEXTS}
 
     @property
     def written(self) -> str:
@@ -63,6 +70,8 @@ class Text(Protocol):
     @property
     def places(self) -> np.ndarray | None: ...
     @property
+    def extra_inputs(self) -> Mapping[str, np.ndarray]: ...
+    @property
     def task(self) -> Task: ...
 
 
@@ -75,13 +84,15 @@ class Written:
     start_ids: np.ndarray
     task: Task
     places: np.ndarray | None = None
+    extra_inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def whole_segment(lm: LanguageModel, text: Text, chosen: Sequence[int]) -> Segment:
     """Returns a text as one segment, up to the last of the ``chosen`` outputs, its targets."""
     if text.task == "classification":
+        rows = {"input_ids": text.prompt_ids, **text.extra_inputs}
         return Segment(
-            inputs={"input_ids": torch.tensor(text.prompt_ids[None], device=lm.device)},
+            inputs=_tensors(lm, rows),
             targets=torch.tensor(text.output_ids[list(chosen)], device=lm.device),
             places=(),
             rows=tuple(range(len(chosen))),
@@ -120,19 +131,27 @@ def reading(
     reads up to the last place, or the whole of a text with masks.
     """
     prompt, outputs = text.prompt_ids, text.output_ids
-    ids = {"input_ids": prompt}
+    end = places[-1] + 1
+    rows = {"input_ids": prompt, **text.extra_inputs}
     if text.task == "seq2seq":
-        ids["decoder_input_ids"] = np.concatenate([text.start_ids, outputs])[: places[-1] + 1]
+        rows["decoder_input_ids"] = np.concatenate([text.start_ids, outputs])[:end]
     elif text.task == "causal":
-        ids["input_ids"] = np.concatenate([prompt, outputs])[: places[-1] + 1]
-    end = len(ids.get("decoder_input_ids", ids["input_ids"]))
+        rows = continued(text.extra_inputs, len(outputs))
+        rows["input_ids"] = np.concatenate([prompt, outputs])
+        rows = {name: row[:end] for name, row in rows.items()}
+    else:
+        end = len(prompt)
     return Segment(
-        inputs={name: torch.tensor(row[None], device=lm.device) for name, row in ids.items()},
+        inputs=_tensors(lm, rows),
         targets=torch.tensor(targets, device=lm.device),
         places=tuple(place - end for place in places),
         rows=tuple(range(len(targets))),
         started=len(text.start_ids) if text.task == "seq2seq" else 0,
     )
+
+
+def _tensors(lm: LanguageModel, rows: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.tensor(row[None], device=lm.device) for name, row in rows.items()}
 
 
 def segments(
@@ -172,8 +191,8 @@ def segments(
 def _ending(whole: Segment, end: int) -> Segment:
     """The beginning of a text: what is before target ``end - 1``."""
     cut = -1 - whole.places[end - 1]
-    ids = whole.inputs[whole.written]
-    inputs = {**whole.inputs, whole.written: ids[:, : ids.shape[1] - cut]}
+    end = whole.inputs[whole.written].shape[1] - cut
+    inputs = beginning(whole.inputs, end)
     return replace(whole, inputs=inputs, places=tuple(place + cut for place in whole.places))
 
 

@@ -2,7 +2,7 @@ r"""The arguments that analyses of a generation share, read and checked."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,9 @@ from transformers.models.auto.modeling_auto import (
 
 from ecco_captum.core.checks import Task, UnsupportedError
 from ecco_captum.generation.record import Generation
+from ecco_captum.models.anatomy.verify import stops_gradients
 from ecco_captum.models.language_model import LanguageModel
+from ecco_captum.models.positions import position_limit
 
 
 def task_of(lm: LanguageModel) -> Task:
@@ -38,9 +40,10 @@ def task_of(lm: LanguageModel) -> Task:
                 )
             return "classification"
     raise UnsupportedError(
-        f"lm: {lm.name!r} is a {type(lm.model).__name__}, which has no head for tokens or classes; "
-        "accepts causal language models, encoder–decoders that write, masked language models, "
-        "and encoders or decoders that classify a text"
+        f"lm: {lm.name!r} is a {type(lm.model).__name__}, which has no head for tokens or classes "
+        "of a whole text; accepts causal language models, encoder–decoders that write, masked "
+        "language models, and encoders or decoders that classify a text. Labels of single tokens "
+        "and spans of an answer are not supported"
     )
 
 
@@ -49,6 +52,26 @@ def classes_of(lm: LanguageModel) -> tuple[str, ...]:
     count = int(lm.model.config.num_labels)
     names = lm.model.config.id2label or {}
     return tuple(str(names.get(k, f"LABEL_{k}")) for k in range(count))
+
+
+Link = Literal["softmax", "sigmoid", "none"]
+"""From a classifier's logits to probabilities: of one class of several, of each label for itself,
+or not at all (a regression)."""
+
+
+def link_of(lm: LanguageModel) -> Link:
+    """Returns what a model's logits mean, as transformers' classifiers are trained on them.
+
+    Several labels that hold together (``multi_label_classification``) have a sigmoid each; a
+    regression, and one label of which nothing else is said, has a value and no probability.
+    """
+    if task_of(lm) != "classification":
+        return "softmax"
+    kind = lm.model.config.problem_type
+    if kind == "multi_label_classification":
+        return "sigmoid"
+    alone = kind is None and lm.model.config.num_labels == 1
+    return "none" if kind == "regression" or alone else "softmax"
 
 
 def check_text(lm: LanguageModel, generation: Generation) -> None:
@@ -79,15 +102,24 @@ def check_text(lm: LanguageModel, generation: Generation) -> None:
             f"generation: it has {length} tokens to read, the context of {lm.name!r} holds "
             f"{lm.context_length}; it was made with {generation.model!r}"
         )
+    written = len(generation.start_ids) + len(generation.output_ids) - 1
+    limit = position_limit(lm.model, "decoder_input_ids") if task == "seq2seq" else None
+    if limit is not None and written > limit:
+        raise ValueError(
+            f"generation: its outputs take {written} positions, the decoder of {lm.name!r} has "
+            f"{limit}; it was made with {generation.model!r}"
+        )
 
 
 def check_gradients(lm: LanguageModel) -> None:
-    """Raises an UnsupportedError if a model was built under ``torch.inference_mode``."""
-    if any(parameter.is_inference() for parameter in lm.model.parameters()):
+    """Raises an UnsupportedError if a model gives no gradients, or wrong ones."""
+    reason = stops_gradients(lm.model)
+    if reason:
         raise UnsupportedError(
-            f"lm: {lm.name!r} was built under torch.inference_mode, so no gradient can be taken "
-            "through its weights; build it outside"
+            f"lm: {lm.name!r} gives no gradients: {reason}. Methods without them, such as "
+            "'occlusion' and 'feature_ablation', work"
         )
+    lm.anatomy.require("gradient")
 
 
 def plain(value: Any) -> Any:

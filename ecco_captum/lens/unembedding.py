@@ -23,7 +23,7 @@ from ecco_captum.core.checks import SlowPathWarning, UnsupportedError
 from ecco_captum.generation.generate import segment_logits
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.generation.segments import Segment
-from ecco_captum.models.causality import close_logits
+from ecco_captum.models.causality import beginning, close_logits, reads_together
 from ecco_captum.models.interventions import recorded_stream, replaced_output, replay_tail
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import fast_products, out_of_memory
@@ -258,6 +258,7 @@ def layer_logits(
         own, run = tail
         rows = len(own) if packed or logits_needed(lm, segment) else segment.positions
         count = max(1, _LOGITS_AT_ONCE // (rows * own.shape[1]))
+        count = count if reads_together(lm.model) else 1
         # The last layer runs with the first chunk, as the check.
         first = _attempt(run, [last, *others[: count - 1]], translators, packed)
         if first is None or not close_logits(own, first[0], lm.model.dtype):
@@ -320,9 +321,7 @@ def _tail(
         own = segment_logits(lm, segment)
     if packed and any(hidden.shape[1] != len(places) for hidden in stream):
         return None
-    inputs = dict(segment.inputs)
-    if packed:
-        inputs[segment.written] = inputs[segment.written][:, -len(places) :]
+    inputs = beginning(segment.inputs, len(places)) if packed else dict(segment.inputs)
     needed = {} if packed else logits_needed(lm, segment)
 
     def run(layers: Sequence[int], translators: Translators | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from ecco_captum.core.checks import UnsupportedError, check_whole, chosen_numbers
 from ecco_captum.core.tokens import Tokens, display_texts, lone_texts
-from ecco_captum.generation.generate import decoder_start, scored_segments
+from ecco_captum.generation.generate import decoder_starts, scored_segments
 from ecco_captum.generation.record import Generation
 from ecco_captum.generation.segments import Text, Written, reading
 from ecco_captum.generation.tasks import check_text, task_of
@@ -34,10 +34,12 @@ def as_text(lm: LanguageModel, given: Prompt | Generation) -> tuple[Text, Tokens
         raise UnsupportedError(
             f"lm: {lm.name!r} is a classifier, whose head reads the last layer only"
         )
-    ids = np.array(encode_prompt(lm, given), dtype=np.int64)
-    start = [decoder_start(lm)] if task == "seq2seq" else []
-    text = Written(ids, ids[:0], np.array(start, dtype=np.int64), task)
-    return text, Tokens(ids, display_texts(lm.tokenizer, ids.tolist()), len(ids))
+    encoded = encode_prompt(lm, given)
+    ids = np.array(encoded.ids, dtype=np.int64)
+    start = np.array(decoder_starts(lm) if task == "seq2seq" else [], dtype=np.int64)
+    text = Written(ids, ids[:0], start, task, extra_inputs=encoded.arrays)
+    texts = display_texts(lm.tokenizer, encoded.ids)
+    return text, Tokens(ids, texts, len(ids), encoded.starts)
 
 
 def what_is_read(text: Text, tokens: Tokens) -> list[str]:
@@ -253,7 +255,10 @@ def order_test(
     check_whole("seed", seed, least=0)
     if task_of(lm) != "causal":
         raise UnsupportedError(f"lm: {lm.name!r} is not causal, accepts a model that writes on")
-    ids = [int(item) for item in encode_prompt(lm, prompt)]
+    encoded = encode_prompt(lm, prompt)
+    if encoded.starts:
+        raise UnsupportedError("prompt: got a pair of texts, whose order has no test; accepts one")
+    ids = encoded.ids
     if len(ids) < 4:
         raise UnsupportedError(
             f"prompt: got {len(ids)} tokens, accepts 4 or more, two to be shuffled"
@@ -261,7 +266,8 @@ def order_test(
     middle, rng = np.array(ids[1:-1]), np.random.default_rng(seed)
     orders = [middle, *(rng.permutation(middle) for _ in range(draws))]
     texts = [[ids[0], *order.tolist(), ids[-1]] for order in orders]
-    watched = [rankings_watch(lm, text, watch, layers=-1) for text in texts]
+    reads = [{**encoded.extra, "input_ids": text} if encoded.extra else text for text in texts]
+    watched = [rankings_watch(lm, read, watch, layers=-1) for read in reads]
     logits = np.array([item.logits[-1] for item in watched], dtype=np.float64)
     if logits.shape[1] < 2:
         raise ValueError("watch: got one token, accepts two or more, one of which leads")

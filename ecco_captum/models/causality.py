@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ecco_captum.models.anatomy.verify import tiny_prompt
+from ecco_captum.models.anatomy.verify import TEXTS, tiny_prompt
 from ecco_captum.models.language_model import LanguageModel, keep_last
+from ecco_captum.models.modes import evaluation_mode, has_hooks, on_test_texts
+from ecco_captum.models.positions import position_limit
 
 _FOUND: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+_TOGETHER: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 # The latest text of each model and what was found: an analysis asks again about the text that was
 # generated just before.
@@ -27,7 +30,6 @@ _LATEST: WeakKeyDictionary[PreTrainedModel, tuple[object, bool]] = WeakKeyDictio
 # Logits held at once, in numbers: 64 M are 256 MB in float32.
 _LOGITS_AT_ONCE = 64 * 2**20
 
-_TEXTS = ("input_ids", "decoder_input_ids")
 
 # How far two orders of summation may drift apart, relative to the logits' spread.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
@@ -36,11 +38,37 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, tor
 def is_causal(model: PreTrainedModel) -> bool:
     """Whether logits over a text equal those over its prefixes; tried once per model."""
     if model not in _FOUND:
-        causal = _equals_its_prefixes(model)
+        position_limit(model)
+        causal = on_test_texts(model, lambda: _equals_its_prefixes(model))
         if causal is None:
             return True
         _FOUND[model] = causal
     return _FOUND[model]
+
+
+def reads_together(model: PreTrainedModel) -> bool:
+    """Whether a text's logits are the same alone and in a batch; tried once per model.
+
+    Dynamic quantisation takes one scale for a whole batch, and some experts take only so many of
+    its tokens.
+    """
+    if model not in _TOGETHER:
+        with evaluation_mode(model):
+            _TOGETHER[model] = on_test_texts(model, lambda: _equal_alone(model))
+    return _TOGETHER[model]
+
+
+@torch.no_grad()
+def _equal_alone(model: PreTrainedModel) -> bool:
+    inputs = tiny_prompt(model)
+    texts = {name: inputs[name] for name in TEXTS if name in inputs}
+    output = model(**texts, use_cache=False)
+    scored = "logits" if hasattr(output, "logits") else "last_hidden_state"
+    for k, row in enumerate(output[scored].float()):
+        alone = {name: ids[k : k + 1] for name, ids in texts.items()}
+        if not close_logits(model(**alone, use_cache=False)[scored][0].float(), row, model.dtype):
+            return False
+    return True
 
 
 def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int) -> bool:
@@ -53,7 +81,12 @@ def shares_forwards(lm: LanguageModel, inputs: Mapping[str, Tensor], before: int
     if not is_causal(lm.model):
         return False
     texts = {name: ids.tolist() for name, ids in inputs.items()}
-    text = (texts, before, lm.model.dtype, lm.model.config._attn_implementation)
+    hooked = [
+        (*module._forward_hooks, *module._forward_pre_hooks)
+        for module in lm.model.modules()
+        if has_hooks(module)
+    ]
+    text = (texts, before, lm.model.dtype, lm.model.config._attn_implementation, hooked)
     latest = _LATEST.get(lm.model)
     if latest is None or latest[0] != text:
         _LATEST[lm.model] = latest = (text, _agrees_with_its_beginning(lm, inputs, before))
@@ -70,11 +103,29 @@ def _agrees_with_its_beginning(
     stretch = max(1, _LOGITS_AT_ONCE // lm.vocabulary_size)
     for start in range(before, length, stretch):
         end = min(start + stretch, length)
-        alone = _logits(lm, {**inputs, name: inputs[name][:, :start]}, 0)
-        within = _logits(lm, {**inputs, name: inputs[name][:, :end]}, end - start)
+        within = _logits(lm, beginning(inputs, end), end - start)
+        try:
+            alone = _logits(lm, beginning(inputs, start), 0)
+        except Exception as error:
+            hooked = [name for name, module in lm.model.named_modules() if has_hooks(module)]
+            if not hooked:
+                raise
+            raise ValueError(
+                f"lm: its hooks (on {', '.join(hooked[:3])}) or its modules fail on the first "
+                f"{start} tokens of this text, {type(error).__name__}: {error}. Each output is "
+                "scored by what is before it, so they must read these alone: take the hook off, "
+                "or let it pass shorter texts"
+            ) from error
         if not close_logits(alone, within, lm.model.dtype):
             return False
     return True
+
+
+def beginning(inputs: Mapping[str, Tensor], end: int) -> dict[str, Tensor]:
+    """Inputs up to a position of the text that is written, an encoder–decoder's source as it is."""
+    if "decoder_input_ids" in inputs:
+        return {**inputs, "decoder_input_ids": inputs["decoder_input_ids"][:, :end]}
+    return {name: row[:, :end] for name, row in inputs.items()}
 
 
 def close_logits(left: Tensor, right: Tensor, dtype: torch.dtype) -> bool:
@@ -96,10 +147,10 @@ def _logits(lm: LanguageModel, inputs: Mapping[str, Tensor], back: int) -> Tenso
 @torch.no_grad()
 def _equals_its_prefixes(model: PreTrainedModel) -> bool | None:
     """None where there is nothing to compare: the logits are NaN."""
-    inputs = {name: value[:1] for name, value in tiny_prompt(model).items() if name in _TEXTS}
+    inputs = {name: value[:1] for name, value in tiny_prompt(model).items() if name in TEXTS}
     decoded = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
     # Long enough for a sparse attention to have to choose.
-    inputs[decoded] = inputs[decoded].repeat(1, 4)
+    inputs[decoded] = inputs[decoded].repeat(1, 4)[:, : position_limit(model, decoded)]
     whole = model(**inputs, use_cache=False).logits.float()
     if torch.isnan(whole).any():
         return None

@@ -64,10 +64,11 @@ def embedding_sites(
 ) -> tuple[EmbeddingSite, ...]:
     """Returns where a model's embeddings enter, in the order of their positions.
 
-    ``started`` is how many tokens a decoder starts with. Where gradients cannot enter the model, an
-    AnatomyError says why.
+    ``started`` is how many tokens a decoder starts with. Where embeddings cannot enter the model,
+    an AnatomyError says why.
     """
-    anatomy.require("gradient")
+    if any(stack.embedding is None for stack in anatomy.stacks):
+        anatomy.require("gradient")
     sites = []
     for stack, (ids, fixed) in zip(anatomy.stacks, _texts(anatomy, started), strict=True):
         site = stack.embedding

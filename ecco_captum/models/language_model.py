@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
-from ecco_captum.core.checks import check_vocabulary
+from ecco_captum.core.checks import UnsupportedError, check_vocabulary
 from ecco_captum.models.anatomy.find import find_anatomy
 from ecco_captum.models.anatomy.parts import Anatomy
+from ecco_captum.models.anatomy.verify import input_device
 from ecco_captum.models.bundled import is_offline_name, offline_models, offline_path
 from ecco_captum.models.embedding_site import EmbeddingSite, embed, embedding_sites, entering
 from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.models.positions import position_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,8 +58,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """The device that token ids go to."""
-        table = getattr(self.model.get_input_embeddings(), "weight", None)
-        return self.model.device if table is None else table.device
+        return input_device(self.model)
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -71,13 +72,12 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int | None:
-        """Positions that the model was made for; None where its config names no limit."""
-        config = self.model.config.get_text_config()
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
-            length = getattr(config, name, None)
-            if isinstance(length, int) and length > 0:
-                return length
-        return None
+        """The most tokens of a text (an encoder–decoder's source); None where nothing limits it.
+
+        It is what the model's tables of positions hold; where positions are computed, what the
+        model was made for.
+        """
+        return position_limit(self.model)
 
     def embedding_sites(self, started: int = 0) -> tuple[EmbeddingSite, ...]:
         """Where embeddings enter; ``started`` tokens of a decoder's start are left as they are."""
@@ -138,6 +138,8 @@ class LanguageModel:
                 1 if getattr(self.model.config.get_text_config(), "pad_token_id", None) == 0 else 0
             )
             input_ids = torch.full(embeddings.shape[:2], ordinary, device=self.device)
+        if torch.is_grad_enabled() and embeddings.requires_grad:
+            self.anatomy.require("gradient")
         inputs = _inputs(input_ids, decoder_input_ids)
         inputs = {name: ids.expand(len(embeddings), -1) for name, ids in inputs.items()}
         writes = self.model.can_generate()
@@ -206,8 +208,8 @@ def load(
 
 
 def wrap(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     name: str | None = None,
     anatomy: Anatomy | None = None,
@@ -215,8 +217,11 @@ def wrap(
     r"""Takes a model that you already have, and leaves it exactly as it is.
 
     Args:
-        model (PreTrainedModel): any Hugging Face model: on any device, in any mode.
-        tokenizer (PreTrainedTokenizerBase): the tokenizer that belongs to it.
+        model (PreTrainedModel): any Hugging Face model that reads text: on any device, in any mode.
+            What holds one gives it: a pipeline (and its tokenizer), PEFT's model of adapters,
+            ``torch.compile``'s and ``DataParallel``'s.
+        tokenizer (PreTrainedTokenizerBase, optional): the tokenizer that belongs to it; needed,
+            save for a pipeline.
         name (str, optional): what to call it in titles. Default: what its config says.
         anatomy (Anatomy, optional): where it keeps its parts, if you know better than what watching
             it run would find.
@@ -227,14 +232,25 @@ def wrap(
     Raises:
         TypeError: if ``model`` is no ``PreTrainedModel`` or ``tokenizer`` no tokenizer.
         ValueError: if the tokenizer makes ids that the model has no embedding for.
+        UnsupportedError: if the model reads something else than text, or its PEFT adapter is none
+            that lies within it.
 
     Examples::
 
         >>> wrap(lm.model, lm.tokenizer, name="mine")
         LanguageModel('mine', LlamaForCausalLM, 135M parameters)
     """
+    if not isinstance(model, nn.Module) and hasattr(model, "model") and hasattr(model, "tokenizer"):
+        model, tokenizer = model.model, tokenizer or model.tokenizer  # a pipeline
+    model = _innermost(model)
     if not isinstance(model, transformers.PreTrainedModel):
         raise TypeError(f"model: got {_kind(model)}, accepts a transformers PreTrainedModel")
+    reads_ids = "input_ids" in inspect.signature(model.forward).parameters
+    if model.main_input_name not in ("input_ids", "inputs") or not reads_ids:
+        raise UnsupportedError(
+            f"model: a {type(model).__name__} reads {model.main_input_name}, accepts models that "
+            "read the ids of a text (input_ids)"
+        )
     if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
         raise TypeError(f"tokenizer: got {_kind(tokenizer)}, accepts a transformers tokenizer")
     if anatomy is not None and not isinstance(anatomy, Anatomy):
@@ -243,6 +259,35 @@ def wrap(
     lm = LanguageModel(model, tokenizer, name, anatomy)
     check_vocabulary(len(tokenizer), lm.vocabulary_size)
     return lm
+
+
+def _innermost(model: Any) -> Any:
+    """The transformers model within what other libraries put around it."""
+    while True:
+        inner = model
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        elif isinstance(model, nn.Module) and "_orig_mod" in model._modules:
+            inner = model._orig_mod  # what torch.compile returns
+        elif hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+            _check_adapters(model)
+            inner = model.get_base_model()
+        if inner is model:
+            return model
+        model = inner
+
+
+def _check_adapters(model: Any) -> None:
+    """Raises an error if a PEFT model is more than the model within it."""
+    for name in model.active_adapters:
+        config = model.peft_config[name]
+        kind = str(getattr(config.peft_type, "value", config.peft_type))
+        outside = config.is_prompt_learning or kind == "XLORA"
+        if outside or getattr(config, "alora_invocation_tokens", None):
+            raise UnsupportedError(
+                f"model: its adapter {name!r} ({kind}) works around the model, by vectors before "
+                "the text or by the text's tokens; accepts adapters within it, as LoRA and IA³"
+            )
 
 
 def keep_last(lm: LanguageModel, positions: int) -> dict[str, int]:

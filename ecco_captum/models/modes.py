@@ -6,6 +6,7 @@ import contextlib
 import platform
 import random
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from threading import Event, Lock
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
+from transformers.utils import logging as transformers_logging
 
+from ecco_captum.models.guard import unchanged
 from ecco_captum.models.interventions import intercepted
 
 if TYPE_CHECKING:
@@ -45,10 +48,64 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """While active, the model is in evaluation mode and no parameter asks for a gradient.
 
     Dropout would make every number a draw, and weights that ask for gradients make the graph keep
-    activations that nobody reads. Each module's mode and each parameter's flag are put back.
+    activations that nobody reads. Each module's mode and each parameter's flag are put back, and
+    what the model changed of itself.
     Analyses in other threads wait.
     """
-    with exclusive(model), _evaluating(model):
+    with exclusive(model), unchanged(model), uncompiled(model), _evaluating(model):
+        yield
+
+
+Outcome = TypeVar("Outcome")
+
+
+def on_test_texts(model: nn.Module, work: Callable[[], Outcome]) -> Outcome:
+    """Does some work on texts that are not the user's.
+
+    The model's hooks rest, which were made for texts of the user's; they take part where the work
+    fails without. What transformers has to say of so short texts is not said.
+    """
+    spoken = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        return _without_hooks(model, work)
+    finally:
+        transformers_logging.set_verbosity(spoken)
+
+
+def _without_hooks(model: nn.Module, work: Callable[[], Outcome]) -> Outcome:
+    hooked = [module for module in model.modules() if has_hooks(module)]
+    if not hooked:
+        return work()
+    kept = [(module, module._forward_hooks, module._forward_pre_hooks) for module in hooked]
+    try:
+        for module in hooked:
+            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+        return work()
+    except Exception:
+        pass  # hooks that the model cannot do without, as those that gather its weights
+    finally:
+        for module, after, before in kept:
+            module._forward_hooks, module._forward_pre_hooks = after, before
+    return work()
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether hooks are on a module's own forward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+@contextlib.contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """While active, what ``torch.compile`` made of parts of a model runs as it was written.
+
+    What was compiled before knows nothing of forwards that are wrapped since.
+    """
+    compiled = any(
+        module._compiled_call_impl is not None or "_orig_mod" in module._modules
+        for module in model.modules()
+    )
+    with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
         yield
 
 

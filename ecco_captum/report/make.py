@@ -138,9 +138,11 @@ def _watched(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, 
     position = asked.get(generation.task, place - 1)
     watched = rankings_watch(lm, generation, [own, *rivals], position=position)
     ids = generation.prompt_ids.tolist()
-    if generation.task != "causal" or len(ids) < 4:
+    if generation.task != "causal" or len(ids) < 4 or generation.tokens.starts:
         return {"watched": watched}
-    return {"watched": watched, "order": order_test(lm, ids, [own, *rivals], seed=seed)}
+    extra = {name: row.tolist() for name, row in generation.extra_inputs.items()}
+    prompt = {**extra, "input_ids": ids} if extra else ids
+    return {"watched": watched, "order": order_test(lm, prompt, [own, *rivals], seed=seed)}
 
 
 def _factorised(

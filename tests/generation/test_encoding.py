@@ -31,9 +31,9 @@ def gpt2(tiny_lm: MakeLM) -> LanguageModel:
 
 
 def test_special_tokens_come_once(llama: LanguageModel) -> None:
-    plain = encode_prompt(llama, "The keys")
+    plain = encode_prompt(llama, "The keys").ids
     assert plain[0] == llama.tokenizer.bos_token_id
-    assert encode_prompt(llama, "<s>The keys").count(llama.tokenizer.bos_token_id) == 1
+    assert encode_prompt(llama, "<s>The keys").ids.count(llama.tokenizer.bos_token_id) == 1
     # What the tokenizer itself gives, for a text that does not bring the token.
     assert plain == llama.tokenizer("The keys")["input_ids"]
 
@@ -42,12 +42,12 @@ def test_a_chat_goes_through_the_template_and_keeps_its_marks(llama: LanguageMod
     messages = [{"role": "user", "content": "The keys"}]
     llama.tokenizer.chat_template = TEMPLATE
     try:
-        ids = encode_prompt(llama, messages)
+        ids = encode_prompt(llama, messages).ids
         rendered = llama.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
         )
         # A chat and the same chat rendered by the user are the same prompt.
-        assert ids == encode_prompt(llama, rendered)
+        assert ids == encode_prompt(llama, rendered).ids
         assert ids.count(llama.tokenizer.bos_token_id) == 2
         with pytest.raises(ValueError, match="'role' and 'content'"):
             encode_prompt(llama, [{"text": "hello"}])
@@ -59,7 +59,7 @@ def test_a_chat_goes_through_the_template_and_keeps_its_marks(llama: LanguageMod
 
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor, lambda ids: torch.tensor([ids])])
 def test_ids_are_taken_as_they_are(gpt2: LanguageModel, make: Callable[[list[int]], Any]) -> None:
-    assert encode_prompt(gpt2, make([7, 3, 3])) == [7, 3, 3]
+    assert encode_prompt(gpt2, make([7, 3, 3])).ids == [7, 3, 3]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -68,10 +68,10 @@ def test_a_continuation_is_cut_as_behind_its_prompt(
     tiny_lm: MakeLM, family: str, text: str
 ) -> None:
     lm = tiny_lm(family)
-    whole = encode_prompt(lm, text)
+    whole = encode_prompt(lm, text).ids
     for cut in range(1, len(text)):
         prompt, rest = text[:cut], text[cut:]
-        head = encode_prompt(lm, prompt)
+        head = encode_prompt(lm, prompt).ids
         if whole[: len(head)] == head:
             assert head + encode_continuation(lm, prompt, rest) == whole
         else:  # a token spans the cut: the text is still the same
@@ -82,7 +82,7 @@ def test_a_continuation_is_cut_as_behind_its_prompt(
 @pytest.mark.parametrize(
     ("prompt", "error", "words"),
     [
-        ("", ValueError, "empty string"),
+        ("", ValueError, "no token that begins texts"),
         ([], ValueError, "no tokens"),
         ([1, 10_000], ValueError, "10000 is outside"),
         ([-1], ValueError, "-1 is outside"),
@@ -109,4 +109,4 @@ def test_an_empty_continuation_is_refused(gpt2: LanguageModel) -> None:
 
 def test_a_tokenizer_without_special_tokens_is_left_alone(gpt2: LanguageModel) -> None:
     tokenizer: PreTrainedTokenizerBase = gpt2.tokenizer
-    assert encode_prompt(gpt2, "The keys") == tokenizer("The keys")["input_ids"]
+    assert encode_prompt(gpt2, "The keys").ids == tokenizer("The keys")["input_ids"]

@@ -88,14 +88,17 @@ class Removal:
     @torch.no_grad()
     def _without(self, present: Tensor) -> Tensor:
         segment, start = self._given.segment, 0
-        inputs = {}
-        for name, ids in segment.inputs.items():
+        inputs = dict(segment.inputs)
+        for name, ids in segment.texts.items():
             fixed = segment.started if name == "decoder_input_ids" else 0
             end = start + ids.shape[1] - fixed
             kept = present[start:end].to(ids.device)
             if not fixed and not kept.any():
                 raise ValueError(_NOTHING)
             inputs[name] = torch.cat([ids[:, :fixed], ids[:, fixed:][:, kept]], dim=1)
+            if name == "input_ids":
+                for extra in segment.inputs.keys() - segment.texts.keys():
+                    inputs[extra] = segment.inputs[extra][:, kept]
             start = end
         shorter = replace(segment, inputs=inputs, places=_moved(segment.places, present))
         embeddings = self._given.inputs[:, present.to(self._given.inputs.device)]
@@ -152,17 +155,20 @@ def shuffled_correlation(lm: LanguageModel, attribution: Attribution, seed: int)
     Every weight of a copy of the model is moved within its tensor (Adebayo et al. 2018, with
     shuffled weights in place of newly drawn ones, so that each tensor keeps its distribution).
     Correlations are Spearman's, of the magnitudes of four outputs; None where there are too few
-    positions for any.
+    positions for any, or the weights are not plain numbers in memory: offloaded or quantised.
     """
+    weights = list(lm.model.parameters())
+    plain = all(type(w.data) is Tensor and w.is_floating_point() and not w.is_meta for w in weights)
+    if not plain or any(hasattr(module, "_packed_params") for module in lm.model.modules()):
+        return None
     with torch.inference_mode(False):
         model = copy.deepcopy(lm.model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.is_floating_point():
-                order = torch.randperm(parameter.numel(), generator=generator)
-                shuffled = parameter.flatten()[order.to(parameter.device)]
-                parameter.copy_(shuffled.view_as(parameter))
+            order = torch.randperm(parameter.numel(), generator=generator)
+            shuffled = parameter.flatten()[order.to(parameter.device)]
+            parameter.copy_(shuffled.view_as(parameter))
     shuffled_lm = LanguageModel(model, lm.tokenizer, lm.name, lm.anatomy)
     foils = list(attribution.foils) or None
     rng = np.random.default_rng(seed)

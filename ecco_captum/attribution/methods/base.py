@@ -181,7 +181,7 @@ def _token(lm: LanguageModel, baseline: Any) -> int:
 def _embeddings_of(lm: LanguageModel, segment: Segment, ids: Tensor) -> Tensor:
     """Of other ids at all positions; what a decoder starts with stays."""
     inputs, start = {}, 0
-    for name, own in segment.inputs.items():
+    for name, own in segment.texts.items():
         fixed = segment.started if name == "decoder_input_ids" else 0
         end = start + own.shape[1] - fixed
         inputs[name] = torch.cat([own[:, :fixed].expand(len(ids), -1), ids[:, start:end]], dim=1)
@@ -199,14 +199,14 @@ def _mean(lm: LanguageModel, segment: Segment) -> list[Tensor]:
     for start in range(0, lm.vocabulary_size, _AT_ONCE):
         ids = torch.arange(start, min(start + _AT_ONCE, lm.vocabulary_size), device=lm.device)
         # One short text an id: where it stands must not matter.
-        texts = dict.fromkeys(segment.inputs, ids[:, None])
+        texts = dict.fromkeys(segment.texts, ids[:, None])
         part = lm.embeddings(**texts).double().sum(dim=0)
         sums = [a + b for a, b in zip(sums, part, strict=True)] if sums else list(part)
     return [total / lm.vocabulary_size for total in sums]
 
 
 def _laid_out(segment: Segment, means: list[Tensor]) -> Tensor:
-    lengths = [ids.shape[1] for ids in segment.inputs.values()]
+    lengths = [ids.shape[1] for ids in segment.texts.values()]
     lengths[-1] -= segment.started
     parts = [mean.expand(length, -1) for mean, length in zip(means, lengths, strict=True)]
     return torch.cat(parts)[None]

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from ecco_captum.attribution.methods.base import MethodInput
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
-from ecco_captum.models.causality import close_logits, is_causal
+from ecco_captum.models.causality import close_logits, is_causal, reads_together
 from ecco_captum.models.embedding_site import entering
 from ecco_captum.models.modes import fast_products, out_of_memory
 
@@ -51,6 +51,8 @@ class MaskedScorer:
     @property
     def together(self) -> int:
         """How many texts may be read at once."""
+        if not reads_together(self._lm.model):
+            return 1
         rows = logits_needed(self._lm, self._given.segment).get("logits_to_keep")
         rows = rows or self._given.segment.positions
         return int(max(1, min(_MOST_TEXTS, _LOGITS_AT_ONCE // (rows * self._lm.vocabulary_size))))
@@ -143,7 +145,11 @@ class MaskedScorer:
             )
             for keys, values in self._kept or ()
         ]
-        ids = {"input_ids": segment.inputs["input_ids"][:, start:].expand(count, -1)}
+        # A mask is of the kept beginning, too.
+        ids = {
+            name: row[:, 0 if name == "attention_mask" else start :].expand(count, -1)
+            for name, row in segment.inputs.items()
+        }
         embeddings = self._fill(present)[:, start:]
         # The targets before it are scored where nothing is missing yet.
         after = self._known > start

@@ -32,9 +32,12 @@ from ecco_captum.models.anatomy.verify import (
     gradient_error,
     lens_error,
     moved_positions,
+    stops_gradients,
     tiny_prompt,
 )
+from ecco_captum.models.guard import unchanged
 from ecco_captum.models.interventions import first_tensor
+from ecco_captum.models.modes import has_hooks, on_test_texts, uncompiled
 
 _FOUND: WeakKeyDictionary[PreTrainedModel, Anatomy] = WeakKeyDictionary()
 
@@ -59,13 +62,16 @@ def find_anatomy(model: PreTrainedModel, inputs: Mapping[str, Any] | None = None
         return _FOUND[model]
     with _undisturbed(model):
         given = {"use_cache": False, **(tiny_prompt(model) if inputs is None else inputs)}
-        watched = _watch(model, given)
-        anatomy = _read(model, given, watched)
-        anatomy = _check_tokens(model, anatomy, given, watched)
-        anatomy = _check_lens(model, anatomy, given, watched)
-        anatomy = _check_gradient(model, anatomy, given)
-    _FOUND[model] = anatomy
+        _FOUND[model] = anatomy = on_test_texts(model, lambda: _examine(model, given))
     return anatomy
+
+
+def _examine(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Anatomy:
+    watched = _watch(model, inputs)
+    anatomy = _read(model, inputs, watched)
+    anatomy = _check_tokens(model, anatomy, inputs, watched)
+    anatomy = _check_lens(model, anatomy, inputs, watched)
+    return _check_gradient(model, anatomy, inputs)
 
 
 @contextmanager
@@ -77,7 +83,13 @@ def _undisturbed(model: PreTrainedModel) -> Iterator[None]:
     try:
         for module in training:
             module.training = False
-        with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(cuda):
+        with (
+            unchanged(model),
+            uncompiled(model),
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.random.fork_rng(cuda),
+        ):
             yield
     finally:
         for module in training:
@@ -91,9 +103,11 @@ def _watch(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Trace:
         outputs = first_tensor(watched.outputs)
         finite = outputs is not None and bool(outputs.isfinite().all())
     except Exception as error:
+        hooked = any(map(has_hooks, model.modules()))
+        hint = "; its modules have hooks, which may be why" if hooked else ""
         raise AnatomyError(
-            f"{name} does not run on plain token ids ({type(error).__name__}: {error}), so its "
-            "parts cannot be found. Pass inputs that it accepts, or an Anatomy of your own."
+            f"{name} does not run on plain token ids ({type(error).__name__}: {error}{hint}), so "
+            "its parts cannot be found. Pass inputs that it accepts, or an Anatomy of your own."
         ) from error
     if not finite:
         raise AnatomyError(
@@ -184,8 +198,13 @@ def _check_lens(
 
 
 def _check_gradient(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Any]) -> Anatomy:
+    if anatomy.reason("gradient"):
+        return anatomy
+    without = stops_gradients(model)
+    if without:
+        return _lacking(anatomy, "gradient", without)
     # Lower precisions round away the differences that the check compares.
-    if anatomy.reason("gradient") or model.dtype not in (torch.float32, torch.float64):
+    if model.dtype not in (torch.float32, torch.float64):
         return anatomy
     try:
         error = gradient_error(model, anatomy, inputs)

@@ -275,6 +275,9 @@ class _Watcher(TorchDispatchMode):
             self.trace.lookups.append(self.look_up(given[1]))
             return Lineage(residual=True)
         places = factors(name)
+        if places and len(given) <= places[1]:
+            # Quantised weights are packed into an object that is no tensor.
+            return self.multiply(name, given, outputs)
         if places and [lineages[place] is None for place in places].count(True) == 1:
             return self.multiply(name, [given[place] for place in places], outputs)
         self.trace.writers |= written(name, lineages)
@@ -282,12 +285,13 @@ class _Watcher(TorchDispatchMode):
 
     def multiply(self, name: str, given: list[Tensor], outputs: Tensor) -> Lineage:
         """Notes a linear map: exactly one of the factors depends on the input."""
-        weights_first = self.lineage(given[0]) is None
-        weights, inputs = given if weights_first else reversed(given)
+        packed = len(given) == 1
+        weights_first = not packed and self.lineage(given[0]) is None
+        weights, inputs = given if weights_first else reversed(given * (1 + packed))
         lineage = self.lineage(inputs) or Lineage()
         convolution = name == "convolution"
         channels = 1 if convolution else -2 if weights_first and inputs.ndim > 1 else -1
-        pointwise = not convolution or all(size == 1 for size in weights.shape[2:])
+        pointwise = packed or not convolution or all(size == 1 for size in weights.shape[2:])
         execution = self.trace.executions[self.running[-1]]
         linear = LinearMap(
             execution=execution.index,
@@ -296,7 +300,7 @@ class _Watcher(TorchDispatchMode):
             out_width=outputs.shape[channels],
             pointwise=pointwise,
             channels=channels,
-            stacked=not convolution and weights.ndim > 2 and weights.shape[0] > 1,
+            stacked=not (packed or convolution) and weights.ndim > 2 and weights.shape[0] > 1,
             is_module=execution.input_lineage == lineage
             and inputs.numel() == math.prod(execution.input_shape or ()),
         )

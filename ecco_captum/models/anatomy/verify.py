@@ -79,6 +79,21 @@ def gradient_error(model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any]
     return min(errors)
 
 
+def stops_gradients(model: nn.Module) -> str:
+    """Why no gradient passes through a model's weights; empty if one does."""
+    quantised = [
+        name for name, module in model.named_modules() if hasattr(module, "_packed_params")
+    ]
+    if quantised:
+        return (
+            f"{len(quantised)} of its layers are quantised to packed int8 weights (such as "
+            f"{quantised[0]}), through which no gradient passes"
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        return "it was built under torch.inference_mode; build it outside"
+    return ""
+
+
 @torch.no_grad()
 def moved_positions(
     model: nn.Module, stack: Stack, inputs: Mapping[str, Any], position: int
@@ -150,6 +165,8 @@ def _by_text(tensor: Tensor, stack: Stack) -> Tensor:
 # Sizes that no axis of a model's tensors is likely to share: so axes cannot be confused.
 BATCH, LENGTH, TARGET_LENGTH = 3, 7, 5
 SMALLEST_VOCABULARY = 32
+TEXTS = ("input_ids", "decoder_input_ids")
+"""A model's arguments that hold ids."""
 
 
 def tiny_prompt(model: PreTrainedModel, seed: int = 0) -> dict[str, Any]:
@@ -166,7 +183,7 @@ def tiny_prompt(model: PreTrainedModel, seed: int = 0) -> dict[str, Any]:
         chosen = torch.randint(len(ordinary), (BATCH, length), generator=generator)
         return ordinary[chosen].to(device)
 
-    device = torch.device("cpu") if model.device.type == "meta" else model.device
+    device = input_device(model)
     inputs: dict[str, Any] = {
         "input_ids": text(LENGTH),
         "attention_mask": torch.ones(BATCH, LENGTH, dtype=torch.long, device=device),
@@ -175,6 +192,23 @@ def tiny_prompt(model: PreTrainedModel, seed: int = 0) -> dict[str, Any]:
     if "decoder_input_ids" in inspect.signature(model.forward).parameters:
         inputs["decoder_input_ids"] = text(TARGET_LENGTH)
     return inputs
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """The device that ids go to: of an offloaded model, where its weights are while it runs."""
+    embeddings = model.get_input_embeddings()
+    table = getattr(embeddings, "weight", None)
+    device = model.device if table is None else table.device
+    if device.type != "meta":
+        return device
+    # As accelerate marks what it moves; a module may have several of its hooks.
+    for module in (embeddings, model):
+        hook = getattr(module, "_hf_hook", None)
+        for each in getattr(hook, "hooks", (hook,)):
+            execution = getattr(each, "execution_device", None)
+            if execution is not None:
+                return torch.device(execution)
+    return torch.device("cpu")
 
 
 def _ordinary_ids(config: PreTrainedConfig) -> Tensor:
