@@ -110,6 +110,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/factors.py
 	$(BIN)/python benchmarks/similarity.py
 	$(BIN)/python benchmarks/saliency.py
+	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
 
 # The README's pictures and one of every explorer, made from real output.

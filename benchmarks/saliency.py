@@ -6,7 +6,8 @@ are taken within a round, so that a machine that grows slower meanwhile slows al
 
 The floor is no contestant: one forward over the whole text, and one backward for each target over
 that target's prefix, with the matrix products that PyTorch chooses by itself. ecco-captum can be
-faster because its backwards share work, and because it sends large products to oneDNN.
+faster because its backwards share work, and because it sends large products to oneDNN where that
+library is the faster one.
 
 Peak memory is what the process held at most while it was timed, over what it held once the model
 was loaded and had run on a tiny text.

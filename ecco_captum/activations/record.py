@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -49,6 +49,13 @@ class Activations(Record):
         >>> acts.tokens.texts[acts.text(1)][:4]
         ('[CLS]', ' she', ' opened', ' the')
     """
+
+    _axes: ClassVar[dict[str, str]] = {
+        "values": "float: layers tokens features",
+        "layers": "int: layers",
+        "tokens": "tokens",
+        "sequences": "int: texts",
+    }
 
     values: np.ndarray | StoredValues
     layers: np.ndarray

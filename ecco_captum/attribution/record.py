@@ -48,6 +48,10 @@ class Comparison(Record):
     """
 
     title: ClassVar[str] = "Do two attributions agree?"
+    _axes: ClassVar[dict[str, str]] = {
+        "left.outputs right.outputs": "int: explained",
+        "rank_correlation overlap": "float: explained",
+    }
 
     left: Attribution
     right: Attribution
@@ -206,6 +210,12 @@ class Attribution(Record):
     """
 
     title: ClassVar[str] = "Where did each token come from?"
+    _axes: ClassVar[dict[str, str]] = {
+        "scores": "float: explained positions",
+        "outputs": "int: explained",
+        "deltas differences": "float: explained",
+        "spans": "int: positions 2",
+    }
 
     generation: Generation
     scores: np.ndarray
@@ -223,8 +233,11 @@ class Attribution(Record):
 
     def __post_init__(self) -> None:
         if self.outputs is None:
-            object.__setattr__(self, "outputs", np.arange(len(self.scores), dtype=np.int64))
+            explained = np.shape(self.scores)[:1] or (0,)
+            object.__setattr__(self, "outputs", np.arange(*explained, dtype=np.int64))
         super().__post_init__()
+        if self.spans is not None:
+            _check_spans(self.generation.tokens, self.spans)
         _check_outputs(self.tokens, np.asarray(self.outputs))
         _check_scores(self)
 
@@ -432,6 +445,15 @@ _PHRASES = {
 def aggregate_phrase(name: str) -> str:
     """An aggregation in words, for titles; empty for methods that attribute to whole tokens."""
     return _PHRASES.get(name, f"{name} over the embedding" if name else "")
+
+
+def _check_spans(tokens: Tokens, spans: np.ndarray) -> None:
+    edges = [0, *spans[:, 1].tolist()]
+    if edges[:-1] != spans[:, 0].tolist() or edges[-1] != len(tokens) or min(np.diff(edges)) < 1:
+        raise ValueError(
+            f"spans: got {reprlib.repr(spans.tolist())}, accepts the start and end of each group, "
+            f"one after the other, from 0 to {len(tokens)}"
+        )
 
 
 def _check_outputs(tokens: Tokens, outputs: np.ndarray) -> None:

@@ -31,6 +31,9 @@ Task = Literal["causal", "seq2seq", "masked", "classification"]
 """What a model's outputs are: text that goes on, text written while reading a source, words at
 masks, the class of a text."""
 
+Negatives = Literal["clip", "split", "abs"]
+"""What becomes of negative values: set to 0, made neurons of their own, or their magnitude."""
+
 Verdict = Literal["supported", "partly supported", "inconclusive", "not supported"]
 """What a test says of a claim."""
 

@@ -12,14 +12,18 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import operator
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
+from ecco_captum.core.field_types import check_dtype, check_fields
+from ecco_captum.core.record_file import is_zip, read_arrays
 from ecco_captum.core.stored_array import StoredValues
 from ecco_captum.core.tokens import Tokens
 
@@ -63,7 +67,9 @@ class Record:
     """The reader's question that the view answers."""
 
     _kinds: ClassVar[dict[str, str]] = {}
-    # From names of fields to the names of their axes; axes of one name are equally long.
+    # From names of fields to what an array of them holds ("int", "float" or "bool") and the names
+    # of its axes. Axes of one name are equally long, "3" is an axis of that length, "a+b" as long
+    # as both, and "..." stands for any axes in front. "generation.tokens" is a field of a field.
     _axes: ClassVar[Mapping[str, str]] = {}
     # Fields of files that an older version wrote, and what they are called now.
     _renamed: ClassVar[Mapping[str, str]] = {}
@@ -84,18 +90,23 @@ class Record:
 
     def _check_axes(self) -> None:
         lengths: dict[str, int] = {}
-        for names, axes in self._axes.items():
+        for name, value, _, axes in self._declared():
+            shape = (len(value),) if isinstance(value, tuple | Tokens) else np.shape(value)
+            _check_shape(name, shape, axes.split(), lengths)
+
+    def _check_dtypes(self) -> None:
+        for name, value, held, _ in self._declared():
+            if held:
+                check_dtype(name, value, held)
+
+    def _declared(self) -> Iterator[tuple[str, Any, str, str]]:
+        """Name, value, what it holds and axes of each field in ``_axes`` that is set."""
+        for names, declared in self._axes.items():
+            held, _, axes = declared.rpartition(": ")
             for name in names.split():
-                value = getattr(self, name)
-                if value is None:
-                    continue
-                shape = (len(value),) if isinstance(value, tuple) else np.shape(value)
-                for axis, length in zip(axes.split(), shape, strict=False):
-                    lengths.setdefault(axis, length)
-                wanted = [lengths.get(axis, axis) for axis in axes.split()]
-                if list(shape) != wanted:
-                    shown = f"({axes.replace(' ', ', ')}) = ({', '.join(map(str, wanted))})"
-                    raise ValueError(f"{name}: got shape {shape}, accepts {shown}")
+                value = operator.attrgetter(name)(self)
+                if value is not None:
+                    yield name, value, held, axes
 
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns the record's numbers as a long table, one row a number.
@@ -147,6 +158,11 @@ class Record:
         Returns:
             Path: the file written.
 
+        Raises:
+            FileNotFoundError: if its folder is not there.
+            TypeError: if a field holds what no file can keep.
+            ValueError: if a field holds something else than its class declares.
+
         Examples::
 
             >>> path = attribution.save("capital.npz")
@@ -156,6 +172,7 @@ class Record:
         path = Path(path)
         arrays: dict[str, np.ndarray] = {}
         meta = {"format": _FORMAT, "record": _pack(self, "", arrays)}
+        _unpack(meta["record"], arrays)  # what could not be read again is refused now
         arrays[_META] = np.array(json.dumps(meta, ensure_ascii=False))
         with _replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -173,7 +190,7 @@ class Record:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file holds no record, or one of another class.
+            ValueError: if the file holds no record, a damaged one, or one of another class.
         """
         record = load_record(path)
         if not isinstance(record, cls):
@@ -240,7 +257,8 @@ def load_record(path: str | os.PathLike[str]) -> Record:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file holds no record of this package, or one of a newer format.
+        ValueError: if the file holds no record of this package, one of a newer format, or one that
+            is damaged: the message names the file and what does not fit.
 
     Examples::
 
@@ -250,21 +268,45 @@ def load_record(path: str | os.PathLike[str]) -> Record:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no file {str(path)!r}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-            meta = json.loads(str(arrays.pop(_META)[()]))
-    except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError) as error:
+    with path.open("rb") as file:
+        arrays = _damage_of(path, read_arrays, file, _META) if is_zip(file) else {}
+    if _META not in arrays:
         raise ValueError(
             f"path: {str(path)!r} holds no record of ecco-captum; files written by a record's "
-            f".save() are accepted ({type(error).__name__})"
-        ) from error
-    if meta["format"] > _FORMAT:
-        raise ValueError(
-            f"path: {str(path)!r} has format {meta['format']}, this version reads up to {_FORMAT}; "
-            "a newer ecco-captum wrote it"
+            ".save() are accepted"
         )
-    return _unpack(meta["record"], arrays)
+    saved = _damage_of(path, _meta, arrays.pop(_META))
+    if saved["format"] > _FORMAT:
+        raise ValueError(
+            f"path: {str(path)!r} has format {saved['format']}, this version reads up to "
+            f"{_FORMAT}; a newer ecco-captum wrote it"
+        )
+    record = _damage_of(path, _unpack, saved["record"], arrays)
+    if not isinstance(record, Record):
+        raise ValueError(f"path: {str(path)!r} is damaged: no record is at its root")
+    return record
+
+
+def _damage_of(path: Path, read: Callable[..., Any], *args: Any) -> Any:
+    """Reads a part of a file; a ValueError of it then names the file."""
+    try:
+        return read(*args)
+    except RecursionError as error:
+        raise ValueError(f"path: {str(path)!r} is damaged: it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
+
+
+def _meta(text: np.ndarray) -> dict[str, Any]:
+    if text.ndim or text.dtype.kind != "U":
+        raise ValueError(f"its description is an array of {text.dtype}, not a text")
+    try:
+        meta = json.loads(str(text[()]))
+    except ValueError as error:
+        raise ValueError(f"its description is no JSON ({error})") from error
+    if not isinstance(meta, dict) or type(meta.get("format")) is not int or "record" not in meta:
+        raise ValueError("its description has no whole number 'format' and no 'record'")
+    return meta
 
 
 def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -289,40 +331,104 @@ def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"a record cannot hold a {type(value).__name__} (at {where or 'its root'})")
 
 
-def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+def _unpack(value: Any, arrays: Mapping[str, np.ndarray], where: str = "") -> Any:
+    """Turns what :func:`_pack` made into the value; a ValueError says what does not fit, where."""
     if isinstance(value, list):
-        return tuple(_unpack(item, arrays) for item in value)
+        return tuple(_unpack(item, arrays, f"{where}/{k}") for k, item in enumerate(value))
     if not isinstance(value, dict):
         return value
     if "!array" in value:
-        return arrays[value["!array"]]
-    if "!stored" in value:
-        held = value["!stored"]
-        return StoredValues(
-            **{**held, "rows": tuple(held["rows"]), "dtype": np.dtype(held["dtype"])}
-        )
-    if "!record" in value:
+        name = value["!array"]
+        if not isinstance(name, str) or name not in arrays:
+            raise ValueError(f"the array {name!r} is missing")
+        return arrays[name]
+    is_record, is_stored = "!record" in value, "!stored" in value
+    fields = value.get("fields") if is_record else value["!stored"] if is_stored else value
+    if not isinstance(fields, dict):
+        raise ValueError(f"{where or 'the record'}: got {fields!r} for fields and their values")
+    items = {name: _unpack(item, arrays, f"{where}/{name}") for name, item in fields.items()}
+    if is_stored:
+        return _built(StoredValues, {**items, "dtype": _dtype(items.get("dtype"), where)}, where)
+    if is_record:
         kind = _record_class(value["!record"])
         renamed = getattr(kind, "_renamed", {})
-        fields = {
-            renamed.get(name, name): _unpack(item, arrays) for name, item in value["fields"].items()
-        }
-        return kind(**fields)
-    return {key: _unpack(item, arrays) for key, item in value.items()}
+        items = {renamed.get(name, name): item for name, item in items.items()}
+        return _built(kind, items, where)
+    return items
 
 
-def _record_class(name: str) -> type[Record] | type[Tokens]:
+def _built(kind: type, fields: Mapping[str, Any], where: str) -> Any:
+    try:
+        check_fields(kind, fields, _Classes())
+        record = kind(**fields)
+        if isinstance(record, Record):
+            record._check_dtypes()
+        return record
+    except (ValueError, TypeError, IndexError) as error:
+        place = f"{kind.__name__} at {where}" if where else kind.__name__
+        raise ValueError(f"its {place} does not hold together ({error})") from error
+
+
+def _dtype(name: Any, where: str) -> np.dtype[Any]:
+    try:
+        return np.dtype(str(name))
+    except TypeError as error:
+        raise ValueError(f"{where}: got {name!r} for a type of numbers") from error
+
+
+def _record_class(name: Any) -> type[Record] | type[Tokens]:
     """Only classes that this package exports are built: a file cannot name others."""
-    import ecco_captum
+    try:
+        return _Classes()[name]
+    except (KeyError, TypeError):
+        raise ValueError(f"it holds a {name!r}, which this version does not know") from None
 
-    if name == "Tokens":
-        return Tokens
-    if name in Record._kinds:
-        return getattr(importlib.import_module(Record._kinds[name]), name)
-    kind = getattr(ecco_captum, name, None) if name in dir(ecco_captum) else None
-    if not (isinstance(kind, type) and issubclass(kind, Record)):
-        raise ValueError(f"path: it holds a {name!r}, which this version does not know")
-    return kind
+
+class _Classes(dict[str, Any]):
+    """The classes that files hold, by name; a module is imported when it is asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        import ecco_captum
+
+        if name == "Tokens":
+            return Tokens
+        kind = None
+        if name in Record._kinds:
+            kind = getattr(importlib.import_module(Record._kinds[name]), name, None)
+        elif name in dir(ecco_captum):
+            kind = getattr(ecco_captum, name)
+        if isinstance(kind, type) and issubclass(kind, Record):
+            return kind
+        raise KeyError(name)
+
+
+def _check_shape(
+    name: str, shape: tuple[int, ...], axes: list[str], lengths: dict[str, int]
+) -> None:
+    """Compares a shape with its axes' lengths; those met for the first time are added to them."""
+    if axes[0] == "...":
+        axes = axes[1:]
+        compared = shape[max(0, len(shape) - len(axes)) :]
+    else:
+        compared = shape
+    pairs = zip_longest(axes, compared[: len(axes)])
+    wanted = [_wanted(axis, length, lengths) for axis, length in pairs]
+    if list(compared) != wanted:
+        shown = f"({', '.join(axes)}) = ({', '.join(map(str, wanted))})"
+        raise ValueError(f"{name}: got shape {shape}, accepts {shown}")
+
+
+def _wanted(axis: str, length: int | None, lengths: dict[str, int]) -> int | str:
+    """How long an axis should be; its name where nothing says so."""
+    terms = axis.split("+")
+    new = [term for term in terms if not term.isdigit() and term not in lengths]
+    rest = sum(int(t) if t.isdigit() else lengths[t] for t in terms if t not in new)
+    if new and (length is None or len(new) > 1):
+        return axis
+    if new and length is not None:
+        lengths[new[0]] = length - rest
+        return length
+    return rest
 
 
 @contextlib.contextmanager

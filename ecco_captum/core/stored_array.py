@@ -39,6 +39,13 @@ class StoredValues:
     features: int
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("float32"))
 
+    def __post_init__(self) -> None:
+        if min(self.tokens, self.features, *self.rows, 0) < 0:
+            raise ValueError(
+                f"rows, tokens, features: got {self.rows}, {self.tokens} and {self.features}, "
+                "accepts numbers from 0"
+            )
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(layers, tokens, features)"""

@@ -36,7 +36,12 @@ class Tokens:
     starts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        ids = np.array(self.ids, dtype=np.int64)
+        given = np.asarray(self.ids)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise ValueError(
+                f"ids: got {given.ndim} axes of {given.dtype}, accepts one axis of whole numbers"
+            )
+        ids = np.array(given, dtype=np.int64)
         ids.flags.writeable = False
         object.__setattr__(self, "ids", ids)
         if len(self.ids) != len(self.texts):

@@ -16,13 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
 from ecco_captum.activations.record import Activations
+from ecco_captum.core.checks import Negatives
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors
-
-
-Negatives = Literal["clip", "split", "abs"]
-"""What becomes of negative values: set to 0, made neurons of their own, or their magnitude."""
 
 
 @dataclass(frozen=True)

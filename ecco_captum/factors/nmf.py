@@ -6,8 +6,8 @@ import warnings
 from typing import Any
 
 from ecco_captum.activations.record import Activations
-from ecco_captum.core.checks import check_whole
-from ecco_captum.factors.fits import Matrix, Negatives, factorise
+from ecco_captum.core.checks import Negatives, check_whole
+from ecco_captum.factors.fits import Matrix, factorise
 from ecco_captum.factors.record import Factors
 
 # Where more of the energy is negative, clipping it changes what is factorised.

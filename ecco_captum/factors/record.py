@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from ecco_captum.activations.record import Activations
-from ecco_captum.core.checks import Verdict, check_whole
+from ecco_captum.core.checks import Negatives, Verdict, check_whole
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.text import with_interval
 from ecco_captum.core.tokens import Tokens
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ecco_captum.factors.fits import Negatives
     from ecco_captum.models.language_model import LanguageModel
 
 
@@ -54,9 +53,10 @@ class Factors(Record):
 
     title: ClassVar[str] = "Neuron factors: which neurons fire together?"
     _axes: ClassVar[dict[str, str]] = {
-        "weights": "components tokens",
-        "components negative_components": "components layers neurons",
-        "contributions": "components",
+        "activations.values": "float: layers tokens neurons",
+        "weights": "float: components tokens",
+        "components negative_components": "float: components layers neurons",
+        "contributions": "float: components",
     }
 
     activations: Activations
@@ -361,6 +361,15 @@ class FactorEffect(Record):
         >>> effect.verdict, effect.on_high.shape, effect.random_changes.shape
         ('supported', (3,), (10, 34))
     """
+
+    _axes: ClassVar[dict[str, str]] = {
+        "tokens": "tokens",
+        "weights changes": "float: tokens",
+        "neurons": "int: neurons 2",
+        "random_changes": "float: draws tokens",
+        "high low": "bool: tokens",
+        "on_high on_low random_on_high margin": "float: 3",
+    }
 
     tokens: Tokens
     component: int

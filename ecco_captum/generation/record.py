@@ -49,9 +49,11 @@ class Generation(Record):
 
     title: ClassVar[str] = "What did the model write?"
     _axes: ClassVar[dict[str, str]] = {
-        "output_ids logits logprobs ranks places": "outputs",
-        "prompt_ids": "prompt",
-        "start_ids": "start",
+        "output_ids ranks places": "int: outputs",
+        "logits logprobs": "float: outputs",
+        "prompt_ids": "int: prompt",
+        "start_ids": "int: start",
+        "tokens": "prompt+outputs",
     }
 
     prompt_ids: np.ndarray

@@ -40,6 +40,13 @@ class ByLayer:
         return f"the {name}" if name == "embedding" else name
 
 
+def _check_texts(name: str, texts: dict[str, str], *ids: Any) -> None:
+    """Raises a ValueError if a token that is shown has no text."""
+    for token in np.unique(np.concatenate([np.ravel(each) for each in ids])).tolist():
+        if str(token) not in texts:
+            raise ValueError(f"{name}: got none for the id {token}, accepts a text for each id")
+
+
 Value = Literal["rank", "logit", "prob"]
 
 
@@ -83,9 +90,10 @@ class Rankings(ByLayer, Record):
 
     title: ClassVar[str] = "When does each token become the top prediction?"
     _axes: ClassVar[dict[str, str]] = {
-        "layers": "layers",
-        "positions target_ids": "columns",
-        "ranks logits probs top_ids top_probs cosine divergence shuffled_ranks": "layers columns",
+        "layers": "int: layers",
+        "positions target_ids": "int: columns",
+        "ranks top_ids shuffled_ranks": "int: layers columns",
+        "logits probs top_probs cosine divergence": "float: layers columns",
     }
 
     generation: Generation
@@ -104,6 +112,10 @@ class Rankings(ByLayer, Record):
     value: Value = "rank"
     lens: str = "logit lens"
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_texts("texts", self.texts, self.top_ids)
 
     @property
     def target_texts(self) -> list[str]:
@@ -257,9 +269,14 @@ class WatchedRankings(ByLayer, Record):
 
     title: ClassVar[str] = "Which token does each layer prefer?"
     _axes: ClassVar[dict[str, str]] = {
-        "watch_ids watch_texts": "watched",
-        "layers": "layers",
-        "positions places": "positions",
+        "watch_ids": "int: watched",
+        "watch_texts": "watched",
+        "layers": "int: layers",
+        "positions": "int: positions",
+        "places": "positions",
+        "ranks": "int: ... layers watched",
+        "logits probs": "float: ... layers watched",
+        "top_ids": "int: ... layers",
     }
 
     tokens: Tokens
@@ -285,6 +302,7 @@ class WatchedRankings(ByLayer, Record):
             got, wanted = getattr(self, name).shape, rows if name == "top_ids" else (*rows, watched)
             if got != wanted:
                 raise ValueError(f"{name}: got shape {got}, accepts {wanted}")
+        _check_texts("texts", self.texts, self.top_ids)
 
     @property
     def top_texts(self) -> list[list[str]]:
@@ -417,7 +435,11 @@ class LayerPredictions(ByLayer, Record):
     """
 
     title: ClassVar[str] = "What does each layer predict?"
-    _axes: ClassVar[dict[str, str]] = {"layers ranks": "layers", "token_ids probs": "layers k"}
+    _axes: ClassVar[dict[str, str]] = {
+        "layers ranks": "int: layers",
+        "token_ids": "int: layers k",
+        "probs": "float: layers k",
+    }
 
     generation: Generation
     layers: np.ndarray
@@ -428,6 +450,10 @@ class LayerPredictions(ByLayer, Record):
     ranks: np.ndarray
     texts_by_id: dict[str, str]
     lens: str = "logit lens"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_texts("texts_by_id", self.texts_by_id, self.token_ids, self.true_id)
 
     @property
     def texts(self) -> list[list[str]]:
@@ -524,9 +550,11 @@ class MinimalPairs(ByLayer, Record):
     title: ClassVar[str] = "From which layer on is the first filler preferred?"
     _axes: ClassVar[dict[str, str]] = {
         "prompts": "prompts",
-        "layers": "layers",
-        "filler_ids": "prompts fillers",
-        "logprobs ranks": "prompts layers fillers",
+        "layers": "int: layers",
+        "filler_ids": "int: prompts 2",
+        "fillers": "prompts",
+        "logprobs": "float: prompts layers 2",
+        "ranks": "int: prompts layers 2",
     }
 
     prompts: tuple[str, ...]
@@ -644,6 +672,7 @@ class OrderTest(Record):
     """
 
     title: ClassVar[str] = "Does the lead survive another word order?"
+    _axes: ClassVar[dict[str, str]] = {"watch_texts": "watched", "shuffled": "float: draws"}
 
     watch_texts: tuple[str, ...]
     lead: float

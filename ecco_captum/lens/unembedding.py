@@ -26,7 +26,8 @@ from ecco_captum.generation.segments import Segment
 from ecco_captum.models.causality import beginning, close_logits, reads_together
 from ecco_captum.models.interventions import recorded_stream, replaced_output, replay_tail
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import fast_products, out_of_memory
+from ecco_captum.models.modes import out_of_memory
+from ecco_captum.models.products import fast_products
 
 _WEIGHTS, _CONFIG = "params.pt", "config.json"
 

@@ -53,11 +53,11 @@ class ProbeReport(Record):
     title: ClassVar[str] = "What does each layer know?"
     _axes: ClassVar[dict[str, str]] = {
         "representations layers": "rows",
-        "accuracy control_accuracy": "rows trials",
-        "rates codelength": "rows trials tasks",
+        "accuracy control_accuracy": "float: rows trials",
+        "rates codelength": "float: rows trials tasks",
         "labels": "labels",
-        "confusion": "rows labels labels",
-        "majority by_type": "trials",
+        "confusion": "int: rows labels labels",
+        "majority by_type": "float: trials",
     }
 
     representations: tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -270,6 +270,8 @@ class Report(Record):
         >>> page.findings[0].question, len(page.to_pandas())
         ('When does each token become the top prediction?', 1)
     """
+
+    _axes: ClassVar[dict[str, str]] = {"stability": "float: components"}
 
     generation: Generation
     attribution: Attribution | None = None

@@ -62,8 +62,8 @@ class Similarity(Record):
     _axes: ClassVar[dict[str, str]] = {
         "rows": "rows",
         "columns": "columns",
-        "values null_mean null_95": "rows columns",
-        "interval": "rows columns ends",
+        "values null_mean null_95": "float: rows columns",
+        "interval": "float: rows columns 2",
     }
 
     values: np.ndarray
@@ -210,6 +210,12 @@ class CanonicalCorrelations(Record):
         >>> full.correlations.round(1), full.x_directions.shape
         (array([1. , 0.1]), (3, 2))
     """
+
+    _axes: ClassVar[dict[str, str]] = {
+        "correlations weights": "float: k",
+        "x_directions": "float: x k",
+        "y_directions": "float: y k",
+    }
 
     value: float
     correlations: np.ndarray

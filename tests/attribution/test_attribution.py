@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from naive_saliency import naive_saliency
 from tiny_tokenizers import byte_level
 from transformers import Phi3ForCausalLM
 
-from ecco_captum import Attribution, Generation, force_decode, generate, saliency
+from ecco_captum import Attribution, force_decode, generate, saliency
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.segments import segments, whole_segment
@@ -231,9 +232,8 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
         saliency(lm, generation, n_steps=5)
     with pytest.raises(ValueError, match="baseline: input_x_gradient has no baseline"):
         saliency(lm, generation, baseline="zero")
-    long = Generation(
-        **{**vars(generation), "tokens": Tokens(np.arange(70), ("a",) * 70, 1), "model": "other"}
-    )
+    tokens = Tokens(np.arange(70), ("a",) * 70, 69)
+    long = replace(generation, prompt_ids=tokens.ids[:69], tokens=tokens, model="other")
     with pytest.raises(ValueError, match="it has 69 tokens to read, the context"):
         saliency(lm, long)
     lm.model.resize_token_embeddings(100, mean_resizing=False)

@@ -26,7 +26,12 @@ def by_id(texts: Sequence[str]) -> dict[str, str]:
 def generation(tokens: Tokens, model: str = "tiny") -> Generation:
     ids, start = tokens.ids, tokens.prompt_length
     scores = np.ones(len(ids) - start)
-    made = {"logits": scores, "logprobs": -scores, "ranks": scores, "start_ids": ids[:0]}
+    made = {
+        "logits": scores,
+        "logprobs": -scores,
+        "ranks": scores.astype(int),
+        "start_ids": ids[:0],
+    }
     return Generation(ids[:start], ids[start:], tokens, model=model, settings={}, **made)
 
 

@@ -66,12 +66,13 @@ class Faithfulness(Record):
     title: ClassVar[str] = "Does removing the salient tokens change the score?"
 
     _axes: ClassVar[dict[str, str]] = {
-        "conditions": "conditions",
-        "fractions": "fractions",
-        "outputs": "outputs",
-        "comprehensiveness sufficiency": "conditions fractions outputs",
-        "soft_comprehensiveness soft_sufficiency": "soft outputs",
-        "margins": "baselines ends",
+        "conditions": "baselines+1",
+        "fractions": "float: fractions",
+        "outputs": "int: outputs",
+        "comprehensiveness sufficiency": "float: baselines+1 fractions outputs",
+        "soft_comprehensiveness soft_sufficiency": "float: 2 outputs",
+        "comprehensiveness_summary sufficiency_summary": "float: baselines+1 fractions+1 3",
+        "margins": "float: baselines 3",
     }
     _renamed: ClassVar[dict[str, str]] = {"together": "outputs_per_removal"}
 

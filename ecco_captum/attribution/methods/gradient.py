@@ -21,7 +21,8 @@ from ecco_captum.attribution.methods.base import Method, MethodInput, Unsupporte
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.models.interventions import wrapped_forward
-from ecco_captum.models.modes import drawing, fast_products
+from ecco_captum.models.modes import drawing
+from ecco_captum.models.products import fast_products
 
 
 def target_gradients(

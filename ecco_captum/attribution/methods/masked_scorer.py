@@ -15,7 +15,8 @@ from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.models.causality import close_logits, is_causal, reads_together
 from ecco_captum.models.embedding_site import entering
-from ecco_captum.models.modes import fast_products, out_of_memory
+from ecco_captum.models.modes import out_of_memory
+from ecco_captum.models.products import fast_products
 
 # Logits held at once, in numbers, and the most texts that are read together.
 _LOGITS_AT_ONCE, _MOST_TEXTS = 16 * 2**20, 8
