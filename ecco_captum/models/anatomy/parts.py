@@ -12,6 +12,9 @@ from typing import Any, Literal, get_args
 
 from ecco_captum.core.checks import UnsupportedError
 
+NOT_UNDERSTOOD = "it has no feed-forward layer, or one of a kind that is not understood"
+"""What a block lacks, where nothing in it was found that could be neurons."""
+
 Part = Literal["gradient", "blocks", "lens", "neurons"]
 
 
@@ -36,6 +39,8 @@ class Site:
 class Embedding(Site):
     r"""The module that looks the token ids up; gradients enter through its output.
 
+    Of one with adapters, it is the module that holds them, too.
+
     Args:
         axes (tuple[int, ...]): the permutation that makes its output (batch, positions, width).
         offset (int): how many positions the model puts before the text's first.
@@ -48,6 +53,8 @@ class Embedding(Site):
 @dataclass(frozen=True)
 class NeuronSite(Site):
     r"""A down-projection; its input are a feed-forward layer's neurons after the non-linearity.
+
+    Of one with adapters, it is the module that holds them, too, if they read the neurons.
 
     Args:
         width (int): how many neurons there are.
