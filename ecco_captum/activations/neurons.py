@@ -21,7 +21,7 @@ from ecco_captum.core.checks import check_whole, chosen_numbers
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.corpus.texts import ReadText, batches, each_text, number_of_texts
-from ecco_captum.models.anatomy.parts import NOT_UNDERSTOOD, Block, NeuronSite, Site, Stack
+from ecco_captum.models.anatomy.parts import Block, NeuronSite, Site, Stack
 from ecco_captum.models.capture import captured
 from ecco_captum.models.interventions import replaced_input
 from ecco_captum.models.language_model import LanguageModel, keep_last
@@ -49,6 +49,9 @@ def neurons(
     A block's neurons are what its down-projection is given: after the non-linearity and, in gated
     layers, after the gate. They are read with Captum's ``LayerActivation``, all layers in one
     forward. Texts of the same length share a forward, so that there is no padding anywhere.
+
+    An adapter of a down-projection is part of it: both read the same neurons. Blocks without
+    neurons are left out, with a warning if they are built like others that have some.
 
     Args:
         lm (LanguageModel): the model.
@@ -177,15 +180,14 @@ def _warn_of_gaps(lm: LanguageModel, stack: Stack) -> None:
     gaps = [
         number
         for number, block in enumerate(stack.blocks)
-        if block.lacks == NOT_UNDERSTOOD
-        and any(_class_at(lm, block, path) is kind for path, kind in holders)
+        if not block.neurons and any(_class_at(lm, block, path) is kind for path, kind in holders)
     ]
     if gaps:
-        numbers, modules = ", ".join(map(str, gaps)), stack.blocks[gaps[0]].module
+        first = stack.blocks[gaps[0]]
         warnings.warn(
-            f"neurons: those of {lm.name!r} were not found in blocks {numbers} (the first is "
-            f"{modules}), though other blocks of the same classes have some. These blocks are left "
-            "out. The usual cause is an adapter of a kind that is not understood; merge it, or "
+            f"neurons: blocks {', '.join(map(str, gaps))} of {lm.name!r} are left out, though they "
+            f"are built like others that have neurons. Of {first.module}: {first.lacks}. The usual "
+            "cause is an adapter of a kind that is not understood: merge it into the weights, or "
             "pass an anatomy of your own to wrap().",
             stacklevel=3,
         )

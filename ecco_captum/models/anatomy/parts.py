@@ -12,9 +12,6 @@ from typing import Any, Literal, get_args
 
 from ecco_captum.core.checks import UnsupportedError
 
-NOT_UNDERSTOOD = "it has no feed-forward layer, or one of a kind that is not understood"
-"""What a block lacks, where nothing in it was found that could be neurons."""
-
 Part = Literal["gradient", "blocks", "lens", "neurons"]
 
 

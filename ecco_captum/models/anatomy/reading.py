@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ecco_captum.models.anatomy.blocks import (
-    Chain,
-    down_projections,
-    linear_maps,
-    reading_module,
-)
-from ecco_captum.models.anatomy.parts import (
-    NOT_UNDERSTOOD,
-    Block,
-    Embedding,
-    NeuronSite,
-    Site,
-    Stack,
-)
+from ecco_captum.models.anatomy.blocks import Chain, down_projections, linear_maps, reading_module
+from ecco_captum.models.anatomy.parts import Block, Embedding, NeuronSite, Site, Stack
 from ecco_captum.models.anatomy.tracing import Execution, Lookup, Trace
 
 Shape = tuple[int, ...]
@@ -184,7 +172,7 @@ def _block(
             width = linear.in_width
             sites.append(NeuronSite(execution.module, execution.call, width, neuron_axes))
     if not sites and not reasons:
-        reasons.append(NOT_UNDERSTOOD)
+        reasons.append("it has no feed-forward layer, or one of a kind that is not understood")
     return Block(
         last.module,
         last.call,
