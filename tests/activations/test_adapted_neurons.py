@@ -217,6 +217,13 @@ class Aside(nn.Module):
         return output
 
 
+def test_experts_beside_a_router_that_has_a_stream_of_its_own_are_no_adapter() -> None:
+    blocks = find_anatomy(tiny_models.build("causal", "zaya")).blocks
+    for block in blocks:
+        assert not block.neurons
+        assert "are fused in one tensor" in block.lacks
+
+
 def test_neurons_that_several_modules_read_are_refused_by_name() -> None:
     model = tiny_models.build("causal", "llama")
     torch.manual_seed(1)
@@ -244,7 +251,7 @@ def test_blocks_that_are_left_out_are_named(
     assert acts.layers.tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("family", ["zamba", "zamba2", "jamba"])
+@pytest.mark.parametrize("family", ["zamba", "zamba2", "llama4_text"])
 def test_blocks_of_other_kinds_are_left_out_without_a_warning(family: str) -> None:
     model: Any = tiny_models.build("causal", family)
     lacking = [not block.neurons for block in find_anatomy(model).blocks]

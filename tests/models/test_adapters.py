@@ -14,6 +14,7 @@ import pytest
 import tiny_models
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ecco_captum import Attribution, Generation, force_decode, generate, saliency
 from ecco_captum.models.anatomy.find import find_anatomy
@@ -147,23 +148,35 @@ def test_of_an_encoder_and_a_decoder(tiny_lm: MakeLM, shared: bool) -> None:
 
 
 class Scaled(nn.Module):
-    """A table whose embeddings are scaled, and moved by a small trained part."""
+    """A table whose embeddings are scaled."""
 
-    def __init__(self, table: nn.Embedding, factor: float) -> None:
+    def __init__(self, table: nn.Embedding) -> None:
         super().__init__()
-        self.table, self.factor = table, factor
+        self.table, self.factor = table, 32**0.5
+
+    def forward(self, ids: Tensor) -> Tensor:
+        scaled: Tensor = self.table(ids) * self.factor
+        return scaled
+
+
+class Moved(Scaled):
+    """They are moved, too, by what a small table holds."""
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__(table)
         self.small = nn.Embedding(table.num_embeddings, 3)
         self.widen = nn.Linear(3, table.embedding_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.table(ids) * self.factor + self.widen(self.small(ids))
+        return super().forward(ids) + self.widen(self.small(ids))
 
 
-def test_of_a_module_around_the_table(tiny_lm: MakeLM) -> None:
+@pytest.mark.parametrize("around", [Scaled, Moved])
+def test_of_a_module_around_the_table(tiny_lm: MakeLM, around: type[Scaled]) -> None:
     lm = tiny_lm("llama")
     size = lm.vocabulary_size
     torch.manual_seed(1)
-    wrapper = Scaled(lm.model.model.embed_tokens, 32**0.5)
+    wrapper = around(lm.model.model.embed_tokens)
     lm.model.model.embed_tokens = wrapper
     assert lm.vocabulary_size == size
     assert lm.anatomy.embedding is not None
@@ -232,6 +245,26 @@ def test_the_module_is_the_adapter_s_and_none_around_it(
     assert found == paths
     for path in found:
         assert isinstance(model.get_submodule(path).base_layer, nn.Embedding)
+
+
+def test_what_holds_positions_too_is_no_embedding_though_the_model_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_models.build("masked", "bert")
+    monkeypatch.setattr(type(model.bert), "get_input_embeddings", lambda self: self.embeddings)
+    assert find_anatomy(model).embedding == Embedding("bert.embeddings.word_embeddings")
+
+
+def test_tables_that_the_model_does_not_name_are_kept_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = adapted(tiny_models.build("causal", "gemma3n_text"), "embed_tokens")
+
+    def unknown(self: Any) -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(PreTrainedModel, "get_input_embeddings", unknown)
+    assert find_anatomy(model).embedding == Embedding("model.embed_tokens")
 
 
 def test_an_adapted_head() -> None:

@@ -128,11 +128,10 @@ def _whole_embedding(watched: Trace, lookup: Lookup, named: Collection[int]) -> 
         within = [other for other in watched.lookups if place in watched.enclosing(other.execution)]
         if any((other.reads, other.offset) != (lookup.reads, lookup.offset) for other in within):
             break
-        execution = watched.executions[place]
         if place in named:
             # However many lookups a module around it holds, that is none.
             whole, most = place, len(watched.lookups)
-        elif len(within) > most and execution.returns == 0 and _keeps_tokens_apart(watched, place):
+        elif len(within) > most and _keeps_tokens_apart(watched, place):
             whole, most = place, len(within)
     return whole
 
