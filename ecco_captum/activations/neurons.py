@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,7 +21,7 @@ from ecco_captum.core.checks import check_whole, chosen_numbers
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.corpus.texts import Long, ReadText, batches, each_text, number_of_texts
-from ecco_captum.models.anatomy.parts import NeuronSite, Site, Stack
+from ecco_captum.models.anatomy.parts import Block, NeuronSite, Site, Stack
 from ecco_captum.models.capture import captured
 from ecco_captum.models.causality import reads_together
 from ecco_captum.models.interventions import replaced_input
@@ -50,6 +51,9 @@ def neurons(
     A block's neurons are what its down-projection is given: after the non-linearity and, in gated
     layers, after the gate. They are read with Captum's ``LayerActivation``, all layers in one
     forward. Texts of the same length share a forward, so that there is no padding anywhere.
+
+    An adapter of a down-projection is part of it: both read the same neurons. Blocks without
+    neurons are left out, with a warning if they are built like others that have some.
 
     Args:
         lm (LanguageModel): the model.
@@ -94,6 +98,7 @@ def neurons(
     with_neurons = [k for k, block in enumerate(blocks.blocks) if block.neurons]
     if layers is None:
         lm.anatomy.require("neurons")
+        _warn_of_gaps(lm, blocks)
         rows = with_neurons
     else:
         rows = chosen_numbers("layers", layers, len(blocks.blocks))
@@ -172,6 +177,45 @@ def _stack(lm: LanguageModel, name: str) -> Stack:
     if lm.anatomy.encoder is None:
         raise ValueError(f"stack: {lm.name!r} has no encoder beside its blocks, accepts 'decoder'")
     return lm.anatomy.encoder
+
+
+def _warn_of_gaps(lm: LanguageModel, stack: Stack) -> None:
+    """Blocks without neurons are left out; of one built like those that have some, that is told."""
+    with_neurons = [block for block in stack.blocks if block.neurons]
+    holders = {
+        (path, _class_at(lm, block, path)) for block in with_neurons for path in _holders(block)
+    }
+    gaps = [
+        number
+        for number, block in enumerate(stack.blocks)
+        if not block.neurons and any(_class_at(lm, block, path) is kind for path, kind in holders)
+    ]
+    if gaps:
+        first = stack.blocks[gaps[0]]
+        warnings.warn(
+            f"neurons: blocks {', '.join(map(str, gaps))} of {lm.name!r} are left out, though they "
+            f"are built like others that have neurons. Of {first.module}: {first.lacks}. The usual "
+            "cause is an adapter of a kind that is not understood: merge it into the weights, or "
+            "pass an anatomy of your own to wrap().",
+            stacklevel=3,
+        )
+
+
+def _holders(block: Block) -> Iterator[str]:
+    """Paths, from the block on, of the modules that its down-projections lie in."""
+    for site in block.neurons:
+        if site.module.startswith(block.module + "."):
+            names = site.module[len(block.module) + 1 :].split(".")[:-1]
+            # Where nothing lies between them, it is the block itself.
+            yield from [".".join(names[:end]) for end in range(1, len(names) + 1)] or [""]
+
+
+def _class_at(lm: LanguageModel, block: Block, path: str) -> type | None:
+    """None where the block has no module of that path."""
+    try:
+        return type(lm.model.get_submodule(f"{block.module}.{path}".rstrip(".")))
+    except AttributeError:
+        return None
 
 
 def _checked(lm: LanguageModel, dtype: str, batch_tokens: int | None) -> tuple[str, int]:

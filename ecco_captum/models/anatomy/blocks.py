@@ -3,6 +3,7 @@ r"""Chains of blocks in a trace, and the down-projections within a block that re
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ecco_captum.models.anatomy.tracing import Execution, Trace
+from ecco_captum.models.anatomy.tracing import Execution, LinearMap, Trace
 from ecco_captum.models.interventions import replaced_input, replaced_output
 
 
@@ -112,7 +113,8 @@ def down_projections(trace: Trace, block: Iterable[int], width: int) -> list[int
 
     Such a map reads what went through linear maps and then a non-linearity, token by token and
     apart from the stream itself, and what it returns is added to the stream. That leaves out
-    attention outputs, gated norms, routers and the mixing of several streams.
+    attention outputs, gated norms, routers and the mixing of several streams. An adapter of
+    one map, which works on what that map returns or is given, is no feed-forward layer.
     """
     indices = []
     for index in linear_maps(trace, block):
@@ -123,12 +125,46 @@ def down_projections(trace: Trace, block: Iterable[int], width: int) -> list[int
             source.in_width == linear.out_width for source in sources
         )
         apart = not inputs.mixed and not inputs.residual and linear.pointwise
-        if inputs.activated and sources and apart and restores:
+        adapts = all(_is_adapter(trace, source, linear) for source in sources)
+        if inputs.activated and sources and apart and restores and not adapts:
             indices.append(index)
     added = [index for index in indices if trace.writers >> index & 1]
     # Experts may run beside the stream, which has moved on by the time they are added to it.
     experts = [index for index in indices if not trace.linears[index].is_module]
     return sorted({*(added or indices), *experts})
+
+
+def _is_adapter(trace: Trace, up: LinearMap, down: LinearMap) -> bool:
+    """Whether two maps stand behind or beside a map that writes to the stream as the second does.
+
+    They stand behind it if the first reads what it returns, beside it if the first reads what it
+    reads.
+    """
+    inputs = up.inputs
+    adapted = trace.readers[inputs] + ([] if inputs.residual else bits(inputs.linears))
+    return any(
+        trace.writers >> index & 1 and trace.linears[index].out_width == down.out_width
+        for index in adapted
+    )
+
+
+def reading_module(trace: Trace, index: int) -> int | None:
+    """The execution whose input is what a linear map reads, and all that reads it runs within.
+
+    An adapter of a down-projection reads the neurons too, beside the map that it adapts: then it is
+    the module that holds both. None if there is no such module.
+    """
+    linear = trace.linears[index]
+    innermost = trace.executions[linear.execution]
+    readers = trace.readers[linear.inputs]
+    for place in trace.enclosing(linear.execution if linear.is_module else None):
+        execution = trace.executions[place]
+        given = execution.input_lineage == linear.inputs and math.prod(
+            execution.input_shape or ()
+        ) == math.prod(innermost.input_shape or ())
+        if given and execution.first_linear <= readers[0] and readers[-1] < execution.last_linear:
+            return place
+    return None
 
 
 def bits(mask: int) -> list[int]:
@@ -145,21 +181,20 @@ def mixing_projections(
     only one row of neurons may follow. The down-projection then returns what it did the first time,
     so nothing reaches later blocks.
     """
+    sites = {index: _site(model, trace, reading_module(trace, index)) for index in candidates}
     neurons, outputs = _Recorder(), _Recorder()
     with ExitStack() as contexts:
-        for index in candidates:
-            module, call = _site(model, trace, index)
+        for index, (module, call) in sites.items():
             contexts.enter_context(replaced_input(module, neurons.keep(index), call=call))
             contexts.enter_context(replaced_output(module, outputs.keep(index), call=call))
         model(**inputs)
     moved = _Recorder()
     with ExitStack() as contexts:
         for index in _up_projections(trace, candidates):
-            module, call = _site(model, trace, index)
+            module, call = _site(model, trace, trace.linears[index].execution)
             change = functools.partial(_change_first_row, trace.linears[index].channels)
             contexts.enter_context(replaced_output(module, change, call=call))
-        for index in candidates:
-            module, call = _site(model, trace, index)
+        for index, (module, call) in sites.items():
             contexts.enter_context(replaced_input(module, moved.keep(index), call=call))
             contexts.enter_context(replaced_output(module, outputs.give(index), call=call))
         model(**inputs)
@@ -184,8 +219,9 @@ class _Recorder(dict[int, Tensor]):
         return lambda tensor: self[index]
 
 
-def _site(model: nn.Module, trace: Trace, index: int) -> tuple[nn.Module, int]:
-    execution = trace.executions[trace.linears[index].execution]
+def _site(model: nn.Module, trace: Trace, index: int | None) -> tuple[nn.Module, int]:
+    assert index is not None  # candidates have a module that reads them
+    execution = trace.executions[index]
     return model.get_submodule(execution.module), execution.call
 
 

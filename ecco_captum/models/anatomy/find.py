@@ -7,7 +7,7 @@ more forwards check that it holds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -123,11 +123,12 @@ def _read(model: PreTrainedModel, inputs: Mapping[str, Any], watched: Trace) -> 
     chains = join_chains(watched, find_chains(watched), by_parent=len(names) > 1)
     chosen = sorted(chains[: len(names)], key=lambda chain: chain.blocks)
     reason = _unusable(watched, chosen, len(names))
+    named = _named_embeddings(model, watched)
     lacks: dict[Part, str] = {}
     if reason:
         lacks = {"blocks": reason, "lens": reason, "neurons": reason}
         stacks = [
-            Stack(read_embedding(watched, name, shape))
+            Stack(read_embedding(watched, name, shape, named))
             for name, shape in zip(names, shapes, strict=True)
         ]
     else:
@@ -135,7 +136,7 @@ def _read(model: PreTrainedModel, inputs: Mapping[str, Any], watched: Trace) -> 
         maps = [index for chain, shape in pairs for index in neuron_maps(watched, chain, shape)]
         mixing = mixing_projections(model, inputs, watched, maps)
         stacks = [
-            read_stack(watched, chain, name, shape, mixing)
+            read_stack(watched, chain, name, shape, mixing, named)
             for (chain, shape), name in zip(pairs, names, strict=True)
         ]
     for stack, name in zip(stacks, names, strict=True):
@@ -148,6 +149,20 @@ def _read(model: PreTrainedModel, inputs: Mapping[str, Any], watched: Trace) -> 
         head=None if reason else read_head(watched, chosen[-1]),
         lacks=tuple(lacks.items()),
     )
+
+
+def _named_embeddings(model: PreTrainedModel, watched: Trace) -> set[int]:
+    """Executions of what the model, or a stack of it, names as its input embeddings."""
+    named = set()
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            with suppress(NotImplementedError, AttributeError):
+                named.add(id(part.get_input_embeddings()))
+    return {
+        execution.index
+        for execution in watched.executions
+        if id(model.get_submodule(execution.module)) in named
+    }
 
 
 def _unusable(watched: Trace, chains: list[Chain], wanted: int) -> str:

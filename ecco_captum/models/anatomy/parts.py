@@ -36,6 +36,8 @@ class Site:
 class Embedding(Site):
     r"""The module that looks the token ids up; gradients enter through its output.
 
+    Of one with adapters, it is the module that holds them, too.
+
     Args:
         axes (tuple[int, ...]): the permutation that makes its output (batch, positions, width).
         offset (int): how many positions the model puts before the text's first.
@@ -48,6 +50,8 @@ class Embedding(Site):
 @dataclass(frozen=True)
 class NeuronSite(Site):
     r"""A down-projection; its input are a feed-forward layer's neurons after the non-linearity.
+
+    Of one with adapters, it is the module that holds them, too, if they read the neurons.
 
     Args:
         width (int): how many neurons there are.

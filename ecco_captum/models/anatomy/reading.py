@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ecco_captum.models.anatomy.blocks import Chain, down_projections
+from ecco_captum.models.anatomy.blocks import Chain, down_projections, linear_maps, reading_module
 from ecco_captum.models.anatomy.parts import Block, Embedding, NeuronSite, Site, Stack
-from ecco_captum.models.anatomy.tracing import Execution, Trace
+from ecco_captum.models.anatomy.tracing import Execution, Lookup, Trace
 
 Shape = tuple[int, ...]
 
 
 def read_stack(
-    watched: Trace, chain: Chain, ids: str, text: Shape, mixing: Collection[int]
+    watched: Trace,
+    chain: Chain,
+    ids: str,
+    text: Shape,
+    mixing: Collection[int],
+    named: Collection[int],
 ) -> Stack:
     """Reads a stack off the chain of its blocks.
 
     ``ids`` names the input that held the stack's token ids, ``text`` is their (batch, positions),
-    and ``mixing`` are linear maps that were found to mix tokens.
+    ``mixing`` are linear maps that were found to mix tokens, and ``named`` are executions of what
+    the model names as its input embeddings.
     """
     axes, width = _stream(watched, chain, text)
     return Stack(
-        embedding=read_embedding(watched, ids, text, width),
+        embedding=read_embedding(watched, ids, text, named, width),
         entry=_site(watched.executions[chain.blocks[0][0]]),
         blocks=tuple(_block(watched, block, axes, mixing) for block in chain.blocks),
         width=width,
@@ -48,12 +54,14 @@ def neuron_maps(watched: Trace, chain: Chain, text: Shape) -> list[int]:
     """Indices of the linear maps of a chain that seem to read neurons and are modules."""
     _, width = _stream(watched, chain, text)
     indices = [index for block in chain.blocks for index in down_projections(watched, block, width)]
-    return [index for index in indices if watched.linears[index].is_module]
+    return [index for index in indices if reading_module(watched, index) is not None]
 
 
-def read_embedding(watched: Trace, ids: str, text: Shape, width: int = 0) -> Embedding | None:
+def read_embedding(
+    watched: Trace, ids: str, text: Shape, named: Collection[int], width: int = 0
+) -> Embedding | None:
     """Finds the module that looked token ids up; where several did, one of the stream's width."""
-    execution, axes, offset = _lookup(watched, ids, text, width)
+    execution, axes, offset = _lookup(watched, ids, text, named, width)
     return None if execution is None else Embedding(execution.module, execution.call, axes, offset)
 
 
@@ -61,10 +69,18 @@ def read_head(watched: Trace, chain: Chain) -> Site | None:
     """Finds the unembedding: the last linear map after the blocks that makes logits."""
     logits = getattr(watched.outputs, "logits", None)
     end = watched.executions[chain.blocks[-1][-1]].last_linear
-    for linear in reversed(watched.linears[end:]):
-        if logits is not None and linear.out_width == logits.shape[-1]:
-            return _site(watched.executions[linear.execution]) if linear.is_module else None
-    return None
+    heads = [
+        index
+        for index, linear in enumerate(watched.linears[end:], start=end)
+        if logits is not None and linear.out_width == logits.shape[-1]
+    ]
+    for index in heads[:-1]:
+        reader = reading_module(watched, index)
+        # What an adapter adds to the logits comes last, within the module that holds both.
+        if reader is not None and heads[-1] < watched.executions[reader].last_linear:
+            return _site(watched.executions[reader])
+    last = watched.linears[heads[-1]] if heads else None
+    return _site(watched.executions[last.execution]) if last and last.is_module else None
 
 
 def text_axes(tensor: Shape, text: Shape) -> tuple[int, ...] | None:
@@ -87,17 +103,42 @@ def _stream(watched: Trace, chain: Chain, text: Shape) -> tuple[tuple[int, ...],
 
 
 def _lookup(
-    watched: Trace, ids: str, text: Shape, width: int
+    watched: Trace, ids: str, text: Shape, named: Collection[int], width: int
 ) -> tuple[Execution | None, tuple[int, ...], int]:
     """The module that looked ids up, the axes of its output, and the ids' offset there."""
     lookups = []
     for lookup in watched.lookups:
-        execution = watched.executions[lookup.execution]
+        execution = watched.executions[_whole_embedding(watched, lookup, named)]
         output = execution.output_shape or ()
         axes = text_axes(output, text)
         if lookup.reads == ids and axes is not None and len(axes) == 3:
             lookups.append((output[axes[-1]] != width, (execution, axes, lookup.offset)))
     return min(lookups, key=lambda item: item[0])[1] if lookups else (None, (), 0)
+
+
+def _whole_embedding(watched: Trace, lookup: Lookup, named: Collection[int]) -> int:
+    """The execution that gives a lookup's embeddings complete, with what adapters add to them.
+
+    It is what the model names as its input embeddings. Where that is another module, as in a
+    decoder with a table of its own, it is the one that looks the same ids up several times. Other
+    lookups, such as those of positions, are no part of it.
+    """
+    whole, most = lookup.execution, 1
+    for place in watched.enclosing(lookup.execution):
+        within = [other for other in watched.lookups if place in watched.enclosing(other.execution)]
+        if any((other.reads, other.offset) != (lookup.reads, lookup.offset) for other in within):
+            break
+        if place in named:
+            # However many lookups a module around it holds, that is none.
+            whole, most = place, len(watched.lookups)
+        elif len(within) > most and _keeps_tokens_apart(watched, place):
+            whole, most = place, len(within)
+    return whole
+
+
+def _keeps_tokens_apart(watched: Trace, place: int) -> bool:
+    linears = (watched.linears[index] for index in linear_maps(watched, [place]))
+    return all(linear.pointwise and not linear.inputs.mixed for linear in linears)
 
 
 def _block(
@@ -106,20 +147,23 @@ def _block(
     last = watched.executions[block[-1]]
     stream = last.output_shape or ()
     places = (stream[axes[0]], stream[axes[1]])
-    axes_of = {}
+    readers, axes_of = {}, {}
     for index in down_projections(watched, block, stream[axes[-1]]):
         if index not in mixing:
-            execution = watched.executions[watched.linears[index].execution]
-            axes_of[index] = _neuron_axes(execution.input_shape or (), places)
+            reader = reading_module(watched, index)
+            innermost = watched.linears[index].execution
+            readers[index] = watched.executions[innermost if reader is None else reader]
+            axes_of[index] = _neuron_axes(readers[index].input_shape or (), places)
     sites: list[NeuronSite] = []
     reasons: list[str] = []
     for index, neuron_axes in axes_of.items():
-        linear = watched.linears[index]
-        execution = watched.executions[linear.execution]
+        linear, execution = watched.linears[index], readers[index]
         if linear.stacked:
             reasons.append(f"the experts of {execution.module} are fused in one tensor")
         elif not linear.is_module:
             reasons.append(f"the down-projection in {execution.module} is no module of its own")
+        elif reading_module(watched, index) is None:
+            reasons.append(f"no one module holds all that reads the neurons of {execution.module}")
         # A router may happen to send all tokens of a short text to one expert.
         elif neuron_axes is None or (len(neuron_axes) == 2 and None in axes_of.values()):
             reasons.append(f"{execution.module} does not see the tokens in their places")
@@ -131,7 +175,7 @@ def _block(
     return Block(
         last.module,
         last.call,
-        neurons=tuple(sites),
+        neurons=tuple(dict.fromkeys(sites)),
         lacks="; ".join(dict.fromkeys(reasons)),
         returns=last.returns,
     )

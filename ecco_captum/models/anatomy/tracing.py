@@ -167,6 +167,14 @@ class Trace:
     """Bit mask of the maps whose outputs were added to what they were computed from."""
     outputs: Any = None
 
+    @functools.cached_property
+    def readers(self) -> Mapping[Lineage, list[int]]:
+        """Indices of the linear maps that read what has some lineage, once the forward is over."""
+        readers: dict[Lineage, list[int]] = {}
+        for index, linear in enumerate(self.linears):
+            readers.setdefault(linear.inputs, []).append(index)
+        return readers
+
     def enclosing(self, execution: int | None) -> Iterator[int]:
         """Indices of an execution and of all that it ran within, innermost first."""
         while execution is not None:
