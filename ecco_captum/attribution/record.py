@@ -201,6 +201,8 @@ class Attribution(Record):
         settings (dict): the method's options, its baseline, the seed.
         spans (array, optional): (groups, 2), int64, start and end of each group of tokens, where
             tokens were grouped; ``scores`` then has one row and one column a group.
+        left_as_is (tuple of str): modules by which the same tokens enter the model a second time,
+            which the method left as they are: scores are of the first way alone.
 
     Examples::
 
@@ -230,6 +232,7 @@ class Attribution(Record):
     differences: np.ndarray | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     spans: np.ndarray | None = None
+    left_as_is: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.outputs is None:
@@ -392,9 +395,17 @@ class Attribution(Record):
     @property
     def note(self) -> str:
         """What the picture does not claim."""
+        second = ""
+        if self.left_as_is:
+            second = (
+                "This model reads each token in a second place "
+                f"({', '.join(self.left_as_is)}), which the method leaves as it is: the picture "
+                "is of the first place alone. "
+            )
         return (
-            "A share says how strongly the method ties an output's score to a token; it does not "
-            "say that the token caused the output. Remove that token to test it: faithfulness()."
+            f"{second}A share says how strongly the method ties an output's score to a token; it "
+            "does not say that the token caused the output. Remove that token to test it: "
+            "faithfulness()."
         )
 
     def to_html(

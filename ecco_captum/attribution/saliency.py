@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, get_args
 
 import numpy as np
@@ -13,8 +13,15 @@ import torch
 from torch import Tensor
 
 from ecco_captum.attribution.methods.attention import ATTENTION_METHODS
-from ecco_captum.attribution.methods.base import Method, MethodInput, baseline_embeddings
+from ecco_captum.attribution.methods.base import (
+    Method,
+    MethodInput,
+    baseline_embeddings,
+    baseline_token_ids,
+    other_ways,
+)
 from ecco_captum.attribution.methods.catalogue import get_method
+from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
 from ecco_captum.attribution.record import Attribution, Named
 from ecco_captum.core.checks import UnsupportedError, check_whole, chosen_numbers
 from ecco_captum.core.progress import Progress, progress_bar
@@ -146,6 +153,7 @@ def saliency(
         deltas=results.deltas if request.method.complete else None,
         differences=results.differences if request.method.complete else None,
         settings=request.settings,
+        left_as_is=_left(lm, generation, request),
     )
 
 
@@ -231,6 +239,7 @@ def _attribute(
     whole = whole_segment(lm, generation, request.outputs)
     embeddings = embedded(lm, whole)
     baseline = _baseline(lm, whole, embeddings, request)
+    ids = _baseline_ids(lm, whole, request)
     budget = memory_budget if method.differentiates else None
     for segment in segments(lm, task_of(lm), whole, budget):
         end, rows = segment.positions, list(segment.rows)
@@ -242,6 +251,7 @@ def _attribute(
             baseline[:, :end],
             request.options,
             request.seed,
+            None if ids is None else ids[:end],
             _progress_of(bar, request, segment),
         )
         attributions = method.attribute(given).detach()
@@ -270,6 +280,25 @@ def _baseline(lm: LanguageModel, whole: Segment, embeddings: Tensor, request: _R
     return baselines
 
 
+def _baseline_ids(lm: LanguageModel, whole: Segment, request: _Request) -> Tensor | None:
+    """(positions,), where the method puts a token in a token's place."""
+    if not request.method.removes:
+        return None
+    ids = baseline_token_ids(lm, whole, request.baseline)
+    if ids is not None and request.keep_first:
+        ids[0] = whole.ids[0]
+    return ids
+
+
+def _left(lm: LanguageModel, generation: Generation, request: _Request) -> tuple[str, ...]:
+    """The ways into the model that a method leaves as they are."""
+    method = request.method
+    whole = whole_segment(lm, generation, request.outputs)
+    moves = method.differentiates or method.baseline is not None
+    swapped = _baseline_ids(lm, whole, request) is not None
+    return other_ways(lm) if moves and not swapped else ()
+
+
 def _by_token(given: MethodInput, attributions: Tensor, request: _Request) -> np.ndarray:
     """(targets, positions): one number a token, 0 where a target cannot depend on it."""
     if request.aggregate is not None and attributions.ndim == 3:
@@ -290,6 +319,10 @@ def _by_token(given: MethodInput, attributions: Tensor, request: _Request) -> np
 def _difference(given: MethodInput) -> np.ndarray:
     """(targets,): the score of the text less that of its baseline, which a complete method
     distributes."""
+    if given.baseline_ids is not None:
+        presence = torch.tensor([[1.0], [0.0]]).expand(-1, given.segment.positions)
+        both = MaskedScorer(replace(given, progress=lambda texts: None)).scores(presence).double()
+        return (both[0] - both[1]).numpy()
     forward = target_scores(given.lm, given.segment, given.scoring)
     whole = forward(given.inputs).double()[0]
     absent = [forward(baseline).double()[0] for baseline in given.baseline.split(1)]

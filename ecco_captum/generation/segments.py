@@ -53,6 +53,12 @@ class Segment:
         return {name: ids for name, ids in self.inputs.items() if name in TEXTS}
 
     @property
+    def ids(self) -> Tensor:
+        """(positions,), of the tokens that may be attributed to."""
+        starts = {"decoder_input_ids": self.started}
+        return torch.cat([row[0, starts.get(name, 0) :] for name, row in self.texts.items()])
+
+    @property
     def written(self) -> str:
         """The argument whose text the targets follow."""
         return "decoder_input_ids" if "decoder_input_ids" in self.inputs else "input_ids"

@@ -216,6 +216,9 @@ def wrap(
 ) -> LanguageModel:
     r"""Takes a model that you already have, and leaves it exactly as it is.
 
+    While an analysis of it runs, do not call the model from another thread: that call would go
+    through what the analysis puts on its modules. Analyses in several threads wait for each other.
+
     Args:
         model (PreTrainedModel): any Hugging Face model that reads text: on any device, in any mode.
             What holds one gives it: a pipeline (and its tokenizer), PEFT's model of adapters,

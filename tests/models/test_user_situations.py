@@ -11,6 +11,7 @@ from typing import Any
 import accelerate
 import numpy as np
 import pytest
+import tiny_models
 import tiny_tokenizers
 import torch
 import transformers as tf
@@ -634,6 +635,47 @@ class TestModelsThatChange:
             close(force_decode(lm, ids[:, :3], [50]).logits, [expected[2, 50]])
         with torch.no_grad():
             close(lm.model(ids).logits[0], expected)
+
+
+class TestTokensThatEnterTwice:
+    """Embeddings for each block, looked up by the same ids."""
+
+    def gemma(self) -> LanguageModel:
+        tokenizer = tiny_tokenizers.byte_level()
+        return LanguageModel(tiny_models.build("causal", "gemma3n_text"), tokenizer, "gemma3n")
+
+    def test_removed_tokens_are_removed_from_both(self) -> None:
+        lm, prompt, outputs, other = self.gemma(), [20, 30, 40, 50, 60], [21, 31], 70
+
+        def logit(ids: list[int], row: int) -> float:
+            with torch.no_grad():
+                return float(lm.model(torch.tensor([ids])).logits[0, row, outputs[-1]])
+
+        ids = [*prompt, outputs[0]]
+        expected = [logit(ids, -1) - logit([*ids[:k], other, *ids[k + 1 :]], -1) for k in range(6)]
+        generation = force_decode(lm, prompt, outputs)
+        for method in ("occlusion", "feature_ablation"):
+            found = saliency(lm, generation, method=method, baseline=other)
+            np.testing.assert_allclose(found.scores[1, :6], expected, rtol=1e-4, atol=1e-5)
+            assert not found.left_as_is
+        shap = saliency(lm, generation, method="kernel_shap", baseline=other, n_samples=300)
+        whole = logit(ids, -1) - logit([other] * 6, -1)
+        assert shap.differences is not None
+        np.testing.assert_allclose(shap.differences[1], whole, rtol=1e-4, atol=1e-5)
+
+    def test_what_is_left_is_said(self) -> None:
+        lm = self.gemma()
+        generation = force_decode(lm, [20, 30, 40, 50, 60, 70], [21, 31])
+        for options in ({}, {"method": "occlusion"}):
+            found = saliency(lm, generation, **options)  # type: ignore[arg-type]
+            assert found.left_as_is == ("model.embed_tokens_per_layer",)
+            assert "embed_tokens_per_layer" in found.to_html(interactive=False)
+        tested = faithfulness(lm, found, removal="mean", progress=False, randomisation=False)
+        assert "embed_tokens_per_layer" in tested.removal
+        for removal in (70, "neighbour", "delete"):
+            tested = faithfulness(lm, found, removal=removal, progress=False, randomisation=False)
+            assert "embed_tokens_per_layer" not in tested.removal
+        assert saliency(llama(), force_decode(llama(), A, B)).left_as_is == ()
 
 
 class TestCorpora:

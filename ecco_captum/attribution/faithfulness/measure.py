@@ -3,7 +3,7 @@ r"""Does removing the salient tokens move the score? A test of what saliency cla
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from ecco_captum.attribution.faithfulness.record import Faithfulness
-from ecco_captum.attribution.methods.base import MethodInput, baseline_embeddings
+from ecco_captum.attribution.methods.base import (
+    MethodInput,
+    baseline_embeddings,
+    baseline_token_ids,
+    other_ways,
+)
 from ecco_captum.attribution.methods.catalogue import METHODS
 from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
 from ecco_captum.attribution.record import Attribution, Named, compared
@@ -62,11 +67,14 @@ class Removal:
                 raise ValueError(
                     f"removal: got {kind!r}, which is {len(baseline)} texts, accepts one"
                 )
-        self._given = MethodInput(lm, segment, scoring, embeddings, baseline, progress=self._count)
-        fill: Callable[[Tensor], Tensor] | None = None
+        ids = baseline_token_ids(lm, segment, kind) if self._kind == "replace" else None
+        self._given = MethodInput(
+            lm, segment, scoring, embeddings, baseline, baseline_ids=ids, progress=self._count
+        )
         if self._kind == "neighbour":
-            fill = self._with_neighbours
-        self._scorer = MaskedScorer(self._given, fill)
+            self._scorer = MaskedScorer(self._given, self._with_neighbours, self._neighbours_ids)
+        else:
+            self._scorer = MaskedScorer(self._given)
 
     def scores(self, present: Tensor) -> Tensor:
         """(texts, targets), the scores without the tokens at which ``present`` is 0."""
@@ -107,8 +115,11 @@ class Removal:
         return scores.float().cpu()
 
     def _with_neighbours(self, present: Tensor) -> Tensor:
-        nearest = torch.stack([_nearest(row.bool()) for row in present])
-        return self._given.inputs[0, nearest.to(self._given.inputs.device)]
+        return self._given.inputs[0, _nearest_of(present).to(self._given.inputs.device)]
+
+    def _neighbours_ids(self, present: Tensor) -> Tensor:
+        ids = self._given.segment.ids
+        return ids[_nearest_of(present).to(ids.device)]
 
     def _count(self, texts: int) -> None:
         self.texts += texts
@@ -118,6 +129,10 @@ def _moved(places: Sequence[int], present: Tensor) -> tuple[int, ...]:
     """Places counted from the end, where later tokens are gone."""
     length = len(present)
     return tuple(-1 - int(present[length + place + 1 :].sum()) for place in places)
+
+
+def _nearest_of(present: Tensor) -> Tensor:
+    return torch.stack([_nearest(row.bool()) for row in present])
 
 
 def _nearest(present: Tensor) -> Tensor:
@@ -299,7 +314,7 @@ def faithfulness(
         outputs=np.asarray(attribution.outputs)[rows],
         margins=_margins(drops["comprehensiveness"], rng),
         rank_correlation=correlation,
-        removal=_removal_label(kind),
+        removal=_removal_label(lm, kind),
         outputs_per_removal=outputs_per_removal,
         texts=texts,
         settings={"exclude_ends": exclude_ends, "seed": seed},
@@ -404,10 +419,12 @@ def _margins(drops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return bootstrap_mean(areas[:1] - areas[1:], rng)
 
 
-def _removal_label(kind: Any) -> str:
+def _removal_label(lm: LanguageModel, kind: Any) -> str:
     if isinstance(kind, int | np.integer):
         return f"token {kind}"
-    return kind if isinstance(kind, str) else "given"
+    label = kind if isinstance(kind, str) else "given"
+    left = other_ways(lm) if label in ("zero", "mean", "given") else ()
+    return f"{label} ({', '.join(left)} as it is)" if left else label
 
 
 def _check(

@@ -32,6 +32,7 @@ class MethodInput:
         baseline (Tensor): (1 or texts, positions, embedding).
         options (Mapping): the method's own options.
         seed (int): for methods that draw.
+        baseline_ids (Tensor, optional): (positions,), of a baseline that is a token.
         progress (Callable): called after each forward with the number of texts it read.
     """
 
@@ -42,6 +43,7 @@ class MethodInput:
     baseline: Tensor
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    baseline_ids: Tensor | None = None
     progress: Callable[[int], None] = lambda texts: None
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -87,6 +89,7 @@ class Method:
             says otherwise.
         defaults (Mapping, optional): the options it accepts, with their defaults; None for any.
         differentiates (bool): whether it takes gradients, so that memory bounds the targets.
+        removes (bool): whether it reads texts in which the baseline stands for whole tokens.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Method:
     keeps_first: bool = False
     defaults: Mapping[str, Any] | None = field(default_factory=dict)
     differentiates: bool = True
+    removes: bool = False
 
     def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults, replaced by what was given; an unknown option raises a TypeError."""
@@ -144,6 +148,19 @@ def baseline_embeddings(
     token = _token(lm, baseline)
     ids = torch.full((1, segment.positions), token, device=lm.device)
     return _embeddings_of(lm, segment, ids)
+
+
+def baseline_token_ids(lm: LanguageModel, segment: Segment, baseline: Any) -> Tensor | None:
+    """(positions,), the ids of a baseline that is one token; None of any other."""
+    if isinstance(baseline, Tensor | np.ndarray) or baseline in ("zero", "mean", "tokens"):
+        return None
+    return torch.full((segment.positions,), _token(lm, baseline), device=lm.device)
+
+
+def other_ways(lm: LanguageModel) -> tuple[str, ...]:
+    """The modules by which a model's tokens enter beside their embeddings."""
+    sites = (stack.embedding for stack in lm.anatomy.stacks)
+    return tuple(name for site in sites if site is not None for name in site.beside)
 
 
 def _given(embeddings: Tensor, given: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from ecco_captum.attribution.methods.base import MethodInput
+from ecco_captum.attribution.methods.base import MethodInput, other_ways
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.generation.scores import logits_needed, rows_of_logits
 from ecco_captum.models.causality import close_logits, is_causal, reads_together
@@ -35,14 +36,24 @@ class MaskedScorer:
     """From the presence of tokens to scores, all targets from one forward.
 
     An absent token's embedding is that of the baseline, or what ``fill`` makes of the presence
-    (texts, positions). Where the model reads from left to right, the text before the first absent
+    (texts, positions); ``ids`` makes the ids of the same texts, for models that read these by
+    another way, too. Where the model reads from left to right, the text before the first absent
     token is read once: its keys and values are kept. That this changes nothing is checked on the
     first text that gains by it.
     """
 
-    def __init__(self, given: MethodInput, fill: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        given: MethodInput,
+        fill: Callable[[Tensor], Tensor] | None = None,
+        ids: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self._given = given
         self._fill = fill or self._with_baseline
+        if ids is None and given.baseline_ids is not None:
+            ids = self._with_baseline_ids
+        # Ids need to be put in place only where the model reads them by another way, too.
+        self._ids = ids if other_ways(given.lm) else None
         self._lm = given.lm
         self._known = given.known
         self._kept: list[tuple[Tensor, Tensor]] | None = None
@@ -83,7 +94,27 @@ class MaskedScorer:
         return self._lm.model not in _WITHOUT_CACHE
 
     def _read(self, present: Tensor) -> Tensor:
-        return self._given.forward(self._fill(present)).float().cpu()
+        segment = replace(self._given.segment, inputs=self._inputs(present))
+        return replace(self._given, segment=segment).forward(self._fill(present)).float().cpu()
+
+    def _inputs(self, present: Tensor) -> dict[str, Tensor]:
+        """What the model is given beside the embeddings, ids of absent tokens put in place."""
+        segment = self._given.segment
+        inputs = dict(segment.inputs)
+        if self._ids is not None:
+            ids, start = self._ids(present).to(self._lm.device), 0
+            for name, own in segment.texts.items():
+                fixed = segment.started if name == "decoder_input_ids" else 0
+                end = start + own.shape[1] - fixed
+                kept = own[:, :fixed].expand(len(ids), -1)
+                inputs[name] = torch.cat([kept, ids[:, start:end]], dim=1)
+                start = end
+        return inputs
+
+    def _with_baseline_ids(self, present: Tensor) -> Tensor:
+        baseline = self._given.baseline_ids
+        assert baseline is not None
+        return torch.where(present.bool().to(baseline.device), self._given.segment.ids, baseline)
 
     def _with_baseline(self, present: Tensor) -> Tensor:
         mask = present.to(self._given.inputs)[..., None]
@@ -149,7 +180,7 @@ class MaskedScorer:
         # A mask is of the kept beginning, too.
         ids = {
             name: row[:, 0 if name == "attention_mask" else start :].expand(count, -1)
-            for name, row in segment.inputs.items()
+            for name, row in self._inputs(present).items()
         }
         embeddings = self._fill(present)[:, start:]
         # The targets before it are scored where nothing is missing yet.

@@ -168,7 +168,12 @@ def _drawn(options: Mapping[str, Any], positions: int) -> int:
     return int(options["n_samples"] or _enough_samples(positions))
 
 
-_SHARED: dict[str, Any] = {"aggregate": None, "baseline": "mean", "differentiates": False}
+_SHARED: dict[str, Any] = {
+    "aggregate": None,
+    "baseline": "mean",
+    "differentiates": False,
+    "removes": True,
+}
 
 PERTURBATION_METHODS = (
     Method("feature_ablation", "feature ablation", _feature_ablation, _one_each, **_SHARED),

@@ -41,10 +41,13 @@ class Embedding(Site):
     Args:
         axes (tuple[int, ...]): the permutation that makes its output (batch, positions, width).
         offset (int): how many positions the model puts before the text's first.
+        beside (tuple[str, ...]): other modules that look the same ids up, whose output goes into
+            the model by another way, such as embeddings for each block.
     """
 
     axes: tuple[int, ...] = (0, 1, 2)
     offset: int = 0
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,9 @@ class Anatomy:
 def _stack(data: Mapping[str, Any]) -> Stack:
     fields = dict(data)
     if fields.get("embedding") is not None:
-        fields["embedding"] = Embedding(**_with_axes(fields["embedding"]))
+        embedding = _with_axes(fields["embedding"])
+        beside = tuple(embedding.get("beside", ()))
+        fields["embedding"] = Embedding(**{**embedding, "beside": beside})
     if fields.get("entry") is not None:
         fields["entry"] = Site(**fields["entry"])
     fields["blocks"] = tuple(_block(block) for block in fields.get("blocks", ()))

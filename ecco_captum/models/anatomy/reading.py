@@ -60,9 +60,18 @@ def neuron_maps(watched: Trace, chain: Chain, text: Shape) -> list[int]:
 def read_embedding(
     watched: Trace, ids: str, text: Shape, named: Collection[int], width: int = 0
 ) -> Embedding | None:
-    """Finds the module that looked token ids up; where several did, one of the stream's width."""
+    """Finds the module that looked token ids up; where several did, what the model names so."""
     execution, axes, offset = _lookup(watched, ids, text, named, width)
-    return None if execution is None else Embedding(execution.module, execution.call, axes, offset)
+    if execution is None:
+        return None
+    others = (
+        watched.executions[lookup.execution].module
+        for lookup in watched.lookups
+        if lookup.reads == ids
+        and execution.index not in (lookup.execution, *watched.enclosing(lookup.execution))
+    )
+    beside = tuple(dict.fromkeys(others))
+    return Embedding(execution.module, execution.call, axes, offset, beside)
 
 
 def read_head(watched: Trace, chain: Chain) -> Site | None:
@@ -112,7 +121,8 @@ def _lookup(
         output = execution.output_shape or ()
         axes = text_axes(output, text)
         if lookup.reads == ids and axes is not None and len(axes) == 3:
-            lookups.append((output[axes[-1]] != width, (execution, axes, lookup.offset)))
+            unlike = execution.index not in named, output[axes[-1]] != width
+            lookups.append((unlike, (execution, axes, lookup.offset)))
     return min(lookups, key=lambda item: item[0])[1] if lookups else (None, (), 0)
 
 
