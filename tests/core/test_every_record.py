@@ -48,6 +48,17 @@ def test_a_record_of_hostile_texts(name: str) -> None:
     check_record(HOSTILE[name])
 
 
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_a_page_has_the_type_that_all_views_share(path: Path) -> None:
+    record = load_record(path)
+    try:
+        page = record.to_html()
+    except TypeError as error:
+        assert "has no static view" in str(error)
+    else:
+        assert ".ecco h2 {" in page
+
+
 def test_no_kind_is_left_out() -> None:
     public = [getattr(ecco_captum, name) for name in ecco_captum.__all__]
     kinds = {kind for kind in public if isinstance(kind, type) and issubclass(kind, Record)}
