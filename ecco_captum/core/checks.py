@@ -19,7 +19,7 @@ class UnsupportedError(ValueError):
         ...     generate(encoder, "One two")
         ... except UnsupportedError as error:
         ...     print(str(error).split(";")[0])
-        lm: 'minilm-l6' is a BertModel, which has no head for tokens or classes
+        lm: 'minilm-l6' is a BertModel, which has no head for tokens or classes of a whole text
     """
 
 

@@ -102,7 +102,8 @@ def each_text(
         yield from pieces
     left_out = _left_out(blank, skipped, failed)
     if not read:
-        raise ValueError(f"texts: got none{left_out and f' ({left_out})'}, accepts at least one")
+        left = f" ({left_out})" if left_out else ""
+        raise ValueError(f"texts: got none{left}, accepts at least one text")
     if left_out:
         warnings.warn(f"texts: {left_out} left out", UserWarning, stacklevel=2)
 

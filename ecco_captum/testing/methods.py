@@ -28,10 +28,21 @@ def model_state(model: nn.Module) -> dict[str, Any]:
         model (nn.Module): any model.
 
     Returns:
-        dict: modes and replaced forwards of its modules, their hooks, and of each parameter whether
-        it asks for a gradient, has one, where it is, and how often it was written to.
+        dict: the modules, their modes, plain attributes, replaced forwards and hooks; the buffers;
+        what the config says; and of each parameter whether it asks for a gradient, has one, where
+        it is, and how often it was written to.
     """
     return {
+        "modules": {name: id(module) for name, module in model.named_modules()},
+        "attributes": {
+            name: {key: value for key, value in vars(module).items() if isinstance(value, _PLAIN)}
+            for name, module in model.named_modules()
+        },
+        "buffers": {
+            name: buffer.detach().cpu().contiguous().view(-1).tolist()
+            for name, buffer in model.named_buffers()
+        },
+        "config": repr(getattr(model, "config", None)),
         "modes": {name: module.training for name, module in model.named_modules()},
         "forwards": {
             name: module.__dict__["forward"]
@@ -47,6 +58,9 @@ def model_state(model: nn.Module) -> dict[str, Any]:
             for name, p in model.named_parameters()
         },
     }
+
+
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class _InterruptedError(KeyboardInterrupt):

@@ -89,7 +89,7 @@ def test_prompts_from_files_and_standard_input(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--prompt", ""], "prompt: got an empty string"),
+        (["--prompt", "a\ud800"], "half of a surrogate pair"),
         (["--prompt", "a", "--method", "magic"], "method: got 'magic'"),
         (["--prompt", "a", "--max-new-tokens", "0"], "max_new_tokens: got 0"),
         (["--prompt", "a", "-o", "/no/such/folder/r.html"], "no folder '/no/such/folder'"),

@@ -51,12 +51,8 @@ def test_a_record_of_hostile_texts(name: str) -> None:
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_a_page_has_the_type_that_all_views_share(path: Path) -> None:
     record = load_record(path)
-    try:
-        page = record.to_html()
-    except TypeError as error:
-        assert "has no static view" in str(error)
-    else:
-        assert ".ecco h2 {" in page
+    if type(record).fragment is not Record.fragment:
+        assert ".ecco h2 {" in record.to_html()
 
 
 def test_no_kind_is_left_out() -> None:

@@ -82,7 +82,6 @@ def test_a_continuation_is_cut_as_behind_its_prompt(
 @pytest.mark.parametrize(
     ("prompt", "error", "words"),
     [
-        ("", ValueError, "no token that begins texts"),
         ([], ValueError, "no tokens"),
         ([1, 10_000], ValueError, "10000 is outside"),
         ([-1], ValueError, "-1 is outside"),

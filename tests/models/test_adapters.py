@@ -264,7 +264,8 @@ def test_tables_that_the_model_does_not_name_are_kept_apart(
         raise NotImplementedError
 
     monkeypatch.setattr(PreTrainedModel, "get_input_embeddings", unknown)
-    assert find_anatomy(model).embedding == Embedding("model.embed_tokens")
+    beside = ("model.embed_tokens_per_layer",)
+    assert find_anatomy(model).embedding == Embedding("model.embed_tokens", beside=beside)
 
 
 def test_an_adapted_head() -> None:

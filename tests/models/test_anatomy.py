@@ -10,7 +10,7 @@ import accelerate
 import pytest
 import tiny_models
 import torch
-from recording import recorded_inputs, recorded_outputs
+from recording import called, recorded_inputs, recorded_outputs
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel, GPT2LMHeadModel, T5EncoderModel
@@ -207,11 +207,11 @@ def test_a_model_is_examined_once_and_anew_with_inputs() -> None:
     model = tiny_models.build("causal", "gpt2")
     found = find_anatomy(model)
     runs: list[int] = []
-    model.register_forward_pre_hook(lambda *_: runs.append(1))
-    assert find_anatomy(model) is found
-    assert not runs
-    assert find_anatomy(model, tiny_models.example_inputs(model)) == found
-    assert runs
+    with called(model, lambda args, kwargs: runs.append(1)):
+        assert find_anatomy(model) is found
+        assert not runs
+        assert find_anatomy(model, tiny_models.example_inputs(model)) == found
+        assert runs
 
 
 @pytest.mark.parametrize(
@@ -294,13 +294,13 @@ def test_the_model_is_left_as_it_was(failure: type[BaseException] | None) -> Non
         if failure is not None:
             raise failure("while the model runs")
 
-    model.transformer.h[1].mlp.act.register_forward_hook(fail)
     before, random = model_state(model), torch.get_rng_state()
-    if failure is None:
-        find_anatomy(model).require("gradient")
-    else:
-        with pytest.raises(AnatomyError if failure is RuntimeError else failure):
-            find_anatomy(model)
+    with called(model.transformer.h[1].mlp.act, fail):
+        if failure is None:
+            find_anatomy(model).require("gradient")
+        else:
+            with pytest.raises(AnatomyError if failure is RuntimeError else failure):
+                find_anatomy(model)
     assert model_state(model) == before
     assert torch.equal(torch.get_rng_state(), random)
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from method_samples import SUBJECTS, fresh_subject, subject
+from recording import called
 
 from ecco_captum import force_decode, saliency
+from ecco_captum.models.causality import reads_together
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.testing import model_state
 
@@ -31,11 +33,8 @@ def runs(lm: LanguageModel) -> Iterator[list[int]]:
     seen: list[int] = []
     block = lm.model.get_submodule(lm.anatomy.blocks[1].module)
     inner = next(module for module in block.modules() if isinstance(module, torch.nn.LayerNorm))
-    hook = inner.register_forward_hook(lambda *_: seen.append(1))
-    try:
+    with called(inner, lambda args, kwargs: seen.append(1)):
         yield seen
-    finally:
-        hook.remove()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -73,6 +72,7 @@ def test_blocks_run_again_in_the_backward() -> None:
             saliency(lm, generation, checkpointing=checkpointing)
         counts[checkpointing] = len(seen)
     assert counts == {False: 1, True: 2}
+    reads_together(lm.model)
     with runs(lm) as seen:
         saliency(lm, generation, method="feature_ablation", checkpointing=True)
     without = len(seen)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
-from ecco_captum.models.interventions import replaced_input, replaced_output
+from ecco_captum.models.interventions import replaced_input, replaced_output, wrapped_forward
 
 
 def _append(tensors: list[Tensor], tensor: Tensor) -> Tensor:
@@ -25,6 +26,24 @@ def recorded_outputs(module: nn.Module) -> Iterator[list[Tensor]]:
     outputs: list[Tensor] = []
     with replaced_output(module, lambda output: _append(outputs, output)):
         yield outputs
+
+
+@contextmanager
+def called(
+    module: nn.Module, see: Callable[[tuple[Any, ...], dict[str, Any]], None]
+) -> Iterator[None]:
+    """While active, ``see(args, kwargs)`` is called after each execution of a module.
+
+    It is no hook: hooks are a part of the model, and rest while it is examined.
+    """
+
+    def around(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        outputs = forward(*args, **kwargs)
+        see(args, kwargs)
+        return outputs
+
+    with wrapped_forward(module, around):
+        yield
 
 
 @contextmanager

@@ -196,7 +196,10 @@ def tiny_prompt(model: PreTrainedModel, seed: int = 0) -> dict[str, Any]:
 
 def input_device(model: PreTrainedModel) -> torch.device:
     """The device that ids go to: of an offloaded model, where its weights are while it runs."""
-    embeddings = model.get_input_embeddings()
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:  # by a model that names none
+        embeddings = None
     table = getattr(embeddings, "weight", None)
     device = model.device if table is None else table.device
     if device.type != "meta":

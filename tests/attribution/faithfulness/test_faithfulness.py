@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from recording import called
 
 from ecco_captum import (
     Attribution,
@@ -184,9 +185,9 @@ def test_the_cost_is_bounded(tiny_lm: MakeLM) -> None:
     attribution = saliency(lm, generation)
     read: list[int] = []
     last = lm.model.get_submodule(lm.anatomy.blocks[-1].module)
-    hook = last.register_forward_hook(lambda m, a, out: read.append(a[0].shape[:2].numel()))
-    tested = faithfulness(lm, attribution, **QUICK)
-    hook.remove()
+    faithfulness(lm, attribution, **QUICK)  # sees whether texts may share a forward
+    with called(last, lambda args, kwargs: read.append(args[0].shape[:2].numel())):
+        tested = faithfulness(lm, attribution, **QUICK)
     # Those of 4 conditions, 3 fractions and 2 measures, the whole text, and one that checks that
     # beginnings may be kept.
     assert tested.texts == 26

@@ -16,10 +16,13 @@ import torch
 from captum._utils.models.linear_model import SkLearnLasso, SkLearnLinearRegression
 from method_samples import SUBJECTS, Subject, rows_of, subject
 from naive_methods import NaiveTarget, naive_baseline, seed_everything
+from recording import called
 from torch import Tensor
 
 from ecco_captum import force_decode, saliency
 from ecco_captum.core.checks import SlowPathWarning
+from ecco_captum.models.causality import reads_together
+from ecco_captum.models.language_model import LanguageModel
 
 METHODS: dict[str, dict[str, Any]] = {
     "feature_ablation": {},
@@ -163,14 +166,14 @@ def counted(model: Any) -> Iterator[list[tuple[int, int]]]:
     """Texts and positions of each forward that was run to its end."""
     forwards: list[tuple[int, int]] = []
 
-    def count(_: Any, args: Any, kwargs: Any, output: Any) -> None:
-        forwards.append(tuple(kwargs["input_ids"].shape))
-
-    hook = model.register_forward_hook(count, with_kwargs=True)
-    try:
+    with called(model, lambda args, kwargs: forwards.append(tuple(kwargs["input_ids"].shape))):
         yield forwards
-    finally:
-        hook.remove()
+
+
+def examined(lm: LanguageModel) -> None:
+    """What is found out once for each model is found out now."""
+    lm.anatomy.require("gradient")
+    reads_together(lm.model)
 
 
 def read(forwards: list[tuple[int, int]]) -> int:
@@ -183,6 +186,7 @@ def test_kept_beginnings_change_nothing_and_read_less(
     name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, _ = subject(name)
+    examined(lm)
     pair = lm, force_decode(lm, list(range(5, 25)), [30, 31, 32])
     monkeypatch.setattr("ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet())
     with counted(lm.model) as kept:
@@ -241,6 +245,7 @@ def test_ablation_reads_one_text_a_token(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         "ecco_captum.attribution.methods.masked_scorer._WITHOUT_CACHE", WeakSet([lm.model])
     )
+    examined(lm)
     saliency(lm, generation)  # sees whether targets can share a forward
     with counted(lm.model) as forwards:
         saliency(lm, generation, method="feature_ablation")
