@@ -95,6 +95,8 @@ def factors_data(factors: Factors, stability: list[str] | None) -> dict[str, Any
     tokens, starts = factors.tokens, factors.activations.sequences.tolist()
     if len(starts) > 1:
         sections = [(f"text {k}", start) for k, start in enumerate(starts)]
+    elif tokens.starts:
+        sections = [(f"text {k}", start) for k, start in enumerate((0, *tokens.starts), start=1)]
     elif 0 < tokens.prompt_length < len(tokens):
         sections = [("prompt", 0), ("generated", tokens.prompt_length)]
     else:

@@ -194,6 +194,51 @@ class TestPairs:
             hidden_states(lm, (A, B, A))
 
 
+class TestOtherInputs:
+    """Whatever has one number a token and the model accepts."""
+
+    @pytest.mark.parametrize("name", ["global_attention_mask", "langs", "position_ids"])
+    def test_they_reach_the_model(self, name: str) -> None:
+        tokenizer = tiny_tokenizers.word_piece()
+        configs = {
+            "global_attention_mask": (
+                tf.LongformerForMaskedLM,
+                tf.LongformerConfig(
+                    vocab_size=len(tokenizer),
+                    attention_window=4,
+                    max_position_embeddings=40,
+                    **ENCODER,
+                ),
+            ),
+            "langs": (
+                tf.XLMWithLMHeadModel,
+                tf.XLMConfig(
+                    vocab_size=len(tokenizer), emb_dim=32, n_layers=2, n_heads=4, n_langs=3
+                ),
+            ),
+            "position_ids": (
+                tf.BertForMaskedLM,
+                tf.BertConfig(vocab_size=len(tokenizer), **ENCODER),
+            ),
+        }
+        kind, config = configs[name]
+        lm = wrap(build(kind, config), tokenizer)
+        ids = [20, 30, 4, 50, 60, 70]
+        row = {"global_attention_mask": [1, 0, 0, 0, 0, 1], "langs": [1, 1, 1, 2, 2, 2]}
+        given = {"input_ids": ids, name: row.get(name, [5, 6, 7, 8, 9, 11])}
+        inputs = {key: torch.tensor([value]) for key, value in given.items()}
+        with torch.no_grad():
+            whole = lm.model(**inputs, output_hidden_states=True)
+            plain = lm.model(inputs["input_ids"], output_hidden_states=True)
+        assert (whole.logits - plain.logits).abs().max() > 1e-3
+        # The last of transformers' own may have gone through the model's end.
+        states, others = (hidden_states(lm, text, layers=[1]).values[0] for text in (given, ids))
+        close(states, whole.hidden_states[1][0, : len(ids)])
+        close(others, plain.hidden_states[1][0, : len(ids)])
+        if not lm.model.can_generate():
+            close(generate(lm, given).logits, [whole.logits[0, 2].max()])
+
+
 class TestGivenEncodings:
     """Padding, masks, and encodings of several texts."""
 
@@ -532,6 +577,31 @@ class TestQuantised:
             for method in ("input_x_gradient", "attn_lrp", "deep_lift"):
                 with pytest.raises(UnsupportedError, match="int8"):
                     saliency(each, generation, method=method)
+
+
+@pytest.mark.filterwarnings("ignore")  # torchao warns of what it could not load
+class TestWeightOnlyQuantised:
+    """Weights that are int8 numbers and scales, through which gradients pass."""
+
+    def test_everything_is_right(self) -> None:
+        torchao = pytest.importorskip("torchao.quantization")
+        lm = llama()
+        torchao.quantize_(lm.model.model, torchao.Int8WeightOnlyConfig())
+        assert type(lm.model.model.layers[0].mlp.down_proj.weight.data) is not Tensor
+        prompt, outputs = [20, 30, 40, 50], [21, 31]
+        generation = force_decode(lm, prompt, outputs)
+        ids = {"input_ids": torch.tensor([[*prompt, outputs[0]]])}
+        logit, scores = naive(lm.model, ids, lambda logits: logits[-1, 31])
+        close(generation.logits[1], logit)
+        found = saliency(lm, generation)
+        close(found.scores[1, :5], scores)
+        with torch.no_grad():
+            states = lm.model(**ids, output_hidden_states=True).hidden_states[1][0]
+        close(hidden_states(lm, ids["input_ids"], layers=[1]).values[0], states)
+        assert neurons(lm, prompt).layers.tolist() == [0, 1]
+        for method in ("attn_lrp", "deep_lift", "occlusion"):
+            assert np.isfinite(saliency(lm, generation, method=method).scores).all()
+        assert faithfulness(lm, found, progress=False).rank_correlation is None
 
 
 class TestHooks:
