@@ -40,7 +40,9 @@ _ASK = f"""async (code) => {{
 _THEMED = """(light) => {
   const ground = getComputedStyle(document.body).getPropertyValue('--jp-layout-color0').trim();
   const named = document.body.dataset.jpThemeLight === String(light);
-  return named && light === ['white', '#fff', '#ffffff'].includes(ground);
+  // The curtain of one change goes some time after it; JupyterLab fails where the next finds it.
+  const gone = !document.getElementById('jupyterlab-splash');
+  return gone && named && light === ['white', '#fff', '#ffffff'].includes(ground);
 }"""
 
 
