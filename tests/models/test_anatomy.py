@@ -13,7 +13,13 @@ import torch
 from recording import called, recorded_inputs, recorded_outputs
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertModel, GPT2LMHeadModel, T5EncoderModel
+from transformers import (
+    BertModel,
+    GPT2LMHeadModel,
+    SwitchTransformersConfig,
+    SwitchTransformersForConditionalGeneration,
+    T5EncoderModel,
+)
 
 from ecco_captum.models.anatomy.find import find_anatomy
 from ecco_captum.models.anatomy.parts import (
@@ -243,6 +249,23 @@ def test_what_is_lacking_is_refused_by_name(
     usable = replace(anatomy, lacks=())
     if part != "neurons":
         usable.require(part)
+
+
+def test_one_text_across_a_kink_does_not_refuse_a_gradient() -> None:
+    config = SwitchTransformersConfig(
+        vocab_size=101,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        num_experts=4,
+        initializer_factor=2.0,
+    )
+    torch.manual_seed(19)  # of this one, a text changes its experts at every step
+    model = SwitchTransformersForConditionalGeneration(config).eval()
+    find_anatomy(model).require("gradient")
 
 
 def test_parts_that_are_there_are_not_refused() -> None:
