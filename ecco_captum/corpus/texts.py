@@ -30,7 +30,7 @@ from ecco_captum.models.language_model import LanguageModel
 Long = Literal["error", "skip", "split"]
 """What is done with a text that is longer than the context: refused, left out, or cut."""
 
-_LISTED = 5  # texts that failed, in a warning
+_LISTED = 5  # reasons of texts that failed, in a warning
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def each_text(
     if several is None:
         yield from _pieces(lm, given, stack, long)
         return
-    blank, skipped, read, failed = 0, 0, 0, list[str]()
+    blank, skipped, failed, read, reasons = 0, 0, 0, 0, list[str]()
     for number, item in enumerate(several):
         if isinstance(item, str) and not item.strip():
             blank += 1
@@ -94,13 +94,15 @@ def each_text(
                 skipped += 1
                 continue
             if not too_long and isinstance(error, TextError):
-                failed.append(f"number {number} ({error})")
+                failed += 1
+                if len(reasons) < _LISTED:
+                    reasons.append(f"number {number} ({error})")
                 continue
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"texts: number {number}, from 0: {error}") from error
         read += len(pieces)
         yield from pieces
-    left_out = _left_out(blank, skipped, failed)
+    left_out = _left_out(blank, skipped, failed, reasons)
     if not read:
         left = f" ({left_out})" if left_out else ""
         raise ValueError(f"texts: got none{left}, accepts at least one text")
@@ -108,12 +110,12 @@ def each_text(
         warnings.warn(f"texts: {left_out} left out", UserWarning, stacklevel=2)
 
 
-def _left_out(blank: int, skipped: int, failed: list[str]) -> str:
+def _left_out(blank: int, skipped: int, failed: int, reasons: list[str]) -> str:
     parts = [f"{blank} blank"] if blank else []
     parts += [f"{skipped} longer than the context"] if skipped else []
     if failed:
-        more = f" and {len(failed) - _LISTED} more" if len(failed) > _LISTED else ""
-        parts.append(f"{len(failed)} that failed: {', '.join(failed[:_LISTED])}{more}")
+        more = f" and {failed - len(reasons)} more" if failed > len(reasons) else ""
+        parts.append(f"{failed} that failed: {', '.join(reasons)}{more}")
     return ", ".join(parts)
 
 

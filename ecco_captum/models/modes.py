@@ -80,12 +80,13 @@ def _without_hooks(model: nn.Module, work: Callable[[], Outcome]) -> Outcome:
         for module in hooked:
             module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
         return work()
-    except Exception:
-        pass  # hooks that the model cannot do without, as those that gather its weights
+    except Exception:  # hooks that the model cannot do without, as those that gather its weights
+        for module, after, before in kept:
+            module._forward_hooks, module._forward_pre_hooks = after, before
+        return work()
     finally:
         for module, after, before in kept:
             module._forward_hooks, module._forward_pre_hooks = after, before
-    return work()
 
 
 def has_hooks(module: nn.Module) -> bool:
