@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ecco_captum.models.anatomy.verify import TEXTS, tiny_prompt
+from ecco_captum.models.interventions import first_tensor
 from ecco_captum.models.language_model import LanguageModel, keep_last
 from ecco_captum.models.modes import evaluation_mode, has_hooks, on_test_texts
 from ecco_captum.models.positions import position_limit
@@ -62,11 +63,13 @@ def reads_together(model: PreTrainedModel) -> bool:
 def _equal_alone(model: PreTrainedModel) -> bool:
     inputs = tiny_prompt(model)
     texts = {name: inputs[name] for name in TEXTS if name in inputs}
-    output = model(**texts, use_cache=False)
-    scored = "logits" if hasattr(output, "logits") else "last_hidden_state"
-    for k, row in enumerate(output[scored].float()):
+    together = first_tensor(model(**texts, use_cache=False))
+    for k in range(len(texts["input_ids"])):
         alone = {name: ids[k : k + 1] for name, ids in texts.items()}
-        if not close_logits(model(**alone, use_cache=False)[scored][0].float(), row, model.dtype):
+        row = first_tensor(model(**alone, use_cache=False))
+        if together is None or row is None:
+            return False
+        if not close_logits(row[0].float(), together[k].float(), model.dtype):
             return False
     return True
 

@@ -345,6 +345,10 @@ class TestClassifiers:
         lm = wrap(bert(getattr(tf, f"BertFor{head}")), word_pieces())
         with pytest.raises(UnsupportedError, match=f"BertFor{head}"):
             generate(lm, A)
+        with torch.no_grad():
+            inputs = lm.tokenizer(A, return_tensors="pt")
+            states = lm.model(**inputs, output_hidden_states=True).hidden_states[1][0]
+        close(hidden_states(lm, [A], layers=[1]).values[0], states)
 
 
 class TestForcedStart:
