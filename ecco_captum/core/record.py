@@ -73,6 +73,8 @@ class Record:
     _axes: ClassVar[Mapping[str, str]] = {}
     # Fields of files that an older version wrote, and what they are called now.
     _renamed: ClassVar[Mapping[str, str]] = {}
+    # Fields of such files that are read no longer.
+    _dropped: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -351,8 +353,9 @@ def _unpack(value: Any, arrays: Mapping[str, np.ndarray], where: str = "") -> An
         return _built(StoredValues, {**items, "dtype": _dtype(items.get("dtype"), where)}, where)
     if is_record:
         kind = _record_class(value["!record"])
-        renamed = getattr(kind, "_renamed", {})
+        renamed, dropped = getattr(kind, "_renamed", {}), getattr(kind, "_dropped", ())
         items = {renamed.get(name, name): item for name, item in items.items()}
+        items = {name: item for name, item in items.items() if name not in dropped}
         return _built(kind, items, where)
     return items
 

@@ -31,7 +31,8 @@ def views(record: Faithfulness) -> list[str]:
 def test_labels_are_whole_and_apart(open_page: Callable, width: int, spread: float) -> None:
     own = "integrated gradients, sum of the embedding"
     record = faithful((own, "入力と勾配の積、総和の大きさ", *CONDITIONS[2:]))
-    tables = ("comprehensiveness_summary", "sufficiency_summary")
+    names = ("comprehensiveness", "sufficiency")
+    tables = (*names, *(f"random_{name}" for name in names))
     scaled = {name: getattr(record, name) * spread for name in tables}
     for view in views(replace(record, **scaled)):
         opened = open_page(document(view), width=width)

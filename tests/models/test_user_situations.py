@@ -746,7 +746,7 @@ class TestTokensThatEnterTwice:
             assert found.left_as_is == ("model.embed_tokens_per_layer",)
             assert "embed_tokens_per_layer" in found.to_html(interactive=False)
         tested = faithfulness(lm, found, removal="mean", progress=False, randomisation=False)
-        assert "embed_tokens_per_layer" in tested.removal
+        assert "embed_tokens_per_layer" in tested.removals[0]
         for removal in (70, "neighbour", "delete"):
             tested = faithfulness(lm, found, removal=removal, progress=False, randomisation=False)
             assert "embed_tokens_per_layer" not in tested.removal

@@ -71,23 +71,14 @@ def test_verdicts_follow_the_tests(whole: Report) -> None:
     faithful, order = whole.faithfulness, whole.order
     assert faithful is not None
     assert order is not None
-    for margin, verdict in (
-        ([2, 1, 3], "supported"),
-        ([-2, -3, -1], "not supported"),
-        ([0, -1, 1], "inconclusive"),
+    for p_values, verdict in (
+        ([0.01, 0.01, 1.0], "supported"),
+        ([0.01, 0.5, 1.0], "partly supported"),
+        ([1.0, 1.0, 0.01], "not supported"),
+        ([0.5, 0.5, 0.5], "inconclusive"),
     ):
-        margins = np.array([margin] * len(faithful.margins), dtype=float)
-        changed = replace(faithful, margins=margins, rank_correlation=0.1)
-        tested = replace(whole, faithfulness=changed)
-        assert tested.findings[0].verdict == verdict
-    same = replace(faithful, margins=np.ones_like(faithful.margins), rank_correlation=0.9)
-    assert replace(whole, faithfulness=same).findings[0].verdict == "partly supported"
-    three = {
-        name: getattr(faithful, name)[..., :3]
-        for name in ("outputs", "comprehensiveness", "sufficiency")
-    }
-    few = replace(faithful, **three, margins=faithful.margins + 100)
-    assert replace(whole, faithfulness=few).findings[0].verdict == "inconclusive"
+        changed = replace(faithful, p_values=np.array([p_values] * 2), rank_correlation=0.1)
+        assert replace(whole, faithfulness=changed).findings[0].verdict == verdict
     untested = replace(whole, faithfulness=None).findings[0]
     assert (untested.verdict, untested.outcome) == (
         "inconclusive",

@@ -132,28 +132,30 @@ def faithful(
     **change: Any,
 ) -> Faithfulness:
     """Random drops of a score; the first name is the attribution's, the rest are baselines."""
-    count, steps = len(names), len(fractions)
+    count, steps, orders = len(names), len(fractions), 39
     rng = np.random.default_rng(5)
     means = np.cumsum(rng.gamma(1.0, size=(count, steps)), axis=1) - 0.3
-    means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
-    half = rng.uniform(0.05, 0.4, means.shape)
-    drops = np.stack([means, means - half, means + half], axis=-1)
+    drops = means[..., None] + rng.normal(0, 0.2, (count, steps, 9))
+    at_random = drops[1].mean(axis=-1) + rng.normal(0, 0.3, (orders, steps))
     fields: dict[str, Any] = {
         "attribution": countries(label=names[0]),
         "conditions": ("attribution", *names[1:]),
         "fractions": np.array(fractions, float),
-        "comprehensiveness": np.zeros((count, steps, 9)),
-        "sufficiency": np.zeros((count, steps, 9)),
-        "soft_comprehensiveness": None,
-        "soft_sufficiency": None,
-        "comprehensiveness_summary": drops,
-        "sufficiency_summary": 2 * drops - 1,
+        "comprehensiveness": drops,
+        "sufficiency": 2 * drops - 1,
         "outputs": np.arange(9),
-        "margins": np.tile([1.0, 0.5, 1.5], (count - 1, 1)),
         "rank_correlation": 0.1,
-        "removal": "mean",
-        "outputs_per_removal": 1,
-        "texts": 26,
+        "outputs_per_removal": 100,
+        "texts": 130,
+        "removals": ("mean", "delete"),
+        "random_comprehensiveness": at_random,
+        "random_sufficiency": 2 * at_random - 1,
+        "matched_comprehensiveness": np.zeros((0, steps)),
+        "lds_by_output": np.full((2, 9), 0.4),
+        "lds_intervals": np.array([[0.4, 0.3, 0.5], [0.4, 0.2, 0.6]]),
+        "p_values": np.array([[0.001, 0.01, 1.0], [0.002, 0.03, 0.998]]),
+        "p_by_output": np.full((2, 2, 9), 0.02),
+        "settings": {"exclude_ends": True, "orders": orders, "permutations": 999, "seed": 0},
     }
     return Faithfulness(**{**fields, **change})
 

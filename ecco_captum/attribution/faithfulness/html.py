@@ -1,4 +1,4 @@
-"""How far the score moves when tokens are removed, as two charts with all numbers below.
+"""What removals say of an attribution: its scores, and two charts with all numbers below.
 
 The numbers are in tables, which stay where scripts, style sheets and drawings are taken away.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
-from ecco_captum.core.text import MINUS, format_number
+from ecco_captum.core.text import MINUS, format_fixed, format_number
 from ecco_captum.display.charts import interval_chart, line_chart
 from ecco_captum.display.page import frame, one_line, part, render, table
 
@@ -26,7 +27,8 @@ _TEMPLATE = "attribution/faithfulness/faithfulness.html.j2"
 class _Measure:
     """One measure: what it means, and its means with their intervals.
 
-    values: (conditions, fractions + 1, 3), mean, low and high end; last that of the AOPC.
+    values: (conditions, fractions + 1, 3), mean and, of what was drawn, low and high end, else NaN;
+    last those of the AOPC.
     """
 
     name: str
@@ -50,7 +52,7 @@ class _Measure:
         return line_chart(
             self.conditions,
             ticks,
-            self.values[:, :-1],
+            _with_ends(self.values[:, :-1]),
             places=self.fractions / self.fractions[-1],
             across=f"share of the tokens {self.verb}",
             says=self.says,
@@ -59,14 +61,15 @@ class _Measure:
     def intervals(self) -> Markup:
         """The mean over all shares, a row for each condition."""
         write = _writer(self.values)
-        return interval_chart(self.conditions, self.values[:, -1], says=self.says, write=write)
+        values = _with_ends(self.values[:, -1])
+        return interval_chart(self.conditions, values, says=self.says, write=write)
 
     def numbers(self) -> Markup:
         """All of it as a table; the mean comes first, which narrow screens show unscrolled."""
         shares = [f"{100 * share:.3g}%" for share in self.fractions]
         write, ordered = _writer(self.values), np.roll(self.values, 1, axis=1)
         rows = [
-            [name, *(_cell(*map(write, three)) for three in row)]
+            [name, *(_cell(write, three) for three in row)]
             for name, row in zip(self.conditions, ordered.tolist(), strict=True)
         ]
         header = [f"Tokens {self.verb}", "AOPC", *shares]
@@ -75,14 +78,8 @@ class _Measure:
 
 
 def faithfulness_view(faithfulness: Faithfulness) -> Markup:
-    """Draws how far the score drops when the tokens ranked first are removed, or alone are kept."""
-    body = render(
-        _TEMPLATE,
-        short=False,
-        measures=_measures(faithfulness),
-        sentence=faithfulness.sentence,
-        note=_explained(faithfulness.fractions.tolist()),
-    )
+    """Draws how well the attribution predicts what random removals cost, and its curves."""
+    body = render(_TEMPLATE, short=False, **_parts(faithfulness))
     return frame(
         body, title=faithfulness.title, subtitle=faithfulness.subtitle, note=faithfulness.note
     )
@@ -90,13 +87,36 @@ def faithfulness_view(faithfulness: Faithfulness) -> Markup:
 
 def faithfulness_strip(faithfulness: Faithfulness) -> Markup:
     """The same in short, under the picture of the attribution, which brings the colours."""
-    return render(
-        _TEMPLATE,
-        short=True,
-        measures=_measures(faithfulness),
-        sentence=faithfulness.sentence,
-        note=_explained(faithfulness.fractions.tolist()),
-    )
+    return render(_TEMPLATE, short=True, **_parts(faithfulness))
+
+
+def _parts(faithfulness: Faithfulness) -> dict[str, Any]:
+    return {
+        "measures": _measures(faithfulness),
+        "scores": _scores(faithfulness),
+        "sentence": faithfulness.sentence,
+        "note": _explained(faithfulness),
+    }
+
+
+def _scores(faithfulness: Faithfulness) -> Markup:
+    """A row for each kind of removal: the linear datamodeling score and its p-values."""
+    intervals, p_values = faithfulness.lds_intervals, faithfulness.p_values
+    if intervals is None or p_values is None:
+        return Markup("")
+    write = partial(format_fixed, digits=2)
+    rows = [
+        [
+            one_line(f"Tokens {done}"),
+            _cell(write, three),
+            *map(format_number, p[:2]),
+        ]
+        for done, three, p in zip(
+            faithfulness.done, intervals.tolist(), p_values.tolist(), strict=True
+        )
+    ]
+    header = ["Random removals", "LDS", "p, chance", "p, position"]
+    return part("scrolling", table(header, rows, numeric=range(1, 4)), "LDS", role="region")
 
 
 def _measures(faithfulness: Faithfulness) -> list[_Measure]:
@@ -110,7 +130,7 @@ def _measures(faithfulness: Faithfulness) -> list[_Measure]:
             "Higher is better.",
             "removed",
             *shared,
-            faithfulness.comprehensiveness_summary,
+            faithfulness.curves("comprehensiveness"),
         ),
         _Measure(
             "Sufficiency",
@@ -118,29 +138,43 @@ def _measures(faithfulness: Faithfulness) -> list[_Measure]:
             "Lower is better.",
             "kept",
             *shared,
-            faithfulness.sufficiency_summary,
+            faithfulness.curves("sufficiency"),
         ),
     ]
 
 
-def _explained(fractions: Sequence[float]) -> str:
-    """What the numbers are: their mean, and their intervals."""
-    *before, last = (f"{100 * fraction:.3g}%" for fraction in fractions)
+def _explained(faithfulness: Faithfulness) -> str:
+    """What the numbers are: their mean, and what stands around them."""
+    *before, last = (f"{100 * fraction:.3g}%" for fraction in faithfulness.fractions.tolist())
     listed = f"{', '.join(before)} and {last}" if before else last
-    if len(fractions) > 6:
-        listed = f"{len(fractions)} shares from {before[0]} to {last}"
-    return f"AOPC: the mean drop over {listed} of the tokens. Bars and brackets: 95% intervals."
+    if len(faithfulness.fractions) > 6:
+        listed = f"{len(faithfulness.fractions)} shares from {before[0]} to {last}"
+    return (
+        "LDS, the linear datamodeling score: rank correlation over random removals of the removed "
+        "tokens' attributions with the drop, with its 95% interval over orders. AOPC: the mean "
+        "drop "
+        f"over {listed} of the tokens. At random, 95% of the orders lie within the brackets."
+    )
+
+
+def _with_ends(values: np.ndarray) -> np.ndarray:
+    """Means that are no draws are their own ends."""
+    return np.where(np.isnan(values), values[..., :1], values)
 
 
 def _writer(values: np.ndarray) -> Callable[[float], str]:
     """Three digits for the largest number of a table, and as many decimals for the others."""
-    largest = float(np.abs(values).max())
+    largest = float(np.nanmax(np.abs(values)))
     if not 0.01 <= largest < 1000:
         return format_number
     decimals = 2 - int(np.floor(np.log10(largest)))
     return lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", MINUS)
 
 
-def _cell(mean: str, low: str, high: str) -> Markup:
+def _cell(write: Callable[[float], str], three: Sequence[float]) -> Markup | str:
+    """A number, and what stands around it; NaN where nothing does."""
+    if np.isnan(three[1]):
+        return write(three[0])
+    mean, low, high = map(write, three)
     style = "display:block;white-space:nowrap"
     return Markup(f'{mean} <span class="ecco-between" style="{style}">[{low}, {high}]</span>')

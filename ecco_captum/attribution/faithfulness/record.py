@@ -1,4 +1,4 @@
-r"""Faithfulness: what became of the scores when sources were removed."""
+r"""Faithfulness: whether an attribution predicts what the loss of its sources costs."""
 
 from __future__ import annotations
 
@@ -8,120 +8,242 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ecco_captum.attribution.record import Attribution
+from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
-from ecco_captum.core.text import MINUS, format_fixed
+from ecco_captum.core.significance import LEVEL, rank_p_value
+from ecco_captum.core.text import format_fixed, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
+CONDITIONS = ("attribution", "random", "last k", "first k")
+
 # Below this rank correlation with shuffled weights, an attribution is said to follow the weights.
 _CHANGED = 0.5
-
-
-# With fewer outputs a bootstrap over them says nothing.
-_FEW = 5
+_STAND_INS = {
+    "delete": "are deleted",
+    "neighbour": "are replaced by a neighbour",
+    "mean": "are replaced by the mean embedding",
+    "zero": "are replaced by zeros",
+    "mask": "are masked",
+    "pad": "are replaced by padding",
+    "given": "are replaced by the given embeddings",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Record):
-    r"""What became of the explained scores when sources were removed.
+    r"""What random removals of sources say of an attribution.
 
     Drops are the score of the whole text less that of the perturbed one, in the score's unit.
 
     Args:
         attribution (Attribution): the attribution that was tested.
-        conditions (tuple of str): by what sources were ranked: the attribution, then baselines.
+        conditions (tuple of str): by what sources were ranked for the curves: the attribution,
+            random orders, and position.
         fractions (array): (fractions,), float64, which part of the sources was removed or kept.
         comprehensiveness (array): (conditions, fractions, outputs), float64, the drop where the top
-            sources are removed; more is better.
+            sources are removed; more is better. At random, the mean of all orders.
         sufficiency (array): (conditions, fractions, outputs), float64, the drop where all but the
             top sources are removed; less is better.
-        soft_comprehensiveness (array, optional): (2, outputs), the drop where each number of an
-            embedding is removed with a probability that follows the attribution, and with the same
-            probabilities in random order. None where whole tokens are deleted or moved.
-        soft_sufficiency (array, optional): (2, outputs), likewise kept.
-        comprehensiveness_summary (array): (conditions, fractions + 1, 3): mean over outputs and the
-            bootstrap's 95% interval; last the AOPC, the mean over fractions.
-        sufficiency_summary (array): the same.
         outputs (array): (outputs,), int64, those that were tested.
-        margins (array): (baselines, 3): mean and 95% interval of the outputs' own differences
-            between the attribution's AOPC of comprehensiveness and each baseline's.
         rank_correlation (float, optional): mean Spearman correlation with the same method on a copy
             of the model whose weights were shuffled; near 0 is right.
-        removal (str): what was done to a removed token.
         outputs_per_removal (int): how many consecutive outputs shared a removal.
         texts (int): how many perturbed texts the model read.
-        settings (dict): whether first and last source were spared, the seed.
+        removals (tuple of str): the kinds of removal, what was done to a removed token; curves are
+            of the first.
+        random_comprehensiveness (array): (orders, fractions), float64, means over outputs where a
+            random order decides what is removed.
+        random_sufficiency (array): (orders, fractions), float64, likewise kept.
+        matched_comprehensiveness (array): (matched, fractions), float64, the same by orders in
+            which the attribution's sources changed places within windows of neighbours.
+        lds_by_output (array): (removals, outputs), float64, linear datamodeling scores, -1 to 1.
+        lds_intervals (array): (removals, 3), float64, means over outputs with their 95% interval
+            over orders.
+        p_values (array): (removals, 3), float64, of the mean over outputs: that it is more than
+            chance, more than position, and that it is less than chance.
+        p_by_output (array): (removals, 2, outputs), float64, the first two of each output alone.
+        settings (dict): whether first and last source were spared, orders, permutations, the seed.
 
     Examples::
 
         >>> written = force_decode(lm, text, " It is red.")
         >>> test = faithfulness(lm, saliency(lm, written), randomisation=False)
-        >>> test.comprehensiveness.shape
-        (4, 3, 4)
-        >>> test.aopc["first k"] > test.aopc["attribution"]  # position alone does better here
-        True
+        >>> test.comprehensiveness.shape, test.lds_by_output.shape
+        ((4, 2, 4), (2, 4))
+        >>> test.verdict
+        'inconclusive'
     """
 
     title: ClassVar[str] = "Does removing the salient tokens change the score?"
 
     _axes: ClassVar[dict[str, str]] = {
-        "conditions": "baselines+1",
+        "conditions": "conditions",
         "fractions": "float: fractions",
         "outputs": "int: outputs",
-        "comprehensiveness sufficiency": "float: baselines+1 fractions outputs",
-        "soft_comprehensiveness soft_sufficiency": "float: 2 outputs",
-        "comprehensiveness_summary sufficiency_summary": "float: baselines+1 fractions+1 3",
-        "margins": "float: baselines 3",
+        "comprehensiveness sufficiency": "float: conditions fractions outputs",
+        "random_comprehensiveness random_sufficiency": "float: orders fractions",
+        "matched_comprehensiveness": "float: matched fractions",
+        "removals": "removals",
+        "lds_by_output": "float: removals outputs",
+        "lds_intervals p_values": "float: removals 3",
+        "p_by_output": "float: removals 2 outputs",
     }
     _renamed: ClassVar[dict[str, str]] = {"together": "outputs_per_removal"}
+    _dropped: ClassVar[tuple[str, ...]] = (
+        *("soft_comprehensiveness", "soft_sufficiency", "margins", "removal"),
+        *("comprehensiveness_summary", "sufficiency_summary"),
+    )
 
     attribution: Attribution
     conditions: tuple[str, ...]
     fractions: np.ndarray
     comprehensiveness: np.ndarray
     sufficiency: np.ndarray
-    soft_comprehensiveness: np.ndarray | None
-    soft_sufficiency: np.ndarray | None
-    comprehensiveness_summary: np.ndarray
-    sufficiency_summary: np.ndarray
     outputs: np.ndarray
-    margins: np.ndarray
     rank_correlation: float | None
-    removal: str
     outputs_per_removal: int
     texts: int
+    removals: tuple[str, ...] = ()
+    random_comprehensiveness: np.ndarray | None = None
+    random_sufficiency: np.ndarray | None = None
+    matched_comprehensiveness: np.ndarray | None = None
+    lds_by_output: np.ndarray | None = None
+    lds_intervals: np.ndarray | None = None
+    p_values: np.ndarray | None = None
+    p_by_output: np.ndarray | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lds(self) -> float:
+        """The linear datamodeling score, the mean over outputs and kinds of removal."""
+        return float("nan") if self.lds_by_output is None else float(self.lds_by_output.mean())
+
+    @property
+    def p_chance(self) -> float:
+        """That it is more than chance, under every kind of removal: the largest of their p."""
+        return float("nan") if self.p_values is None else float(self.p_values[:, 0].max())
+
+    @property
+    def p_position(self) -> float:
+        """That it is more than position, under every kind of removal: the largest of their p."""
+        return float("nan") if self.p_values is None else float(self.p_values[:, 1].max())
+
+    @property
+    def p_comprehensiveness(self) -> float:
+        """The rank of the attribution's AOPC of comprehensiveness among random orders."""
+        return _rank(self.comprehensiveness[0], self.random_comprehensiveness)
+
+    @property
+    def p_sufficiency(self) -> float:
+        """The rank of the attribution's AOPC of sufficiency, where less is better."""
+        return _rank(self.sufficiency[0], self.random_sufficiency, least=True)
+
+    @property
+    def p_matched(self) -> float:
+        """The rank of its comprehensiveness where sources changed places within windows; NaN if
+        that was not asked for."""
+        return _rank(self.comprehensiveness[0], self.matched_comprehensiveness)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the attribution finds what the score depends on.
+
+        "supported" if it is more than chance and more than position under two kinds of removal,
+        and was not seen to stay the same on shuffled weights. "partly supported" if it is more than
+        chance, under one kind of removal at least (Hochberg's correction), and one of these is not
+        so. "not supported" if it is less than chance, or no more than position and the same on
+        shuffled weights. Each is told of a false claim in 5% of texts at most.
+        """
+        if self.p_values is None:
+            return "inconclusive"
+        chance, position, worse = (column <= LEVEL for column in self.p_values.T)
+        ignores_weights = self.follows_weights is False
+        if worse.all() or (ignores_weights and not position.all()):
+            return "not supported"
+        if not (chance.all() or (self.p_values[:, 0] <= LEVEL / len(chance)).any()):
+            return "inconclusive"
+        whole = chance.all() and position.all() and len(chance) > 1 and not ignores_weights
+        return "supported" if whole else "partly supported"
 
     @property
     def aopc(self) -> dict[str, float]:
         """The AOPC of comprehensiveness under each condition."""
-        means = self.comprehensiveness_summary[:, -1, 0]
+        means = self.comprehensiveness.mean(axis=(1, 2))
         return dict(zip(self.conditions, map(float, means), strict=True))
 
     @property
     def sentence(self) -> str:
         """The result in words."""
-        name, unit = self.attribution.label or self.attribution.method, self.attribution.score_unit
-        clauses = [
-            _clause(margin, against, unit, len(self.outputs))
-            for against, margin in zip(self._baselines, self.margins, strict=True)
-        ]
-        sentence = (
-            f"Removing the top tokens by {name} lowers the {self.attribution.explained} "
-            + ", and ".join(filter(None, (", ".join(clauses[:-1]), *clauses[-1:])))
+        if self.p_values is None:
+            return "This test was saved by an earlier version, without p-values; run it again."
+        parts = [self._claim, *map(self._score_under, range(len(self.removals))), self._curve]
+        if self.rank_correlation is not None:
+            changes = "changes" if self.follows_weights else "hardly changes"
+            parts.append(
+                f"With shuffled weights the attribution {changes} (rank correlation "
+                f"{format_fixed(self.rank_correlation)})."
+            )
+        return " ".join(parts)
+
+    @property
+    def _claim(self) -> str:
+        assert self.p_values is not None
+        name, what = self.attribution.label or self.attribution.method, self.attribution.explained
+        name = name[:1].upper() + name[1:]
+        chance, position, worse = (column <= LEVEL for column in self.p_values.T)
+        if self.verdict == "supported":
+            return f"{name} finds tokens that the {what} depends on."
+        if self.verdict == "inconclusive":
+            return f"{name} does no better than chance here."
+        if worse.all():
+            return f"{name} does worse than chance here."
+        beyond = "more" if position.all() else "no more"
+        if self.verdict == "not supported":
+            return (
+                f"{name} says {beyond} than position does here, and hardly depends on the weights."
+            )
+        if not chance.all():
+            at = self.removals[int(self.p_values[:, 0].argmin())]
+            return f"{name} does better than chance only where tokens {_done(at)}."
+        if not position.all():
+            return f"{name} does better than chance here, but says no more than position does."
+        if self.follows_weights is False:
+            return f"{name} does better than chance here, but hardly depends on the weights."
+        return f"{name} does better than chance and position under this one kind of removal."
+
+    def _score_under(self, kind: int) -> str:
+        assert self.lds_intervals is not None
+        assert self.p_values is not None
+        mean, low, high = map(format_fixed, self.lds_intervals[kind].tolist())
+        chance, position, _ = map(format_number, self.p_values[kind].tolist())
+        start = (
+            "Where tokens at random {}, it predicts the drop with a rank correlation (LDS) of"
+            if kind == 0
+            else "Where they {}, of"
         )
-        if len(self.outputs) < _FEW:
-            few = f"{len(self.outputs)} output{'s' * (len(self.outputs) > 1)}"
-            sentence += f" ({few}, too few to rule out chance)"
-        if self.rank_correlation is None:
-            return sentence + "."
-        changes = "changes" if self.follows_weights else "hardly changes"
-        correlation = format_fixed(self.rank_correlation)
         return (
-            f"{sentence}. With shuffled weights the attribution {changes} (rank correlation "
-            f"{correlation})."
+            f"{start.format(_done(self.removals[kind]))} {mean} [{low}, {high}]; against chance "
+            f"p = {chance}, against position p = {position}."
         )
+
+    @property
+    def _curve(self) -> str:
+        unit, values = self.attribution.score_unit, self.aopc
+        own, random, last, first = (
+            format_number(values[name]) for name in ("attribution", *self.conditions[1:4])
+        )
+        return (
+            f"Removing its top tokens costs {own} {unit}, random tokens {random} (p = "
+            f"{format_number(self.p_comprehensiveness)}), the last ones {last}, the first ones "
+            f"{first}."
+        )
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """(removals,), what happened to removed tokens, such as “are deleted”."""
+        return tuple(map(_done, self.removals))
 
     @property
     def follows_weights(self) -> bool | None:
@@ -129,38 +251,61 @@ class Faithfulness(Record):
         tried = self.rank_correlation is not None
         return abs(self.rank_correlation) < _CHANGED if tried else None  # type: ignore[arg-type]
 
-    @property
-    def _baselines(self) -> list[str]:
-        names = {
-            "random": "removing random tokens",
-            "last k": "removing the last k tokens",
-            "first k": "removing the first k tokens",
-        }
-        return [names.get(name, name) for name in self.conditions[1:]]
-
     def to_pandas(self) -> pd.DataFrame:
-        r"""Returns one row a number: measure, condition, fraction, mean, low, high.
+        r"""Returns one row an output and kind of removal.
 
-        The fraction is NaN for the AOPC. Soft measures have no fraction and no interval.
+        Columns: output, token, removal, lds, p_chance, p_position.
         """
-        rows: list[tuple[Any, ...]] = []
+        tokens, outputs = self.attribution.generation.tokens, self.outputs.tolist()
+        own = [tokens.texts[tokens.prompt_length + t] for t in outputs]
+        if self.lds_by_output is None or self.p_by_output is None:
+            missing = float("nan")
+            rows = [
+                (*pair, "", missing, missing, missing) for pair in zip(outputs, own, strict=True)
+            ]
+        else:
+            numbers = np.concatenate([self.lds_by_output[:, None], self.p_by_output], axis=1)
+            rows = [
+                (output, token, removal, *three)
+                for removal, columns in zip(self.removals, numbers, strict=True)
+                for output, token, three in zip(outputs, own, columns.T.tolist(), strict=True)
+            ]
+        names = ["output", "token", "removal", "lds", "p_chance", "p_position"]
+        return data_frame(rows, columns=names)
+
+    def curves_to_pandas(self) -> pd.DataFrame:
+        r"""Returns one row a number of the curves: measure, condition, fraction, mean, low, high.
+
+        The fraction is NaN for the AOPC. Low and high are the ends between which 95% of the random
+        orders lie; NaN for what is no draw.
+        """
         steps = [*self.fractions.tolist(), float("nan")]
-        for measure in ("comprehensiveness", "sufficiency"):
-            table = getattr(self, f"{measure}_summary")
-            for condition, lines in zip(self.conditions, table, strict=True):
-                rows += [
-                    (measure, condition, step, *line)
-                    for step, line in zip(steps, lines.tolist(), strict=True)
-                ]
-            soft = getattr(self, f"soft_{measure}")
-            if soft is not None:
-                nan = float("nan")
-                rows += [
-                    (f"soft {measure}", condition, nan, float(values.mean()), nan, nan)
-                    for condition, values in zip(self.conditions[:2], soft, strict=True)
-                ]
+        rows = [
+            (measure, condition, step, *line)
+            for measure in ("comprehensiveness", "sufficiency")
+            for condition, lines in zip(self.conditions, self.curves(measure), strict=True)
+            for step, line in zip(steps, lines.tolist(), strict=True)
+        ]
         columns = ["measure", "condition", "fraction", "mean", "low", "high"]
         return data_frame(rows, columns=columns)
+
+    def curves(self, measure: str) -> np.ndarray:
+        r"""Returns (conditions, fractions + 1, 3): means over outputs, and what random orders do.
+
+        Last of each is the AOPC, the mean over fractions. Low and high are the ends between which
+        95% of the random orders lie; NaN for what is no draw.
+
+        Args:
+            measure (str): ``"comprehensiveness"`` or ``"sufficiency"``.
+        """
+        means = getattr(self, measure).mean(axis=-1)
+        means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
+        three = np.stack([means, np.full_like(means, np.nan), np.full_like(means, np.nan)], axis=-1)
+        random = getattr(self, f"random_{measure}")
+        if random is not None:
+            random = np.concatenate([random, random.mean(axis=1, keepdims=True)], axis=1)
+            three[1, :, 1:] = np.quantile(random, (0.025, 0.975), axis=0).T
+        return np.asarray(three)
 
     def strip(self) -> str:
         """The test in short, as an HTML fragment to be shown under the saliency view."""
@@ -175,19 +320,19 @@ class Faithfulness(Record):
         shared = "each output by its own sources"
         if self.outputs_per_removal > 1:
             shared = f"up to {self.outputs_per_removal} outputs share a removal"
-        how = {"delete": "deleted", "neighbour": "replaced by a neighbour"}
-        removed = how.get(self.removal, f"replaced by the {self.removal} embedding")
-        removed = f"removed tokens are {removed}"
-        parts = (self.attribution.subtitle, removed, spared, shared)
+        removed = "removed tokens " + " or ".join(map(_done, self.removals))
+        parts = (self.attribution.subtitle, removed if self.removals else "", spared, shared)
         return " · ".join(part for part in parts if part)
 
     @property
     def note(self) -> str:
         """What the numbers are."""
+        orders, draws = self.settings.get("orders"), self.settings.get("permutations")
+        counted = f" {orders} random orders, {draws} permutations." if orders else ""
         return (
-            f"Drops of the {self.attribution.explained}, in {self.attribution.score_unit}; mean "
-            f"over {len(self.outputs)} outputs, with bootstrap 95% intervals over outputs. k is "
-            "the number of tokens that are removed."
+            f"Drops of the {self.attribution.explained}, in {self.attribution.score_unit}: means "
+            f"over {len(self.outputs)} outputs. k is the number of tokens that are removed."
+            f"{counted}"
         )
 
     def fragment(self) -> str:
@@ -199,18 +344,19 @@ class Faithfulness(Record):
         return self.sentence
 
     def __repr__(self) -> str:
-        return f"Faithfulness({self.sentence})"
+        return f"Faithfulness({self.verdict}: {self.sentence})"
 
 
-def _clause(margin: np.ndarray, against: str, unit: str, outputs: int) -> str:
-    """What an interval of differences allows to say."""
-    mean, low, high = margin.tolist()
-    if outputs < _FEW:  # too few for a bootstrap to say anything
-        return f"by {abs(mean):.2g} {unit} {'more' if mean > 0 else 'less'} than {against}"
-    half = (high - low) / 2
-    digits = int(np.clip(1 - np.floor(np.log10(half)), 0, 3)) if half > 0 else 2
-    spread = f"± {half:.{digits}f} {unit}"
-    if low > 0 or high < 0:
-        more = "more" if low > 0 else "less"
-        return f"by {abs(mean):.{digits}f} {spread} {more} than {against}"
-    return f"no more than {against} ({mean:+.{digits}f} {spread})".replace("-", MINUS)
+def _done(removal: str) -> str:
+    """What happened to removed tokens, such as “are deleted”."""
+    name, _, rest = removal.partition(" (")
+    what = _STAND_INS.get(name, f"are replaced by {name}")
+    return f"{what} ({rest}" if rest else what
+
+
+def _rank(drops: np.ndarray, orders: np.ndarray | None, *, least: bool = False) -> float:
+    """p of the mean of drops, (fractions, outputs), among those of orders, (orders, fractions)."""
+    if orders is None or not len(orders):
+        return float("nan")
+    sign = -1 if least else 1
+    return float(rank_p_value(sign * drops.mean(), sign * orders.mean(axis=1)))

@@ -58,11 +58,17 @@ def test_drops_equal_those_of_plain_forwards(
     generation = text(lm)
     attribution = saliency(lm, generation)
     tested = faithfulness(
-        lm, attribution, removal=40, outputs_per_removal=outputs_per_removal, **QUICK
+        lm,
+        attribution,
+        fractions=(0.1, 0.5),
+        removal=40,
+        orders=3,
+        outputs_per_removal=outputs_per_removal,
+        **QUICK,
     )
     stand_in = lm.embeddings(torch.tensor([[40]]))[0, 0]
     whole = plain_scores(lm, generation, [], stand_in)
-    prompt, fractions = len(generation.prompt_ids), (0.1, 0.2, 0.5)
+    prompt, fractions = len(generation.prompt_ids), (0.1, 0.5)
     for t in range(6):
         rows = [t] if outputs_per_removal == 1 else range(6)
         sources = np.arange(1, prompt + rows[0] - 1)
@@ -134,49 +140,111 @@ def test_other_kinds_of_models(tiny_lm: MakeLM, kind: str, removal: str) -> None
     assert np.abs(tested.comprehensiveness).max() > 0
     if kind == "masked" and removal == "delete":
         # The mask is where the score is read: it is no source, and may shift.
-        left = np.delete(ids, 1)
+        left = np.delete(ids, [1, 2])
         with torch.no_grad():
             logits = lm.model(torch.tensor(left[None])).logits[0]
-        drop = generation.logits[0] - float(logits[2, generation.output_ids[0]])
+        drop = generation.logits[0] - float(logits[1, generation.output_ids[0]])
         assert tested.comprehensiveness[3, 0, 0] == pytest.approx(drop, abs=1e-4)
 
 
-def test_an_oracle_beats_random_and_its_opposite_does_not(tiny_lm: MakeLM) -> None:
-    lm = tiny_lm("gpt2")
-    generation = text(lm, outputs=20)
-    oracle = saliency(lm, generation, method="occlusion", baseline="mean")
-    tested = faithfulness(lm, oracle, removal="mean", outputs_per_removal=1, **QUICK)
-    assert tested.margins[0, 1] > 0
-    assert " logits more than removing random tokens," in tested.sentence
-    opposite = replace(oracle, scores=-oracle.scores)
-    tested = faithfulness(lm, opposite, removal="mean", outputs_per_removal=1, **QUICK)
-    assert tested.margins[0, 2] < 0
-    assert " logits less than removing random tokens," in tested.sentence
-
-
-def test_a_random_attribution_does_no_better_than_random(tiny_lm: MakeLM) -> None:
+@pytest.mark.parametrize("outputs_per_removal", [1, 100])
+def test_random_orders_are_removals_by_plain_forwards(
+    tiny_lm: MakeLM, outputs_per_removal: int
+) -> None:
+    """The same keys in the same places, removed one text at a time."""
     lm = tiny_lm("llama")
-    attribution = saliency(lm, text(lm, outputs=20))
-    scores = np.random.default_rng(0).random(attribution.scores.shape).astype(np.float32)
-    scores[attribution.scores == 0] = 0
-    tested = faithfulness(lm, replace(attribution, scores=scores), outputs_per_removal=1, **QUICK)
-    assert tested.margins[0, 1] < 0 < tested.margins[0, 2]
-    assert "lowers the logit no more than removing random tokens (" in tested.sentence
+    generation = text(lm, outputs=3)
+    attribution = saliency(lm, generation)
+    tested = faithfulness(
+        lm, attribution, removal=40, orders=4, outputs_per_removal=outputs_per_removal, **QUICK
+    )
+    keys = np.random.default_rng(0).random((4, len(generation.tokens)))
+    stand_in = lm.embeddings(torch.tensor([[40]]))[0, 0]
+    whole = plain_scores(lm, generation, [], stand_in)
+    prompt = len(generation.prompt_ids)
+    removed, kept = np.zeros((2, 4, 2, 3))
+    for t in range(3):
+        end = prompt + (t if outputs_per_removal == 1 else 0)
+        sources = np.arange(1, end - 1)
+        for o in range(4):
+            order = sources[np.argsort(keys[o, sources])]
+            for f, fraction in enumerate((1 / 3, 2 / 3)):
+                top = order[: round(fraction * len(order))].tolist()
+                removed[o, f, t] = whole[t] - plain_scores(lm, generation, top, stand_in)[t]
+                # Of an order that is as random: the reversed one.
+                rest = order[: len(order) - len(top)].tolist()
+                kept[o, f, t] = whole[t] - plain_scores(lm, generation, rest, stand_in)[t]
+    np.testing.assert_allclose(tested.random_comprehensiveness, removed.mean(-1), atol=1e-4)
+    np.testing.assert_allclose(tested.random_sufficiency, kept.mean(-1), atol=1e-4)
+    np.testing.assert_allclose(tested.comprehensiveness[1], removed.mean(0), atol=1e-4)
 
 
-def test_intervals_are_of_the_means_over_outputs(tiny_lm: MakeLM) -> None:
+def test_an_oracle_is_more_than_chance_and_its_opposite_less(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
-    tested = faithfulness(lm, saliency(lm, text(lm)), **QUICK)
-    for drops, table in (
-        (tested.comprehensiveness, tested.comprehensiveness_summary),
-        (tested.sufficiency, tested.sufficiency_summary),
-    ):
-        np.testing.assert_allclose(table[:, :3, 0], drops.mean(axis=-1))
-        np.testing.assert_allclose(table[:, 3, 0], drops.mean(axis=(1, 2)))
-        assert (table[..., 1] <= table[..., 0]).all()
-        assert (table[..., 0] <= table[..., 2]).all()
-    areas = tested.comprehensiveness.mean(axis=(1, 2))
-    np.testing.assert_allclose(tested.margins[:, 0], areas[0] - areas[1:])
+    generation = generate(lm, list(range(4, 40)), max_new_tokens=4)
+    oracle = saliency(lm, generation, method="occlusion", baseline="mean")
+    tested = faithfulness(lm, oracle, **QUICK)
+    assert tested.removals == ("mean", "delete")
+    assert tested.p_values[0, 0] <= 0.01
+    assert tested.lds_by_output[0].mean() > 0.5
+    assert tested.verdict in ("supported", "partly supported")
+    opposite = faithfulness(lm, replace(oracle, scores=-oracle.scores), removal="mean", **QUICK)
+    assert opposite.verdict == "not supported"
+    assert opposite.sentence.startswith("Occlusion does worse than chance here.")
+    np.testing.assert_allclose(opposite.lds_by_output[0], -tested.lds_by_output[0], atol=1e-12)
+
+
+def test_a_verdict_follows_from_its_p_values(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("llama")
+    tested = faithfulness(lm, saliency(lm, text(lm)), orders=3, **QUICK)
+
+    def verdict(p_values: list[list[float]], correlation: float | None = 0.1) -> str:
+        count = len(p_values)
+        changed = replace(
+            tested,
+            p_values=np.array(p_values),
+            rank_correlation=correlation,
+            removals=tested.removals[:count],
+            lds_by_output=tested.lds_by_output[:count],
+            lds_intervals=tested.lds_intervals[:count],
+            p_by_output=tested.p_by_output[:count],
+        )
+        assert changed.sentence.startswith("Gradient × input ")
+        return changed.verdict
+
+    good, weak = [0.01, 0.01, 0.99], [0.2, 0.2, 0.8]
+    assert verdict([good, good]) == verdict([good, good], None) == "supported"
+    assert verdict([good]) == "partly supported"  # one kind of removal alone
+    assert verdict([good, good], 0.9) == "partly supported"
+    assert verdict([[0.01, 0.2, 0.99]] * 2) == "partly supported"
+    assert verdict([[0.01, 0.2, 0.99]] * 2, 0.9) == "not supported"
+    assert verdict([good, weak]) == "partly supported"
+    assert verdict([[0.04, 0.01, 0.99], weak]) == "inconclusive"  # two kinds were looked at
+    assert verdict([weak, weak]) == "inconclusive"
+    assert verdict([weak, weak], 0.9) == "not supported"
+    assert verdict([[1.0, 1.0, 0.01]] * 2) == "not supported"
+    assert verdict([[1.0, 1.0, 0.01], weak]) == "inconclusive"
+
+
+def test_curves_are_ranked_among_those_of_random_orders(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("gpt2")
+    tested = faithfulness(lm, saliency(lm, text(lm)), matched_orders=3, **QUICK)
+    own, at_random = tested.comprehensiveness[0].mean(), tested.random_comprehensiveness.mean(1)
+    assert at_random.shape == (39,)
+    assert tested.p_comprehensiveness == (1 + (at_random >= own).sum()) / 40
+    at_random = tested.random_sufficiency.mean(axis=1)
+    assert tested.p_sufficiency == (1 + (at_random <= tested.sufficiency[0].mean()).sum()) / 40
+    matched = tested.matched_comprehensiveness
+    assert matched.shape == (3, 2)
+    assert tested.p_matched == (1 + (matched.mean(axis=1) >= own).sum()) / 4
+    assert np.isnan(faithfulness(lm, saliency(lm, text(lm)), orders=3, **QUICK).p_matched)
+    for measure in ("comprehensiveness", "sufficiency"):
+        curves, drops = tested.curves(measure), getattr(tested, measure)
+        np.testing.assert_allclose(curves[:, :2, 0], drops.mean(axis=-1))
+        np.testing.assert_allclose(curves[:, 2, 0], drops.mean(axis=(1, 2)))
+        assert np.isnan(curves[[0, 2, 3], :, 1:]).all()
+        assert (curves[1, :, 1] <= curves[1, :, 0]).all()
+        assert (curves[1, :, 0] <= curves[1, :, 2]).all()
 
 
 def test_the_cost_is_bounded(tiny_lm: MakeLM) -> None:
@@ -188,11 +256,11 @@ def test_the_cost_is_bounded(tiny_lm: MakeLM) -> None:
     faithfulness(lm, attribution, **QUICK)  # sees whether texts may share a forward
     with called(last, lambda args, kwargs: read.append(args[0].shape[:2].numel())):
         tested = faithfulness(lm, attribution, **QUICK)
-    # Those of 4 conditions, 3 fractions and 2 measures, the whole text, and one that checks that
-    # beginnings may be kept.
-    assert tested.texts == 26
+    # 39 orders at 2 fractions and, deleted, at one; the attribution, and position; the whole text
+    # for each, and one that checks that beginnings may be kept.
+    assert tested.texts <= 39 * 3 + 8 + 4
     # In whole texts' worth; beginnings that are kept are not read again.
-    assert sum(read) / 57 < 27
+    assert sum(read) / 57 < 125
 
 
 def test_the_randomisation_check(tiny_lm: MakeLM) -> None:
@@ -210,30 +278,16 @@ def test_the_randomisation_check(tiny_lm: MakeLM) -> None:
     assert faithfulness(lm, ablation, progress=False).rank_correlation is None
 
 
-def test_soft_variants(tiny_lm: MakeLM) -> None:
-    lm = tiny_lm("gpt2")
-    attribution = saliency(lm, text(lm))
-    assert faithfulness(lm, attribution, **QUICK).soft_sufficiency is None
-    tested = faithfulness(lm, attribution, soft=True, **QUICK)
-    assert tested.soft_comprehensiveness.shape == (2, 6)
-    # Where all tokens are of no importance, nothing is removed, and nothing kept.
-    none = replace(attribution, scores=np.zeros_like(attribution.scores))
-    tested = faithfulness(lm, none, soft=True, removal="zero", **QUICK)
-    np.testing.assert_allclose(tested.soft_comprehensiveness, 0, atol=1e-5)
-    assert np.abs(tested.soft_sufficiency).max() > 0
-    with pytest.raises(ValueError, match="soft: a token cannot be removed in part by 'delete'"):
-        faithfulness(lm, attribution, soft=True, removal="delete", **QUICK)
-
-
 def test_it_has_a_table_and_stands_under_its_attribution(tiny_lm: MakeLM) -> None:
     lm = tiny_lm("gpt2")
     attribution = saliency(lm, text(lm), score="logprob", outputs=[1, 3])
     tested = faithfulness(lm, attribution, progress=False)
     assert tested.outputs.tolist() == [1, 3]
     assert str(tested) == tested.sentence
-    assert " nats more than " in tested.sentence or " nats less than " in tested.sentence
-    assert "2 outputs, too few to rule out chance" in tested.sentence
-    assert len(tested.to_pandas()) == 2 * 4 * 4
+    assert " nats, random tokens " in tested.sentence
+    assert len(tested.to_pandas()) == 2 * 2
+    assert tested.to_pandas()["lds"].mean() == pytest.approx(tested.lds)
+    assert len(tested.curves_to_pandas()) == 2 * 4 * 3
     assert str(tested.strip()) in attribution.to_html(faithfulness=tested)
     assert tested.sentence not in attribution.to_html()
 
@@ -247,8 +301,13 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
         faithfulness(lm, attribution.by_word())
     with pytest.raises(ValueError, match="fractions: got"):
         faithfulness(lm, attribution, fractions=[1.5])
-    with pytest.raises(ValueError, match="outputs_per_removal: got 0"):
-        faithfulness(lm, attribution, outputs_per_removal=0)
+    for name in ("orders", "outputs_per_removal"):
+        with pytest.raises(ValueError, match=f"{name}: got 0"):
+            faithfulness(lm, attribution, **{name: 0})
+    with pytest.raises(ValueError, match="removal: got an empty list"):
+        faithfulness(lm, attribution, removal=[])
+    with pytest.raises(ValueError, match="matched_orders: got -1"):
+        faithfulness(lm, attribution, matched_orders=-1)
     with pytest.raises(ValueError, match="baseline: got 'nothing'"):
         faithfulness(lm, attribution, removal="nothing")
     with pytest.raises(ValueError, match="is of another kind"):

@@ -22,8 +22,15 @@ def drawings(view: str) -> list[ET.Element]:
     return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", view, re.DOTALL)]
 
 
-def with_drops(drops: np.ndarray, **change: Any) -> Faithfulness:
-    tables = {f"{name}_summary": drops for name in ("comprehensiveness", "sufficiency")}
+def with_drops(
+    drops: np.ndarray, at_random: np.ndarray | None = None, **change: Any
+) -> Faithfulness:
+    """Drops are (conditions, fractions), random ones (orders, fractions), of both measures."""
+    at_random = np.tile(drops[:1], (39, 1)) if at_random is None else at_random
+    tables = {
+        **dict.fromkeys(("comprehensiveness", "sufficiency"), np.repeat(drops[..., None], 9, 2)),
+        **dict.fromkeys(("random_comprehensiveness", "random_sufficiency"), at_random),
+    }
     return faithful(**{**tables, **change})
 
 
@@ -31,54 +38,59 @@ def with_drops(drops: np.ndarray, **change: Any) -> Faithfulness:
 def test_stripped_of_drawings_every_number_is_there(draw: Any) -> None:
     record = faithful()
     text = Outline(sanitised(draw(record))).text
-    for words in (record.sentence, "Higher is better", "Lower is better", "95% intervals"):
+    for words in (record.sentence, "Higher is better", "Lower is better", "95% of the orders"):
         assert words in text
-    rows = cells_of(draw(record))
-    summaries = record.comprehensiveness_summary, record.sufficiency_summary
-    for (header, *cells), values in zip((rows[:5], rows[5:]), summaries, strict=True):
+    scores, rows = cells_of(draw(record))[:3], cells_of(draw(record))[3:]
+    assert scores[0] == ["Random removals", "LDS", "p, chance", "p, position"]
+    done = "Tokens are replaced by the mean embedding"
+    assert scores[1] == [done, "0.40 [0.30, 0.50]", "0.00100", "0.0100"]
+    assert scores[2] == ["Tokens are deleted", "0.40 [0.20, 0.60]", "0.00200", "0.0300"]
+    curves = record.curves("comprehensiveness"), record.curves("sufficiency")
+    for (header, *cells), values in zip((rows[:5], rows[5:]), curves, strict=True):
         assert header[1:] == ["AOPC", "10%", "20%", "50%"]
         assert [row[0] for row in cells] == list(CONDITIONS[:4])
         for row, expected in zip(cells, np.roll(values, 1, axis=1), strict=True):
             for cell, three in zip(row[1:], expected, strict=True):
-                assert re.fullmatch(rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", cell)
+                form = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]" if row[0] == "random" else NUMBER
+                assert re.fullmatch(form, cell)
                 read = [float(n.replace("−", "-")) for n in re.findall(NUMBER, cell)]
-                assert read == pytest.approx(three, abs=0.0051)
+                assert read == pytest.approx(three[: len(read)], abs=0.0051)
 
 
 def test_numbers_of_any_size_keep_three_digits() -> None:
-    drops = faithful(CONDITIONS[:2]).comprehensiveness_summary
+    drops = np.array([[1.0, 2.5, -3.1], *[[0.2, 0.3, 0.4]] * 3])
     for size in (1e-6, 1e-3, 1, 1e3, 1e6):
-        view = with_drops(drops * size, names=CONDITIONS[:2]).fragment()
+        view = with_drops(drops * size).fragment()
         largest = np.abs(drops).max() * size
         read = [
             float(number.replace("−", "-"))
             * {"k": 1e3, "M": 1e6}.get(unit, 1)
             * 10.0 ** float((exponent or "0").replace("−", "-"))
             for number, exponent, unit in re.findall(
-                r"(−?\d+(?:\.\d+)?)(?:e(−?\d+))?([kM]?)", str(cells_of(view)[1:3])
+                r"(−?\d+(?:\.\d+)?)(?:e(−?\d+))?([kM]?)", str(cells_of(view)[4:6])
             )
         ]
         assert any(value == pytest.approx(largest, rel=0.006) for value in map(abs, read))
-    for zeros in (drops * 0, -drops[..., [0, 2, 1]]):
-        view = with_drops(zeros, names=CONDITIONS[:2]).fragment()
+    for zeros in (drops * 0, -drops * 0):
+        view = with_drops(zeros).fragment()
         assert "−0 " not in Outline(sanitised(view)).text
 
 
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
-@given(st.integers(1, 7), st.integers(1, 9), st.data())
+@given(st.integers(4, 7), st.integers(1, 9), st.data())
 @settings(max_examples=60, deadline=None)
 def test_labels_at_lines_never_overlap_and_nothing_leaves_the_chart(
     conditions: int, fractions: int, data: st.DataObject
 ) -> None:
     texts = st.text(st.characters(), max_size=60)
     names = data.draw(st.lists(texts, min_size=conditions, max_size=conditions))
-    count = conditions * (fractions + 1) * 3
+    count = (conditions + 3) * fractions
     values = np.array(data.draw(st.lists(finite, min_size=count, max_size=count)))
-    values = np.sort(values.reshape(conditions, fractions + 1, 3), axis=-1)[..., [1, 0, 2]]
+    values = values.reshape(conditions + 3, fractions)
     shares = np.linspace(0.1, 1, fractions) if fractions > 1 else [0.3]
-    record = with_drops(values, names=names, fractions=shares)
+    record = with_drops(values[3:], values[:3], names=names, fractions=shares)
     view = str(record.fragment()) + str(record.strip())
     view.encode("utf-8")
     assert len(drawings(view)) == 4
@@ -101,11 +113,11 @@ def test_labels_at_lines_never_overlap_and_nothing_leaves_the_chart(
 
 
 def test_a_chart_says_in_words_what_it_shows() -> None:
-    svg, _ = drawings(faithful(CONDITIONS[:2]).fragment())
+    svg, _ = drawings(faithful().fragment())
     assert svg.attrib["role"] == "img"
     assert svg.attrib["aria-label"].startswith("Comprehensiveness, AOPC: gradient × input, L2 ")
     classes = [node.attrib["class"] for node in svg if node.tag.endswith("g")]
-    assert sorted(classes) == ["ecco-other", "ecco-own"]
+    assert sorted(classes) == [*["ecco-other"] * 3, "ecco-own"]
     assert classes[-1] == "ecco-own", "the one under test lies on top"
 
 
@@ -121,5 +133,5 @@ def test_the_strip_stands_under_an_attribution() -> None:
     record = faithful()
     view = record.attribution.fragment(record.strip())
     assert view.index("ecco-swap") < view.index(record.sentence) < view.index("A share says")
-    assert view.count("<table") == 3
+    assert view.count("<table") == 4
     assert classified().fragment(record.strip()).count("<svg") == 2
