@@ -19,6 +19,7 @@ GENERATED = HERE / "_generated"
 
 EXPLORERS = {
     "saliency": "SaliencyExplorer",
+    "methods": "MethodsExplorer",
     "rankings": "RankingsExplorer WatchExplorer",
     "factors": "FactorsExplorer",
     "similarity": "SimilarityExplorer",

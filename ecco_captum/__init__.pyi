@@ -7,6 +7,8 @@ from .activations.record import Activations as Activations
 from .attribution.captum_bridge import GenerationInputXGradient as GenerationInputXGradient
 from .attribution.faithfulness.measure import faithfulness as faithfulness
 from .attribution.faithfulness.record import Faithfulness as Faithfulness
+from .attribution.method_comparison.compare import compare_methods as compare_methods
+from .attribution.method_comparison.record import MethodComparison as MethodComparison
 from .attribution.record import Attribution as Attribution
 from .attribution.record import Comparison as Comparison
 from .attribution.saliency import saliency as saliency

@@ -15,6 +15,7 @@ if __name__ != "ecco_captum.widgets":
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
+from ecco_captum.attribution.method_comparison.record import MethodComparison
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.record import Record
 from ecco_captum.factors.record import Factors
@@ -36,8 +37,8 @@ def explore(record: Record, **functions: Any) -> Explorer:
     Opens the explorer that fits a record.
 
     Args:
-        record (Record): An ``Attribution``, ``Rankings``, ``WatchedRankings``, ``Factors``,
-            ``Similarity`` or ``ProbeReport``.
+        record (Record): An ``Attribution``, ``MethodComparison``, ``Rankings``,
+            ``WatchedRankings``, ``Factors``, ``Similarity`` or ``ProbeReport``.
         **functions: What computes further numbers; each explorer names its own. The record's
             method :meth:`Record.explore` makes them of a model.
 
@@ -71,6 +72,13 @@ def _(record: Factors, **functions: Any) -> Explorer:
     from ecco_captum.widgets.factors import FactorsExplorer
 
     return FactorsExplorer(record, **functions)
+
+
+@explore.register
+def _(record: MethodComparison, **functions: Any) -> Explorer:
+    from ecco_captum.widgets.methods import MethodsExplorer
+
+    return MethodsExplorer(record, **functions)
 
 
 @explore.register

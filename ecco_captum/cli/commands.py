@@ -51,6 +51,8 @@ Model = Annotated[str, model_option("Hub id, path or offline name.", autocomplet
 OwnCode = Annotated[bool, model_option("Let the model's own code run.", "--trust-remote-code")]
 Output = Annotated[Path | None, file_option("Write the HTML report here.", "--output", "-o")]
 Method = Annotated[str, option("The attribution method, such as ig or attn_lrp.")]
+Methods = Annotated[list[str] | None, option("Compare this method; repeatable.", "--method")]
+Score = Annotated[str, option("What to explain: logit, logprob, prob or entropy.")]
 Versus = Annotated[list[str] | None, option("Contrast with this; repeatable.", metavar="TOKEN")]
 Aggregate = Annotated[str | None, option("l2, sum, l1 or max_abs (default: the method's own).")]
 Label = Annotated[str, text_option("The column to predict: upos, xpos, deprel or a feature.")]
@@ -229,7 +231,7 @@ def saliency(
     model: NamedModel,
     files: ReportFiles,
     method: Method = "input_x_gradient",
-    score: Annotated[str, option("What to explain: logit, logprob, prob or entropy.")] = "logit",
+    score: Score = "logit",
     versus: Versus = None,
     aggregate: Aggregate = None,
     outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
@@ -264,6 +266,48 @@ def saliency(
             test = ecco_captum.faithfulness(lm, attribution, progress=step("Testing"))
     blocks = attribution.subtitle, out.text_of(generation), out.saliency_table(attribution)
     files.write(attribution, *blocks, *([str(test)] if tested else []), faithfulness=test)
+
+
+def compare_methods(
+    text: Generated,
+    model: NamedModel,
+    files: Files,
+    method: Methods = None,
+    score: Score = "logit",
+    versus: Versus = None,
+    outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
+    orders: Annotated[int, option("Random orders in which tokens are removed.")] = 39,
+) -> None:
+    """Compare attribution methods on the same removals.
+
+    Explains a text by each method, and tests which predicts what removing tokens costs.
+    ```bash
+    ecco-captum compare-methods --model smollm2-135m --prompt "Paris is in" -o methods.html
+    ```
+    """
+    from ecco_captum.attribution.method_comparison.compare import METHODS
+    from ecco_captum.attribution.methods.catalogue import get_method
+    from ecco_captum.generation.scores import as_score
+
+    prompt, named = text.read(), method or list(METHODS)
+    for name in named:
+        get_method(name)
+    as_score(score)  # before the model is loaded
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        result = ecco_captum.compare_methods(
+            lm,
+            generation,
+            methods=named,
+            score=score,
+            versus=versus or None,
+            outputs=outputs,
+            orders=orders,
+            progress=step("Comparing"),
+        )
+    blocks = result.subtitle, out.text_of(generation), out.methods_table(result)
+    files.write(result, *blocks, result.sentence)
 
 
 def rankings(
@@ -443,4 +487,7 @@ def probe(
     files.write(result, result.subtitle, out.probes_table(result), result.sentence)
 
 
-COMMANDS = demo, models, report, saliency, rankings, watch, factors, similarity, probe
+COMMANDS = (
+    *(demo, models, report, saliency, compare_methods),
+    *(rankings, watch, factors, similarity, probe),
+)

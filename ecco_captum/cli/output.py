@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ecco_captum.core.text import visible, visible_parts
+from ecco_captum.core.text import format_p, visible, visible_parts
 
 if TYPE_CHECKING:
     import ecco_captum
@@ -105,6 +105,19 @@ def saliency_table(attribution: ecco_captum.Attribution) -> Table:
         numbers = f"{generation.logits[output]:.2f}", generation.ranks[output]
         rows.append((visible(texts[start + output]), *numbers, sources))
     return _table(["GENERATED", "LOGIT", "RANK", "STRONGEST SOURCES"], rows, {3})
+
+
+def methods_table(comparison: ecco_captum.MethodComparison) -> Table:
+    """Each method's score with its interval, its p-values and its seconds; the best first."""
+    columns, rows = comparison.columns(), []
+    for k in (-columns["lds"]).argsort(kind="stable"):
+        score = (
+            f"{columns['lds'][k]:.2f} [{columns['lds_low'][k]:.2f}, {columns['lds_high'][k]:.2f}]"
+        )
+        p_values = (format_p(columns[name][k]) for name in ("p_chance", "p_position"))
+        seconds = f"{columns['seconds'][k]:.2f}" if k < len(comparison.methods) else ""
+        rows.append((comparison.names[k], score, *p_values, seconds))
+    return _table(["METHOD", "LDS", "P, CHANCE", "P, POSITION", "SECONDS"], rows, {0})
 
 
 def findings(report: ecco_captum.Report) -> list[RenderableType]:

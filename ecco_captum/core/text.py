@@ -39,6 +39,11 @@ def format_fixed(value: float, digits: int = 2) -> str:
     return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
+def format_p(p_value: float) -> str:
+    """Writes a p-value with two significant digits, such as ``0.001``, ``0.53``, ``1``."""
+    return f"{p_value:.2g}"
+
+
 def with_interval(three: Iterable[float]) -> str:
     """Writes a number and the interval around it, such as ``1.64 [0.725, 2.61]``."""
     middle, low, high = (format_number(float(number)) for number in three)

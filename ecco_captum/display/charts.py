@@ -158,6 +158,70 @@ def interval_chart(
     )
 
 
+def scatter_chart(
+    names: Sequence[str],
+    places: np.ndarray,
+    values: np.ndarray,
+    *,
+    across: str,
+    says: str,
+    accent: int | None = None,
+) -> Markup:
+    """An ``<svg>`` of means with intervals over a logarithmic axis, labels at the right.
+
+    Args:
+        names (sequence of str): (points,), what each is.
+        places (array): (points,), above 0; NaN of what has no place, which is a line across.
+        values (array): (points, 3): mean, low and high end.
+        across (str): what the horizontal axis shows.
+        says (str): what the chart shows, for those who do not see it.
+        accent (int, optional): the point that stands out.
+    """
+    labels = [_Label.of(name) for name in names]
+    heights = [label.height + 2 for label in labels]
+    right = _WIDTH - 18 - max(label.width for label in labels)
+    bottom = _TOP + max(_PLOT, sum(heights))
+    low, high = _value_range(values)
+    scale = _round_ticks(low, high).tolist()
+    left = 6 + max(_text_width(short_number(tick)) for tick in scale)
+
+    def at(value: float) -> float:
+        return bottom - (bottom - _TOP) * (value - low) / (high - low)
+
+    logs = np.log10(places)
+    start, end = np.floor(np.nanmin(logs)), np.ceil(np.nanmax(logs))
+    end = max(end, start + 1)
+    room = right - left - 2 * _INSET
+    xs = left + _INSET + room * (logs - start) / (end - start)
+    decades = np.arange(start, end + 1)
+    ticks = (left + _INSET + room * (decades - start) / (end - start)).tolist()
+    ends = _apart([at(v) for v in values[:, 0]], heights, (_TOP, bottom))
+    points = [
+        {
+            "label": label,
+            "point": None if np.isnan(x) else _Point(float(x), *map(at, three)),
+            "y": at(three[0]),
+            "end": ends[k],
+            "own": k == accent,
+        }
+        for k, (label, x, three) in enumerate(zip(labels, xs, values.tolist(), strict=True))
+    ]
+    return render(
+        _TEMPLATE,
+        kind="points",
+        width=_WIDTH,
+        height=bottom + 38,
+        says=says,
+        across=across,
+        scale=[(at(tick), short_number(tick), tick == 0) for tick in scale],
+        ticks=_named_ticks([short_number(float(10**power)) for power in decades], ticks),
+        points=points,
+        left=left,
+        right=right,
+        bottom=bottom,
+    )
+
+
 def short_number(value: float) -> str:
     """A number of an axis."""
     if value == 0:

@@ -136,7 +136,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Apache-2.0" in out
 
 
-COMMANDS = [command.__name__ for command in cli.commands.COMMANDS]
+COMMANDS = [command.__name__.replace("_", "-") for command in cli.commands.COMMANDS]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["saliency", "--help"], ["--version"]])

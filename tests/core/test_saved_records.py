@@ -24,6 +24,7 @@ KINDS = {
     "factors": "Factors",
     "faithfulness": "Faithfulness",
     "generation": "Generation",
+    "methods": "MethodComparison",
     "minimal_pairs": "MinimalPairs",
     "order": "OrderTest",
     "predictions": "LayerPredictions",
@@ -31,6 +32,7 @@ KINDS = {
     "rankings": "Rankings",
     "report": "Report",
     "similarity": "Similarity",
+    "tested": "Faithfulness",
     "watched": "WatchedRankings",
 }
 

@@ -749,7 +749,7 @@ class TestTokensThatEnterTwice:
         assert "embed_tokens_per_layer" in tested.removals[0]
         for removal in (70, "neighbour", "delete"):
             tested = faithfulness(lm, found, removal=removal, progress=False, randomisation=False)
-            assert "embed_tokens_per_layer" not in tested.removal
+            assert "embed_tokens_per_layer" not in tested.removals[0]
         assert saliency(llama(), force_decode(llama(), A, B)).left_as_is == ()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from ecco_captum.core.text import MINUS, format_fixed, format_number
+from ecco_captum.core.text import MINUS, format_fixed, format_number, format_p
 from ecco_captum.display.charts import interval_chart, line_chart
 from ecco_captum.display.page import frame, one_line, part, render, table
 
@@ -109,7 +109,7 @@ def _scores(faithfulness: Faithfulness) -> Markup:
         [
             one_line(f"Tokens {done}"),
             _cell(write, three),
-            *map(format_number, p[:2]),
+            *map(format_p, p[:2]),
         ]
         for done, three, p in zip(
             faithfulness.done, intervals.tolist(), p_values.tolist(), strict=True

@@ -56,14 +56,19 @@ class LinearDatamodel:
         chance (array): (draws, targets), the score where the attribution's sources change places.
         beyond_position (array): (targets,), the score of what position does not explain.
         near (array): (draws, targets), the same where sources of one window change places.
-        interval (array): (3,), mean over the outputs and its 95% interval over orders.
+        resampled (array): (resamples,), the mean over outputs with orders drawn anew.
     """
 
     by_output: np.ndarray
     chance: np.ndarray
     beyond_position: np.ndarray
     near: np.ndarray
-    interval: np.ndarray
+    resampled: np.ndarray
+
+    @property
+    def interval(self) -> np.ndarray:
+        """(3,), the mean over outputs and its 95% interval over orders."""
+        return np.array([self.by_output.mean(), *np.quantile(self.resampled, (0.025, 0.975))])
 
     @property
     def p_chance(self) -> float:
@@ -121,7 +126,7 @@ def linear_datamodel(
         chance=_in_rows(evidence, [side.of(scores, free) for side in sides]),
         beyond_position=_in_rows(evidence, [side.of(scores)[0] for side in freed]),
         near=_in_rows(evidence, [side.of(scores, near) for side in freed]),
-        interval=_interval(sides, scores, rng),
+        resampled=_resampled(sides, scores, rng),
     )
 
 
@@ -245,25 +250,23 @@ def _correlation(sums: np.ndarray, drops: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("...o,...o->...", sums, drops))
 
 
-def _interval(sides: Sequence[_Ranked], scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(3,), the mean over outputs with its 95% percentile interval over resampled orders.
+def _resampled(
+    sides: Sequence[_Ranked], scores: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(resamples,), means over outputs where orders are drawn with replacement.
 
     Ranks stay those of all removals; the correlations are of the orders that were drawn.
     """
-    means, spread, count = [], [], 0
+    sums, count = np.zeros(_RESAMPLES), 0
     for side in sides:
         orders = side.removed.shape[1]
         weights = rng.multinomial(orders, np.full(orders, 1 / orders), _RESAMPLES) / orders
         own = scores[side.evidence.rows].astype(np.float64)[:, side.evidence.sources]
-        drawn = [
-            _weighted(weights, sums, drops)
-            for sums, drops in zip(side.ranks(own), side.drops, strict=True)
-        ]
-        spread.append(np.mean(drawn, axis=0).sum(axis=1))
-        means.append(side.of(scores)[0].sum())
+        pairs = zip(side.ranks(own), side.drops, strict=True)
+        drawn = [_weighted(weights, ranks, drops) for ranks, drops in pairs]
+        sums += np.mean(drawn, axis=0).sum(axis=1)
         count += len(own)
-    low, high = np.quantile(np.sum(spread, axis=0) / count, (0.025, 0.975))
-    return np.array([np.sum(means) / count, low, high])
+    return sums / count
 
 
 def _weighted(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ from ecco_captum.generation.tasks import check_text
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
 
-_PERMUTATIONS = 999
+PERMUTATIONS = 999
 
 
 def faithfulness(
@@ -124,36 +124,21 @@ def faithfulness(
     check_whole("matched_orders", matched_orders, least=0)
     design = Design(fractions, removal, orders, outputs_per_removal, exclude_ends, seed)
     evidence = remove_at_random(lm, attribution, design, progress)
-    return evaluate(lm, attribution, evidence, matched_orders, randomisation)
-
-
-def evaluate(
-    lm: LanguageModel,
-    attribution: Attribution,
-    evidence: TextEvidence,
-    matched_orders: int = 0,
-    randomisation: bool | None = False,
-    shuffled: LanguageModel | None = None,
-) -> Faithfulness:
-    """Tests one attribution against removals that were made before.
-
-    ``shuffled`` is a copy of the model with shuffled weights, where there is one already.
-    """
-    design, scores = evidence.design, attribution.scores
-    rng = np.random.default_rng((design.seed, 1))
-    datamodels = [linear_datamodel(parts, scores, _PERMUTATIONS, rng) for parts in evidence.parts]
-    with torch.inference_mode(False), evaluation_mode(lm.model):
-        curves = _curves(attribution, evidence, matched_orders, rng)
+    rng = np.random.default_rng((seed, 1))
+    datamodels = [
+        linear_datamodel(parts, attribution.scores, PERMUTATIONS, rng) for parts in evidence.parts
+    ]
+    curves = curves_of(attribution, evidence, matched_orders, rng)
     correlation = None
     if is_repeatable(attribution) if randomisation is None else randomisation:
-        shuffled = shuffled or shuffled_model(lm, design.seed)
+        shuffled = shuffled_model(lm, seed)
         if shuffled is not None:
-            correlation = weight_correlation(shuffled, attribution, design.seed)
+            correlation = weight_correlation(shuffled, attribution, seed)
     rows = np.sort(np.concatenate([part.rows for part in evidence.parts[0]]))
     return Faithfulness(
         attribution=attribution,
         conditions=CONDITIONS,
-        fractions=np.array(design.fractions, dtype=np.float64),
+        fractions=np.array(fractions, dtype=np.float64),
         **curves,
         removals=evidence.kinds,
         lds_by_output=np.array([datamodel.by_output for datamodel in datamodels]),
@@ -162,13 +147,13 @@ def evaluate(
         p_by_output=np.array([datamodel.p_by_output for datamodel in datamodels]),
         outputs=np.asarray(attribution.outputs)[rows],
         rank_correlation=correlation,
-        outputs_per_removal=design.outputs_per_removal,
+        outputs_per_removal=outputs_per_removal,
         texts=evidence.texts,
         settings={
-            "exclude_ends": design.exclude_ends,
-            "orders": design.orders,
-            "permutations": _PERMUTATIONS,
-            "seed": design.seed,
+            "exclude_ends": exclude_ends,
+            "orders": orders,
+            "permutations": PERMUTATIONS,
+            "seed": seed,
         },
     )
 
@@ -177,12 +162,15 @@ def _p_values(datamodel: LinearDatamodel) -> tuple[float, float, float]:
     return datamodel.p_chance, datamodel.p_position, datamodel.p_worse
 
 
-def _curves(
-    attribution: Attribution, evidence: TextEvidence, matched_orders: int, rng: np.random.Generator
+def curves_of(
+    attribution: Attribution,
+    evidence: TextEvidence,
+    matched_orders: int = 0,
+    rng: np.random.Generator | None = None,
 ) -> dict[str, Any]:
     """Drops of each output under each condition, and means over outputs of other orders."""
     parts, each = evidence.parts[0], []
-    taken = permutations(parts, matched_orders, rng, near=True)
+    taken = permutations(parts, matched_orders, rng or np.random.default_rng(0), near=True)
     for part, remover in zip(parts, evidence.removers, strict=True):
         weights = attribution.shares[part.rows].mean(axis=0)
         moved = np.stack([weights[part.sources], *weights[taken[:, part.sources]]])
@@ -216,7 +204,8 @@ def _segment_curves(
         for f, top in enumerate(tops):
             removed[0, k, f, order[:top]] = True
             removed[1, k, f, order[top:]] = k < len(CONDITIONS) - 1  # of the rest, never asked
-    drops = remover.drops(removed.reshape(-1, removed.shape[-1]))
+    with torch.inference_mode(False), evaluation_mode(remover.model):
+        drops = remover.drops(removed.reshape(-1, removed.shape[-1]))
     without_top, without_rest = drops.reshape(*removed.shape[:3], -1)
     # What is left of an order is the beginning of the reversed one, which is as random.
     numbers = removal_numbers(count, fractions)

@@ -11,7 +11,7 @@ from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.significance import LEVEL, rank_p_value
-from ecco_captum.core.text import format_fixed, format_number
+from ecco_captum.core.text import format_fixed, format_number, format_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +178,7 @@ class Faithfulness(Record):
         """The result in words."""
         if self.p_values is None:
             return "This test was saved by an earlier version, without p-values; run it again."
-        parts = [self._claim, *map(self._score_under, range(len(self.removals))), self._curve]
+        parts = [self._claim, self._score, self._curve]
         if self.rank_correlation is not None:
             changes = "changes" if self.follows_weights else "hardly changes"
             parts.append(
@@ -213,31 +213,22 @@ class Faithfulness(Record):
             return f"{name} does better than chance here, but hardly depends on the weights."
         return f"{name} does better than chance and position under this one kind of removal."
 
-    def _score_under(self, kind: int) -> str:
-        assert self.lds_intervals is not None
-        assert self.p_values is not None
-        mean, low, high = map(format_fixed, self.lds_intervals[kind].tolist())
-        chance, position, _ = map(format_number, self.p_values[kind].tolist())
-        start = (
-            "Where tokens at random {}, it predicts the drop with a rank correlation (LDS) of"
-            if kind == 0
-            else "Where they {}, of"
-        )
+    @property
+    def _score(self) -> str:
+        both = ", the larger of both kinds of removal" if len(self.removals) > 1 else ""
         return (
-            f"{start.format(_done(self.removals[kind]))} {mean} [{low}, {high}]; against chance "
-            f"p = {chance}, against position p = {position}."
+            f"It predicts what random removals cost with a rank correlation (LDS) of "
+            f"{format_fixed(self.lds)} (p = {format_p(self.p_chance)} against chance, "
+            f"{format_p(self.p_position)} against position{both})."
         )
 
     @property
     def _curve(self) -> str:
-        unit, values = self.attribution.score_unit, self.aopc
-        own, random, last, first = (
-            format_number(values[name]) for name in ("attribution", *self.conditions[1:4])
-        )
+        unit, means = self.attribution.score_unit, self.comprehensiveness.mean(axis=(1, 2))
+        own, random = map(format_number, means[:2].tolist())
         return (
             f"Removing its top tokens costs {own} {unit}, random tokens {random} (p = "
-            f"{format_number(self.p_comprehensiveness)}), the last ones {last}, the first ones "
-            f"{first}."
+            f"{format_p(self.p_comprehensiveness)})."
         )
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecco_captum.attribution.methods.base import (
     MethodInput,
@@ -78,6 +78,11 @@ class Removal:
             self._scorer = MaskedScorer(self._given, self._with_neighbours, self._neighbours_ids)
         else:
             self._scorer = MaskedScorer(self._given)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that reads the texts."""
+        return self._given.lm.model
 
     @property
     def positions(self) -> int:

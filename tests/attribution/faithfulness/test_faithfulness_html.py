@@ -43,8 +43,8 @@ def test_stripped_of_drawings_every_number_is_there(draw: Any) -> None:
     scores, rows = cells_of(draw(record))[:3], cells_of(draw(record))[3:]
     assert scores[0] == ["Random removals", "LDS", "p, chance", "p, position"]
     done = "Tokens are replaced by the mean embedding"
-    assert scores[1] == [done, "0.40 [0.30, 0.50]", "0.00100", "0.0100"]
-    assert scores[2] == ["Tokens are deleted", "0.40 [0.20, 0.60]", "0.00200", "0.0300"]
+    assert scores[1] == [done, "0.40 [0.30, 0.50]", "0.001", "0.01"]
+    assert scores[2] == ["Tokens are deleted", "0.40 [0.20, 0.60]", "0.002", "0.03"]
     curves = record.curves("comprehensiveness"), record.curves("sufficiency")
     for (header, *cells), values in zip((rows[:5], rows[5:]), curves, strict=True):
         assert header[1:] == ["AOPC", "10%", "20%", "50%"]

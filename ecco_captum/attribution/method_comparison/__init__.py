@@ -1,0 +1,1 @@
+"""Attribution methods on the same evidence: which of them finds what a text depends on?"""
