@@ -21,6 +21,8 @@ from ecco_captum.models.modes import evaluation_mode
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors, Measure
 
+_NEAREST = 20
+
 
 def measured_effect(
     lm: LanguageModel,
@@ -31,11 +33,11 @@ def measured_effect(
     n_neurons: int = 50,
     value: Value = "zero",
     share: float = 0.1,
-    draws: int = 10,
+    draws: int = 39,
     seed: int = 0,
     progress: Progress = None,
 ) -> dict[str, Any]:
-    """Takes a factor's strongest neurons out of the model, and as many random ones.
+    """Takes a factor's strongest neurons out of the model, and sets of others like them.
 
     Arguments are those of :meth:`Factors.effect`; returns the fields of a ``FactorEffect``.
     """
@@ -98,26 +100,43 @@ def _writes_on(lm: LanguageModel) -> bool:
 def _random(
     factors: Factors, chosen: list[tuple[int, int]], draws: int, rng: np.random.Generator
 ) -> list[list[tuple[int, int]]]:
-    """Sets of other neurons, as many of each block as were chosen of it."""
-    width = factors.activations.shape[2]
+    """Sets of other neurons that are as active: for each chosen one, another of its block.
+
+    It is drawn among the 20 whose mean magnitude over the factors' text is nearest: neurons that do
+    more because they are larger are no evidence for a factor.
+    """
     taken: dict[int, list[int]] = {}
     for block, neuron in chosen:
         taken.setdefault(block, []).append(neuron)
-    others = {block: np.setdiff1d(np.arange(width), ids) for block, ids in taken.items()}
-    for block, ids in taken.items():
-        if len(others[block]) < len(ids):
-            raise UnsupportedError(
-                f"n_neurons: {len(ids)} of the {width} neurons of block {block} would be taken "
-                "out, which leaves too few to draw as many others; accepts fewer"
-            )
-    return [
-        [
-            (block, int(neuron))
-            for block, ids in taken.items()
-            for neuron in rng.choice(others[block], len(ids), replace=False)
-        ]
-        for _ in range(draws)
-    ]
+    near = {block: _alike(factors, block, ids) for block, ids in taken.items()}
+    sets = []
+    for _ in range(draws):
+        drawn = []
+        for block, ids in taken.items():
+            left = np.ones(factors.activations.shape[2], dtype=bool)
+            for k in rng.permutation(len(ids)).tolist():
+                candidates = near[block][k]
+                neuron = int(rng.choice(candidates[left[candidates]][:_NEAREST]))
+                left[neuron] = False
+                drawn.append((block, neuron))
+        sets.append(drawn)
+    return sets
+
+
+def _alike(factors: Factors, block: int, ids: list[int]) -> np.ndarray:
+    """(chosen, others), the other neurons of a block, the most alike in mean magnitude first."""
+    acts = factors.activations
+    width = acts.shape[2]
+    others = np.setdiff1d(np.arange(width), ids)
+    if len(others) < len(ids):
+        raise UnsupportedError(
+            f"n_neurons: {len(ids)} of the {width} neurons of block {block} would be taken "
+            "out, which leaves too few to draw as many others; accepts fewer"
+        )
+    parts = acts.of_layers(acts.layers.tolist().index(block)).parts()
+    sizes = sum(np.abs(values[0]).sum(axis=0, dtype=np.float64) for _, values in parts)
+    apart = np.abs(sizes[ids][:, None] - sizes[others])
+    return np.asarray(others[np.argsort(apart, axis=1, kind="stable")])
 
 
 def _states(

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from ecco_captum.core.text import format_number, format_share, visible_parts, with_interval
+from ecco_captum.core.text import (
+    format_number,
+    format_p,
+    format_share,
+    visible_parts,
+    with_interval,
+)
 from ecco_captum.display.colours import LEVELS
 from ecco_captum.display.page import (
     asset,
@@ -27,6 +33,7 @@ from ecco_captum.display.page import (
     token_text_css,
     view_key,
 )
+from ecco_captum.factors.family import family_p_values, family_verdicts
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import FactorEffect, Factors
@@ -48,7 +55,7 @@ _EFFECTS: dict[str, Callable[[FactorEffect], str]] = {
     "Where it is low": lambda effect: with_interval(effect.on_low),
     "Random neurons, where high": lambda effect: with_interval(effect.random_on_high),
     "More than random": lambda effect: with_interval(effect.margin),
-    "Verdict": lambda effect: effect.verdict,
+    "p": lambda effect: format_p(effect.p_value),
 }
 
 
@@ -175,6 +182,14 @@ def _tests(
         for name, cell in _EFFECTS.items():
             cells = [by_component.get(k) for k in range(factors.count)]
             columns[name] = [_unbroken(cell(e)) if e else _UNKNOWN for e in cells]
+        told = {
+            effect.component: (format_p(p_value), verdict)
+            for effect, p_value, verdict in zip(
+                effects, family_p_values(effects), family_verdicts(effects), strict=True
+            )
+        }
+        both = [told.get(k, (_UNKNOWN, _UNKNOWN)) for k in range(factors.count)]
+        columns["p, all factors"], columns["Verdict"] = map(list, zip(*both, strict=True))
     rows = _rows(columns)
     shown = _scrolling(columns, rows[:_OPEN_ROWS])
     if len(rows) > _OPEN_ROWS:

@@ -13,7 +13,8 @@ import numpy as np
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import Negatives, Verdict, check_whole
 from ecco_captum.core.record import Record, data_frame
-from ecco_captum.core.text import with_interval
+from ecco_captum.core.significance import LEVEL, rank_p_value
+from ecco_captum.core.text import format_p, with_interval
 from ecco_captum.core.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class Factors(Record):
                 the factors were found in make the better test.
             component (int): which factor.
             **options (Any): ``n_neurons`` (50), ``value`` ("zero"), ``share`` of the tokens that
-                counts as high (0.1), ``draws`` of random neurons (10), ``seed``, ``progress``.
+                counts as high (0.1), ``draws`` of random neurons (39), ``seed``, ``progress``.
 
         Returns:
             FactorEffect: the change of the loss (of the last hidden state, in a model that does not
@@ -343,8 +344,8 @@ class FactorEffect(Record):
             of a model without a head that writes on, the change of the last hidden state, relative
             to its length.
         changes (array): (tokens,), float64, the change at each token; NaN where nothing follows.
-        random_changes (array): (draws, tokens), float64, the same with random neurons of the same
-            blocks, as many in each.
+        random_changes (array): (draws, tokens), float64, the same with random neurons: as many of
+            each block, each as active as one of the factor's.
         high (array): (tokens,), bool, where the factor is high.
         low (array): (tokens,), bool, where it is low.
         on_high (array): mean change where the factor is high.
@@ -393,6 +394,45 @@ class FactorEffect(Record):
         return _UNITS[self.measure]
 
     @property
+    def p_value(self) -> float:
+        """How often random neurons change as much where the factor is high."""
+        more = self.random_changes[:, self.high].mean(axis=1)
+        return float(rank_p_value(self.changes[self.high].mean(), more))
+
+    @property
+    def p_specific(self) -> float:
+        """How often random neurons' change is as much larger where the factor is high than where
+        it is low."""
+        own, others = self._contrasts
+        return float(rank_p_value(own, others))
+
+    @property
+    def p_less(self) -> float:
+        """How often random neurons change as little where the factor is high."""
+        more = self.random_changes[:, self.high].mean(axis=1)
+        return float(rank_p_value(-self.changes[self.high].mean(), -more))
+
+    @property
+    def _contrasts(self) -> tuple[float, np.ndarray]:
+        """Mean change where it is high less that where it is low; and at random, (draws,)."""
+        own = self.changes[self.high].mean() - self.changes[self.low].mean()
+        others = self.random_changes
+        return float(own), others[:, self.high].mean(axis=1) - others[:, self.low].mean(axis=1)
+
+    @property
+    def standardised(self) -> np.ndarray:
+        """(1 + draws,), the factor's own first: the smaller of both statistics, the change where it
+        is high and its contrast, each in standard deviations of all."""
+        high = np.array(
+            [self.changes[self.high].mean(), *self.random_changes[:, self.high].mean(1)]
+        )
+        own, others = self._contrasts
+        both = np.stack([high, np.array([own, *others])])
+        spread = both.std(axis=1, keepdims=True)
+        away = both - both.mean(axis=1, keepdims=True)
+        return np.divide(away, spread, out=np.zeros_like(away), where=spread > 0).min(axis=0)
+
+    @property
     def sentence(self) -> str:
         """The result in words, and whether random neurons do the same."""
         count, draws = len(self.neurons), len(self.random_changes)
@@ -401,23 +441,26 @@ class FactorEffect(Record):
             f"Without its {count} strongest neurons {_WHAT[self.measure]} changes by "
             f"{with_interval(self.on_high)} {self.unit} where factor {self.component} is high "
             f"({int(self.high.sum())} tokens) and by {with_interval(self.on_low)} where it is low; "
-            f"without {count} random neurons of the same blocks by {random} where it is high "
+            f"without {count} random neurons that are as active by {random} where it is high "
             f"({draws} draws)"
         )
-        margin = with_interval(self.margin)
+        p_value = f"(p = {format_p(self.p_value)})"
         if self.verdict == "supported":
-            return f"{sentence}. These neurons do more there than random ones, by {margin}."
+            return f"{sentence}. These neurons do more there than random ones {p_value}."
         if self.verdict == "not supported":
-            less = with_interval(-self.margin[[0, 2, 1]])
-            return f"{sentence}. Random neurons do more there, by {less}."
-        return f"{sentence}. That does not differ from random neurons (difference {margin})."
+            return f"{sentence}. Random neurons do more there (p = {format_p(self.p_less)})."
+        return f"{sentence}. That does not differ from random neurons {p_value}."
 
     @property
     def verdict(self) -> Verdict:
-        """Whether these neurons do more than random ones: "supported", "not supported" where they
-        do less, else "inconclusive"."""
-        low, high = self.margin[1:]
-        return "supported" if low > 0 else "not supported" if high < 0 else "inconclusive"
+        """Whether these neurons do more than random ones where the factor is high.
+
+        "supported" at 5%, of this factor alone; "not supported" where they do less; else
+        "inconclusive". Of several factors that are looked at, the page that they make tells.
+        """
+        if self.p_value <= LEVEL:
+            return "supported"
+        return "not supported" if self.p_less <= LEVEL else "inconclusive"
 
     @property
     def note(self) -> str:
@@ -428,7 +471,8 @@ class FactorEffect(Record):
             f"Change of {what}, without each factor's {count} strongest neurons: at the "
             f"{int(self.high.sum())} tokens where the factor is highest, at the half where it is "
             f"lowest, and where it is highest without {count} random neurons of the same blocks "
-            f"({draws} draws). Means with 95% bootstrap intervals over tokens."
+            f"that are as active ({draws} draws). Means with 95% bootstrap intervals over tokens; "
+            "p: the rank among the draws."
         )
 
     def to_pandas(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
+from ecco_captum.core.significance import rank_p_value
 from ecco_captum.generation.generate import scored_segments
 from ecco_captum.generation.record import Generation
 from ecco_captum.generation.segments import Segment, token_segment
@@ -31,6 +32,7 @@ from ecco_captum.models.modes import evaluation_mode
 Positions = Literal["outputs", "all"]
 
 _INTEGERS = ("ranks", "top_ids")
+_PROMPT, _PERMUTATIONS = 512, 999  # tokens of a prompt, and random orders of them
 
 
 def rankings(
@@ -49,9 +51,11 @@ def rankings(
     final norm, scales, projections, head, soft-cap. See nostalgebraist 2020, *interpreting GPT: the
     logit lens*, and Alammar 2021, figure 7. The last layer's ranks are the model's own.
 
-    Two tests come with it: how far each layer's distribution is from the model's final one, and the
+    Three tests come with it: how far each layer's distribution is from the model's final one; the
     ranks under the same lens where every block's output was shuffled over the text's tokens, which
-    leaves what the unembedding ranks first whatever the text.
+    leaves what the unembedding ranks first whatever the text; and whether the model predicts the
+    prompt at all, of which its own tokens, always first at the end, say nothing: the tokens of the
+    prompt must be more probable in their own places than in random order.
 
     Args:
         lm (LanguageModel): the model.
@@ -64,9 +68,9 @@ def rankings(
             an encoder–decoder's outputs. Default: ``"outputs"``
         lens (str, PathLike or Mapping, optional): a tuned lens: the folder that ``TunedLens.save``
             of the library tuned-lens wrote, or its state dict. Default: the logit lens.
-        control (bool, optional): whether to run the shuffled model too, at the same cost once more.
-            There is none where a token follows a single one, which cannot be shuffled. An
-            encoder–decoder's source is read as ever. Default: True
+        control (bool, optional): whether to run the shuffled model too, at the same cost once more,
+            and to ask whether the model predicts the prompt. There is no shuffled model where a
+            token follows a single one. An encoder–decoder's source is read as ever. Default: True
 
     Returns:
         Rankings: ranks, logits and probabilities, each (layers, columns).
@@ -109,6 +113,7 @@ def rankings(
         value=value,
         lens=translators.name if translators else "logit lens",
         settings={"seed": 0} if control else {},
+        p_text=_p_text(lm, generation) if control else None,
         **tables,
     )
 
@@ -204,6 +209,25 @@ def _position(generation: Generation, position: int) -> int:
             "-1: a token that the model predicts"
         )
     return place
+
+
+@torch.no_grad()
+def _p_text(lm: LanguageModel, generation: Generation) -> float | None:
+    """How often the prompt's tokens are as probable in random order; None if nothing says so."""
+    count = min(len(generation.prompt_ids), _PROMPT)
+    if generation.task != "causal" or count < 3:
+        return None
+    whole = token_segment(lm, generation, range(1, count))
+    targets, last = whole.targets, len(lm.anatomy.blocks)
+    logprobs = np.zeros((count - 1, count - 1))
+    with evaluation_mode(lm.model):
+        for segment in scored_segments(lm, generation, whole):
+            _, logits = next(iter(layer_logits(lm, segment, [last])))
+            own = logits[0].log_softmax(dim=-1)[:, targets.to(logits.device)]
+            logprobs[list(segment.rows)] = own.double().cpu().numpy()
+    rng, rows = np.random.default_rng(0), np.arange(count - 1)
+    orders = rng.permuted(np.tile(rows, (_PERMUTATIONS, 1)), axis=1)
+    return float(rank_p_value(np.trace(logprobs) / len(rows), logprobs[rows, orders].mean(axis=1)))
 
 
 def _shortest(lm: LanguageModel, generation: Generation, whole: Segment) -> int:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from ecco_captum.core.checks import Verdict
 from ecco_captum.core.intervals import wilson_interval
 from ecco_captum.core.record import Record, data_frame
-from ecco_captum.core.text import format_number, in_quotes
+from ecco_captum.core.significance import LEVEL, rank_p_value
+from ecco_captum.core.text import format_number, format_p, in_quotes
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.record import Generation
 
@@ -78,6 +80,8 @@ class Rankings(ByLayer, Record):
         value (str): what views show: "rank", "logit" or "prob".
         lens (str): "logit lens", or the name of the translators.
         settings (dict): the seed of the shuffles.
+        p_text (float, optional): how often the prompt's tokens are as probable in random order as
+            in their own; None where that was not asked, or the model does not write on.
 
     Examples::
 
@@ -112,6 +116,7 @@ class Rankings(ByLayer, Record):
     value: Value = "rank"
     lens: str = "logit lens"
     settings: dict[str, Any] = field(default_factory=dict)
+    p_text: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +140,33 @@ class Rankings(ByLayer, Record):
         stays = np.where(others.any(axis=0), others.argmax(axis=0), len(self.ranks))
         first = self.layers[np.minimum(len(self.ranks) - stays, len(self.ranks) - 1)]
         return np.where(stays > 0, first, -1)
+
+    @property
+    def anyway(self) -> np.ndarray:
+        """(columns,), bool: whether the token ranks first where it is decided with shuffled blocks,
+        too: it is predicted whatever the text says."""
+        since = self.decided
+        if self.shuffled_ranks is None:
+            return np.zeros(len(since), dtype=bool)
+        rows = np.searchsorted(self.layers, since.clip(0)).clip(max=len(self.layers) - 1)
+        return (since >= 0) & (self.shuffled_ranks[rows, np.arange(len(since))] == 1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the layers say when a model that predicts this text decides on its tokens.
+
+        "not supported" if every token that ends up first is predicted whatever the text says.
+        "supported" if none is, and the model predicts the prompt at 5%; "partly supported" if some
+        are. Else "inconclusive": of a model that predicts nothing, layers say nothing.
+        """
+        if self.shuffled_ranks is None or not (self.decided >= 0).any():
+            return "inconclusive"
+        count = int(self.anyway.sum())
+        if count == int((self.decided >= 0).sum()):
+            return "not supported"
+        if self.p_text is None or self.p_text > LEVEL:
+            return "inconclusive"
+        return "partly supported" if count else "supported"
 
     @property
     def sentence(self) -> str:
@@ -663,16 +695,22 @@ class OrderTest(Record):
         tokens (int): how many tokens were shuffled.
         model (str): the model's name.
         settings (dict): the seed.
+        excess (array, optional): (1 + draws,), float64, nats, of each order, the text's own first:
+            how much further its winner leads in it than in the other orders on average.
 
     Examples::
 
         >>> test = order_test(lm, "The keys to the cabinet", [" is", " are"], draws=19)
-        >>> test.tokens, test.shuffled.shape, test.probability >= 1 / 20
+        >>> test.tokens, test.shuffled.shape, test.p_value >= 1 / 20
         (3, (19,), True)
     """
 
     title: ClassVar[str] = "Does the lead survive another word order?"
-    _axes: ClassVar[dict[str, str]] = {"watch_texts": "watched", "shuffled": "float: draws"}
+    _axes: ClassVar[dict[str, str]] = {
+        "watch_texts": "watched",
+        "shuffled": "float: draws",
+        "excess": "float: draws+1",
+    }
 
     watch_texts: tuple[str, ...]
     lead: float
@@ -680,21 +718,35 @@ class OrderTest(Record):
     tokens: int
     model: str
     settings: dict[str, Any]
+    excess: np.ndarray | None = None
 
     @property
-    def probability(self) -> float:
-        """The part of all orders, this one included, that give a lead as large as this."""
-        return float((1 + (self.shuffled >= self.lead).sum()) / (1 + len(self.shuffled)))
+    def p_value(self) -> float:
+        """How often a random order's winner leads as much further in its own order; NaN of a test
+        that an earlier version saved."""
+        if self.excess is None:
+            return float("nan")
+        return float(rank_p_value(self.excess[0], self.excess[1:]))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the lead owes something to the order: "supported" or "inconclusive"."""
+        return "supported" if self.p_value <= LEVEL else "inconclusive"
 
     @property
     def sentence(self) -> str:
         """What the lead is without the order of the text."""
-        draws, as_large = len(self.shuffled), int((self.shuffled >= self.lead).sum())
-        return (
+        start = (
             f"{in_quotes(self.watch_texts[0])} leads by {format_number(self.lead)} nats. With "
             f"{self.tokens} tokens in random order it leads by "
-            f"{format_number(float(self.shuffled.mean()))} nats on average, and by as much as here "
-            f"in {as_large} of {draws} orders (p = {format_number(self.probability)})."
+            f"{format_number(float(self.shuffled.mean()))} nats on average"
+        )
+        if self.excess is None:
+            return f"{start}."
+        draws, as_large = len(self.shuffled), round(self.p_value * (1 + len(self.shuffled))) - 1
+        return (
+            f"{start}; the winners of {as_large} of {draws} random orders lead as much further in "
+            f"their own order (p = {format_p(self.p_value)})."
         )
 
     def to_pandas(self) -> pd.DataFrame:

@@ -220,7 +220,7 @@ def _watched(lm: LanguageModel, watch: Any) -> list[int]:
 
 
 def order_test(
-    lm: LanguageModel, prompt: Prompt, watch: Any, *, draws: int = 39, seed: int = 0
+    lm: LanguageModel, prompt: Prompt, watch: Any = None, *, draws: int = 39, seed: int = 0
 ) -> OrderTest:
     r"""Compares the lead of a token with its lead after the same tokens in random orders.
 
@@ -228,12 +228,16 @@ def order_test(
     the text says. The first token, on which models rest attention that they have no use for, and
     the last, which the prediction is read from, stay in their places.
 
+    Which token leads is seen on the text, so the same is done to every random order: each has a
+    winner of its own, and what is ranked is how much further a winner leads in its own order than
+    it does in the others on average. Only so is the p-value exact.
+
     Args:
         lm (LanguageModel): a causal model.
         prompt (str, list of messages, or ids): the text.
-        watch (list of str or int): two or more tokens that could follow, as
-            :func:`rankings_watch` takes them. That with the highest logit is the winner, of the
-            shuffled texts as well.
+        watch (list of str or int, optional): two or more tokens that could follow, as
+            :func:`rankings_watch` takes them. That with the highest logit is the winner. Default:
+            the whole vocabulary
         draws (int, optional): how many orders. Default: 39, with which p is at least 1 in 40
         seed (int, optional): of the orders. Default: 0
 
@@ -263,22 +267,57 @@ def order_test(
         raise UnsupportedError(
             f"prompt: got {len(ids)} tokens, accepts 4 or more, two to be shuffled"
         )
+    watched = None if watch is None else _watched(lm, watch)
+    if watched is not None and len(watched) < 2:
+        raise ValueError("watch: got one token, accepts two or more, one of which leads")
     middle, rng = np.array(ids[1:-1]), np.random.default_rng(seed)
     orders = [middle, *(rng.permutation(middle) for _ in range(draws))]
     texts = [[ids[0], *order.tolist(), ids[-1]] for order in orders]
     reads = [{**encoded.extra, "input_ids": text} if encoded.extra else text for text in texts]
-    watched = [rankings_watch(lm, read, watch, layers=-1) for read in reads]
-    logits = np.array([item.logits[-1] for item in watched], dtype=np.float64)
-    if logits.shape[1] < 2:
-        raise ValueError("watch: got one token, accepts two or more, one of which leads")
-    winner = int(logits[0].argmax())
-    leads = logits[:, winner] - np.delete(logits, winner, axis=1).max(axis=1)
-    names = list(watched[0].watch_texts)
+    logits = np.array([_next_logits(lm, read) for read in reads], dtype=np.float64)
+    if watched is not None:
+        logits = logits[:, watched]
+    leads = _leads(logits)
+    own = leads[0]
+    names = _names(lm, logits[0], watched)
     return OrderTest(
-        watch_texts=(names.pop(winner), *names),
-        lead=float(leads[0]),
-        shuffled=leads[1:],
+        watch_texts=names,
+        lead=float(own[0]),
+        shuffled=own[1:],
         tokens=len(middle),
         model=lm.name,
         settings={"seed": seed},
+        excess=(1 + 1 / draws) * (np.diag(leads) - leads.mean(axis=1)),
     )
+
+
+def _next_logits(lm: LanguageModel, prompt: Prompt) -> np.ndarray:
+    """(vocabulary,), what the model says of the token that follows."""
+    text, _ = as_text(lm, prompt)
+    whole = reading(lm, text, [len(text.prompt_ids) - 1], [0])
+    with evaluation_mode(lm.model), torch.no_grad():
+        (segment,) = scored_segments(lm, text, whole)
+        _, logits = next(iter(layer_logits(lm, segment, [len(lm.anatomy.blocks)])))
+    return np.asarray(logits[0, 0].cpu().numpy())
+
+
+def _leads(logits: np.ndarray) -> np.ndarray:
+    """(orders, orders): how far the winner of one order leads in each, of (orders, tokens)."""
+    every = np.arange(len(logits))
+    winners = logits.argmax(axis=1)
+    first = logits[every, winners]
+    rest = logits.copy()
+    rest[every, winners] = -np.inf
+    second = rest.max(axis=1)
+    # The best of the others, where the winner of the row is the column's own, or is not.
+    others = np.where(winners[:, None] == winners, second, first)
+    return np.asarray(logits[:, winners].T - others)
+
+
+def _names(lm: LanguageModel, logits: np.ndarray, watched: list[int] | None) -> tuple[str, ...]:
+    """The winner's text, then the others'; of the whole vocabulary, that of the second."""
+    order = np.argsort(-logits, kind="stable")
+    if watched is None:
+        return lone_texts(lm.tokenizer, order[:2].tolist())
+    rest = [token for k, token in enumerate(watched) if k != order[0]]
+    return lone_texts(lm.tokenizer, [watched[order[0]], *rest])

@@ -24,7 +24,7 @@ from ecco_captum.probing.treebank import TaggedCorpus, read_conllu
 from ecco_captum.report.record import Report
 from ecco_captum.similarity.compare import compare
 
-_PERMUTATIONS, _STARTS, _DRAWS = 100, 3, 5
+_PERMUTATIONS, _STARTS, _DRAWS = 100, 3, 39
 _RIVALS, _ROUNDS = 3, 2_000
 _PROBED, _WORDS = 8, 2_000  # layers and words: enough for a line, in half a minute
 
@@ -142,7 +142,7 @@ def _watched(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, 
         return {"watched": watched}
     extra = {name: row.tolist() for name, row in generation.extra_inputs.items()}
     prompt = {**extra, "input_ids": ids} if extra else ids
-    return {"watched": watched, "order": order_test(lm, prompt, [own, *rivals], seed=seed)}
+    return {"watched": watched, "order": order_test(lm, prompt, seed=seed)}
 
 
 def _factorised(

@@ -12,13 +12,16 @@ from ecco_captum.attribution.faithfulness.record import Faithfulness
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.significance import LEVEL
 from ecco_captum.core.text import (
     format_fixed,
     format_number,
+    format_p,
     format_share,
     in_quotes,
     with_interval,
 )
+from ecco_captum.factors.family import family_p_values
 from ecco_captum.factors.record import FactorEffect, Factors
 from ecco_captum.generation.record import Generation
 from ecco_captum.lens.record import OrderTest, Rankings, WatchedRankings
@@ -37,8 +40,6 @@ _QUESTIONS = {
     "factors": "Neuron factors",
     "probes": "What does a layer know?",
 }
-
-_RARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,10 @@ def _similarity(report: Report) -> Finding:
 def _rankings(report: Report) -> Finding:
     rankings = report.rankings
     assert rankings is not None
-    assert rankings.shuffled_ranks is not None
     since = rankings.decided
     names = dict(zip(rankings.layers.tolist(), rankings.layer_names, strict=True))
     columns = np.flatnonzero(since >= 0)
-    answer, prior = f"None of {_tokens(len(since))} is ranked first at the end.", 0
+    answer = f"None of {_tokens(len(since))} is ranked first at the end."
     if columns.size:
         layer = int(np.sort(since[columns])[(len(columns) - 1) // 2])
         ends = f"{names[int(since[columns].min())]} to {names[int(since[columns].max())]}"
@@ -127,26 +127,28 @@ def _rankings(report: Report) -> Finding:
             f"The median of {_tokens(len(columns))} stays the top prediction from {names[layer]} "
             f"on ({ends})."
         )
-        rows = np.searchsorted(rankings.layers, since[columns])
-        prior = int((rankings.shuffled_ranks[rows, columns] == 1).sum())
-    some: Verdict = "not supported" if prior == columns.size else "partly supported"
-    verdict: Verdict = some if prior else "supported"
+    outcome = f"{int(rankings.anyway.sum())} of {columns.size} still rank first at that layer."
+    if rankings.p_text is not None:
+        beyond = "more" if rankings.p_text <= LEVEL else "no more"
+        outcome += (
+            f" The prompt's tokens are {beyond} probable in their own order than in random ones "
+            f"(p = {format_p(rankings.p_text)})."
+        )
     return Finding(
         key="rankings",
         question=_QUESTIONS["rankings"],
         source="figure 7",
         answer=answer,
         test="Shuffle each block's output across tokens: a token that still ranks first is "
-        "predicted whatever the text says.",
-        outcome=f"{prior} of {columns.size} still rank first at that layer.",
-        verdict=verdict if columns.size else "inconclusive",
+        "predicted whatever the text says. And the model must predict the prompt.",
+        outcome=outcome,
+        verdict=rankings.verdict,
     )
 
 
 def _watched(report: Report) -> Finding:
     watched, test = report.watched, report.order
     assert watched is not None
-    rare = test is not None and test.probability <= _RARE
     return Finding(
         key="watch",
         question=_QUESTIONS["watched"],
@@ -155,24 +157,26 @@ def _watched(report: Report) -> Finding:
         test="Put the tokens before it in random order: a lead that stays owes nothing to what the "
         "text says.",
         outcome=test.sentence if test else "Skipped: it needs a causal model and four tokens.",
-        verdict="supported" if rare else "inconclusive",
+        verdict=test.verdict if test else "inconclusive",
     )
 
 
 def _factors(report: Report) -> Finding:
     factors, effects = report.factors, report.effects
     assert factors is not None
-    more = [effect for effect in effects if effect.verdict == "supported"]
-    there = [effect for effect in more if effect.on_high[1] > effect.on_low[2]]
+    p_values = family_p_values(effects) if effects else np.zeros(0)
+    there = [effect for effect, p_value in zip(effects, p_values, strict=True) if p_value <= LEVEL]
     outcome = (
-        f"Of {len(effects)} factors, ablating {len(more)} changes more than ablating random "
-        f"neurons does, {len(there)} of these more where the factor is high than where it is low."
+        f"Of {len(effects)} factors, {len(there)} do more where they are high than random neurons "
+        "do, and more there than where they are low (at 5% for all of them together)."
     )
     if there:
-        best = max(there, key=lambda effect: effect.on_high[0] - effect.on_low[0])
+        clearest = int(p_values.argmin())
+        best = effects[clearest]
         outcome += (
             f" Clearest is factor {best.component}, at {_top_texts(report, best.component)}: "
-            f"{with_interval(best.on_high)} against {with_interval(best.on_low)} {best.unit}."
+            f"{with_interval(best.on_high)} against {with_interval(best.on_low)} {best.unit} (p = "
+            f"{format_p(p_values[clearest])})."
         )
     if report.stability is not None:
         low, high = (format_fixed(end) for end in (report.stability.min(), report.stability.max()))
@@ -185,7 +189,7 @@ def _factors(report: Report) -> Finding:
         source="figures 9 and 10",
         answer=factors.sentence,
         test="Ablate a factor's strongest neurons: that must change more than ablating random "
-        "ones, and more where the factor is high.",
+        "ones that are as active, and more where the factor is high.",
         outcome=outcome,
         verdict="supported" if there and len(there) == len(effects) else some,
     )

@@ -17,6 +17,7 @@ from tiny_models import tiny_config
 import ecco_captum
 from ecco_captum import ablate, hidden_states, neurons, nmf
 from ecco_captum.factors.effect import _random
+from ecco_captum.factors.family import family_p_values, family_verdicts
 from ecco_captum.factors.record import Factors
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.testing import model_state
@@ -65,16 +66,60 @@ def test_changes_are_losses_with_and_without() -> None:
     np.testing.assert_array_equal(again.random_changes, measured.random_changes)
 
 
-def test_random_neurons_are_others_of_the_same_blocks() -> None:
+def test_random_neurons_are_others_of_the_same_blocks_that_are_as_active() -> None:
     lm, _ = subject("causal:llama")
     factors = factors_of(lm)
-    chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(0, 30)]
-    draws = _random(factors, chosen, 20, np.random.default_rng(0))
-    assert len({tuple(sorted(draw)) for draw in draws}) == 20
+    chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(0, 8)]
+    draws = _random(factors, chosen, 60, np.random.default_rng(0))
+    assert len({tuple(sorted(draw)) for draw in draws}) == 60
+    sizes = np.abs(factors.activations.values).mean(axis=1)
+    rows = factors.activations.layers.tolist()
     for draw in draws:
         assert not set(draw) & set(chosen)
-        assert len(set(draw)) == 30
+        assert len(set(draw)) == 8
         assert Counter(block for block, _ in draw) == Counter(block for block, _ in chosen)
+    for block, neuron in chosen:
+        others = [n for b, n in chosen if b == block]
+        left = np.setdiff1d(np.arange(sizes.shape[1]), others)
+        row = sizes[rows.index(block)]
+        apart = np.sort(np.abs(row[left] - row[neuron]))
+        taken = {n for draw in draws for b, n in draw if b == block}
+        near = [n for n in taken if abs(row[n] - row[neuron]) <= apart[27]]
+        assert len(near) >= 10
+
+
+def test_p_values_are_ranks_among_the_draws() -> None:
+    lm, _ = subject("causal:llama")
+    measured = factors_of(lm).effect(lm, TEXTS, 1, n_neurons=6, draws=9, share=0.25)
+    high = measured.random_changes[:, measured.high].mean(axis=1)
+    low = measured.random_changes[:, measured.low].mean(axis=1)
+    own, own_low = measured.changes[measured.high].mean(), measured.changes[measured.low].mean()
+    assert measured.p_value == (1 + (high >= own).sum()) / 10
+    assert measured.p_less == (1 + (high <= own).sum()) / 10
+    assert measured.p_specific == (1 + (high - low >= own - own_low).sum()) / 10
+    statistics = measured.standardised
+    assert (statistics[0] > statistics[1:]).all() == (
+        measured.p_value == measured.p_specific == 0.1 and family_p_values([measured])[0] == 0.1
+    )
+
+
+def test_of_several_factors_one_is_told_of_by_chance_in_no_more_than_their_share() -> None:
+    """Six factors that are one draw more of random neurons: 5% of 400 families."""
+    lm, _ = subject("causal:llama")
+    measured = factors_of(lm).effect(lm, TEXTS, 1, n_neurons=6, draws=2, share=0.25)
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(400):
+        draws = rng.normal(size=(6, 20, len(measured.changes)))
+        effects = [
+            dataclasses.replace(measured, changes=own[0], random_changes=own[1:]) for own in draws
+        ]
+        told += "supported" in family_verdicts(effects)
+    assert told <= 20 + 3 * np.sqrt(400 * 0.05 * 0.95)
+    true = dataclasses.replace(
+        measured, changes=np.where(measured.high, 9.0, 0.0), random_changes=draws[0, 1:]
+    )
+    assert family_verdicts([true, *effects[1:]])[0] == "supported"
 
 
 def test_a_model_without_a_head_changes_its_last_state() -> None:
@@ -94,16 +139,17 @@ def test_a_model_without_a_head_changes_its_last_state() -> None:
     assert "the last hidden state changes by" in measured.sentence
 
 
-def test_the_sentence_says_what_the_interval_allows() -> None:
+def test_the_sentence_says_what_the_rank_allows() -> None:
     lm, _ = subject("causal:llama")
     measured = factors_of(lm).effect(lm, TEXTS, 1, n_neurons=6, draws=3)
-    for margin, said in (
-        ([2.0, 0.5, 3.0], "These neurons do more there than random ones, by 2.00 [0.500, 3.00]."),
-        ([-2.0, -3.0, -0.5], "Random neurons do more there, by 2.00 [0.500, 3.00]."),
-        ([0.3, -1.0, 2.0], "not differ from random neurons (difference 0.300 [−1.00, 2.00])."),
+    spread = np.tile(np.linspace(-1, 1, 39)[:, None], (1, 18))
+    for change, said in (
+        (2.0, "These neurons do more there than random ones (p = 0.025)."),
+        (-2.0, "Random neurons do more there (p = 0.025)."),
+        (0.0, "That does not differ from random neurons (p = 0.53)."),
     ):
-        sentence = dataclasses.replace(measured, margin=np.array(margin)).sentence
-        assert sentence.endswith(said)
+        changed = dataclasses.replace(measured, changes=np.full(18, change), random_changes=spread)
+        assert changed.sentence.endswith(said)
     assert f"({int(measured.high.sum())} tokens)" in measured.sentence
     assert len(measured.to_pandas()) == 18
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from view_samples import HOSTILE, Outline, cells_of, embedded, sanitised
 
-from ecco_captum.core.text import format_number, format_share, visible, with_interval
+from ecco_captum.core.text import format_number, format_p, format_share, visible, with_interval
 from ecco_captum.display.page import page
+from ecco_captum.factors.family import family_p_values
 from ecco_captum.factors.html import TOP_TOKENS, top_tokens
 
 VIEWS = every_factors_view()
@@ -66,14 +67,22 @@ def test_numbers_stand_in_their_cells() -> None:
 def test_what_was_tested_of_each_factor_has_a_row() -> None:
     header, *rows = cells_of(VIEWS["all"])[-7:]
     columns = ["Where it is high", "Where it is low", "Random neurons, where high"]
-    assert header == ["Factor", "Stability", *columns, "More than random", "Verdict"]
+    tested = ["More than random", "p", "p, all factors", "Verdict"]
+    assert header == ["Factor", "Stability", *columns, *tested]
     by_component = {effect.component: effect for effect in effects()}
+    family = dict(zip(by_component, family_p_values(effects()), strict=True))
     for k, row in enumerate(rows):
-        cells = ["–"] * 5
+        cells = ["–"] * 7
         if k:
             effect = by_component[k]
             numbers = (effect.on_high, effect.on_low, effect.random_on_high, effect.margin)
-            cells = [*map(with_interval, numbers), effect.verdict]
+            told = "supported" if family[k] <= 0.05 else "inconclusive"
+            cells = [
+                *map(with_interval, numbers),
+                format_p(effect.p_value),
+                format_p(family[k]),
+                told,
+            ]
         assert row == [str(k), f"{stability()[k]:.2f}", *cells]
     record = factors()
     text = Outline(sanitised(VIEWS["all"])).text

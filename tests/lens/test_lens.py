@@ -222,3 +222,33 @@ def test_layer_predictions_equal_the_tail_written_out() -> None:
         np.testing.assert_allclose(found.probs, expected, atol=1e-5)
         np.testing.assert_array_equal(found.ranks, rankings(lm, text).ranks[:, output])
         assert found.true_id == text.output_ids[output]
+
+
+def test_whether_the_prompt_is_predicted_is_a_rank_among_random_orders() -> None:
+    """The prompt's log-probabilities written out, and its tokens in 999 other orders."""
+    lm, generation = subject("causal:llama")
+    ids = generation.prompt_ids.tolist()
+    with torch.no_grad():
+        logprobs = lm.model(torch.tensor([ids])).logits[0, :-1].double().log_softmax(-1).numpy()
+    targets, rows = np.array(ids[1:]), np.arange(len(ids) - 1)
+    rng = np.random.default_rng(0)
+    orders = rng.permuted(np.tile(rows, (999, 1)), axis=1)
+    others = np.array([logprobs[rows, targets[order]].mean() for order in orders])
+    own = logprobs[rows, targets].mean()
+    expected = (1 + (others >= own - 1e-9).sum()) / 1000
+    assert rankings(lm, generation).p_text == pytest.approx(expected, abs=0.002)
+    assert rankings(lm, generation, control=False).p_text is None
+    assert rankings(*subject("masked:bert")).p_text is None
+
+
+def test_a_model_of_random_weights_is_not_told_to_predict_texts(
+    tiny_lm: Callable[..., LanguageModel],
+) -> None:
+    """100 prompts of random tokens: 5%, and three deviations; and what it wrote is no evidence."""
+    lm = tiny_lm("gpt2")
+    rng = np.random.default_rng(1)
+    told = 0
+    for _ in range(100):
+        generation = force_decode(lm, rng.integers(4, 60, 20).tolist(), [5])
+        told += rankings(lm, generation, layers=[-1]).verdict in ("supported", "partly supported")
+    assert told <= 5 + 3 * np.sqrt(100 * 0.05 * 0.95)

@@ -58,7 +58,7 @@ def test_each_finding_holds_its_number_and_its_test(whole: Report) -> None:
     strongest = whole.attribution.shares.max(axis=1).mean()
     assert f"{strongest:.1%}" in by_key["saliency"].answer
     assert whole.order is not None
-    assert f"(p = {whole.order.probability:.3g}" in by_key["watch"].outcome.replace("0)", ")")
+    assert f"(p = {whole.order.p_value:.2g})" in by_key["watch"].outcome
     assert whole.probes is not None
     best = whole.probes.accuracy.mean(axis=1).max()
     assert f"{best:.1%}" in by_key["probes"].answer
@@ -84,17 +84,23 @@ def test_verdicts_follow_the_tests(whole: Report) -> None:
         "inconclusive",
         "Skipped: faithfulness was not tested.",
     )
-    for shuffled, verdict in ((order.lead - 1, "supported"), (order.lead + 1, "inconclusive")):
-        leads = np.full(39, shuffled)
-        tested = replace(whole, order=replace(order, shuffled=leads))
+    for own, verdict in ((1.0, "supported"), (-1.0, "inconclusive")):
+        excess = np.array([own, *np.zeros(39)])
+        tested = replace(whole, order=replace(order, excess=excess))
         assert tested.findings[3].verdict == verdict
     ranks = whole.rankings
     assert ranks is not None
     assert ranks.shuffled_ranks is not None
-    for prior, verdict in ((2, "supported"), (1, "not supported")):
+    for prior, p_text, verdict in (
+        (2, 0.01, "supported"),
+        (2, 0.5, "inconclusive"),
+        (2, None, "inconclusive"),
+        (1, 0.01, "not supported"),
+    ):
         shuffled_ranks = np.full_like(ranks.shuffled_ranks, prior)
-        tested = replace(whole, rankings=replace(ranks, shuffled_ranks=shuffled_ranks))
-        assert tested.findings[2].verdict == verdict
+        changed = replace(ranks, shuffled_ranks=shuffled_ranks, p_text=p_text)
+        tested = replace(whole, rankings=changed)
+        assert tested.findings[2].verdict == changed.verdict == verdict
 
 
 def test_its_page_has_each_analysis_in_order(whole: Report) -> None:
