@@ -1,13 +1,13 @@
 r"""Which attribution methods find the tokens that matter? A table over real sentences.
 
 Each text is the beginning of a sentence of the Universal Dependencies treebank English EWT (dev),
-and the output the token that the model writes next, whose log-probability is explained. Each
-method's top sources are removed, or all others are (``ecco_captum.faithfulness`` at its defaults,
-first and last source spared), and the drops' AOPC is averaged over texts, with bootstrap 95%
-intervals over texts. Random sources and positions are tested on the same texts. Nothing is chosen
-afterwards: every text, every method.
+and the output the token that the model writes next, whose log-probability is explained. All methods
+are tested by the same random removals (``ecco_captum.compare_methods`` at its defaults, first and
+last source spared). Nothing is chosen afterwards: every text, every method. Sufficiency and
+comprehensiveness are AOPC; intervals are bootstrap 95% intervals over texts.
 
     python benchmarks/faithfulness.py --data path/to/ud_english_ewt
+    python benchmarks/faithfulness.py --model path/to/gemma-3-270m.gguf --save gemma.npz
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from conllu import parse_incr
 
 import ecco_captum as ec
-from ecco_captum.core.intervals import bootstrap_mean
+from ecco_captum.core.text import format_p
 
 MODEL = "smollm2-135m"
 TEXTS, PROMPT = 50, 24  # texts, and tokens of each that are read
-RANDOMISED = 5  # texts on which the model-randomisation check is made
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ud_english_ewt"
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -36,8 +34,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "kernel SHAP": {"method": "kernel_shap"},
     "LIME": {"method": "lime"},
     "AttnLRP": {"method": "attn_lrp"},
+    "GIM": {"method": "gim"},
     "DeepLIFT": {"method": "deep_lift"},
-    "integrated gradients, 50 steps": {"method": "ig"},
+    "integrated gradients": {"method": "ig"},
     "gradient SHAP, 20 draws": {"method": "gradient_shap"},
     "gradient × input, L2": {},
     "gradient × input, sum": {"aggregate": "sum"},
@@ -50,46 +49,16 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def texts(folder: Path, lm: ec.LanguageModel, count: int) -> list[list[int]]:
     """The first ``PROMPT`` tokens of the first sentences that are longer."""
-    found = []
+    prompts = []
     for path in sorted(folder.glob("*dev.conllu")):
         with path.open(encoding="utf-8") as file:
             for sentence in parse_incr(file):
                 ids = lm.tokenizer(sentence.metadata["text"])["input_ids"]
                 if len(ids) > PROMPT:
-                    found.append(ids[:PROMPT])
-                if len(found) == count:
-                    return found
-    raise SystemExit(f"{folder} holds {len(found)} sentences that are long enough, not {count}")
-
-
-def measure(
-    lm: ec.LanguageModel, generations: list[ec.Generation], options: dict[str, Any]
-) -> tuple[dict[str, np.ndarray], list[float | None]]:
-    """AOPC of each text, (texts, conditions), and correlations with shuffled weights."""
-    comprehensiveness, sufficiency, correlations = [], [], []
-    for seed, generation in enumerate(generations):
-        with warnings.catch_warnings():
-            # That a delta is large is no reason to leave a method out of the table.
-            warnings.simplefilter("ignore", UserWarning)
-            attribution = ec.saliency(lm, generation, score="logprob", progress=False, **options)
-            tested = ec.faithfulness(
-                lm,
-                attribution,
-                seed=seed,
-                randomisation=None if seed < RANDOMISED else False,
-                progress=False,
-            )
-        comprehensiveness.append(tested.comprehensiveness.mean(axis=1)[:, 0])
-        sufficiency.append(tested.sufficiency.mean(axis=1)[:, 0])
-        correlations.append(tested.rank_correlation)
-    found = {"comprehensiveness": np.array(comprehensiveness), "sufficiency": np.array(sufficiency)}
-    return found, correlations
-
-
-def interval(values: np.ndarray) -> str:
-    """Mean over texts and its bootstrap interval, of (texts,)."""
-    mean, low, high = bootstrap_mean(values, np.random.default_rng(0))
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+                    prompts.append(ids[:PROMPT])
+                if len(prompts) == count:
+                    return prompts
+    raise SystemExit(f"{folder} holds {len(prompts)} sentences that are long enough, not {count}")
 
 
 def main() -> None:
@@ -98,48 +67,53 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=DATA, metavar="FOLDER")
+    parser.add_argument("--model", default=MODEL, help="hub id, folder, GGUF file or offline name")
     parser.add_argument("--texts", type=int, default=TEXTS, metavar="N")
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="METHOD")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the record")
     chosen = parser.parse_args()
-    lm = ec.load(MODEL)
+    lm, start = ec.load(chosen.model), time.perf_counter()
     generations = [
         ec.generate(lm, ids, max_new_tokens=1, progress=False)
         for ids in texts(chosen.data, lm, chosen.texts)
     ]
-    print(f"{MODEL}, {len(generations)} texts of {PROMPT} tokens, torch {torch.__version__}\n")
-    header = (
-        "",
-        "comprehensiveness ↑",
-        "sufficiency ↓",
-        "more than random",
-        "shuffled",
-        "s a text",
-    )
-    print("| " + " | ".join(header) + " |\n| --- |" + " ---: |" * (len(header) - 1), flush=True)
-    baselines: dict[str, np.ndarray] | None = None
-    for name in chosen.only or METHODS:
-        start = time.perf_counter()
-        found, correlations = measure(lm, generations, METHODS[name])
-        seconds = (time.perf_counter() - start) / len(generations)
-        known = [value for value in correlations if value is not None]
-        line(name, found, 0, f"{np.nanmean(known):.2f}" if known else "–", f"{seconds:.1f}")
-        baselines = found
-    for condition, name in enumerate(("random", "last k", "first k"), start=1):
-        assert baselines is not None
-        line(name, baselines, condition, "–", "–")
+    with warnings.catch_warnings():
+        # That a delta is large is no reason to leave a method out of the table.
+        warnings.simplefilter("ignore", UserWarning)
+        compared = ec.compare_methods(
+            lm,
+            generations,
+            methods={name: METHODS[name] for name in chosen.only or METHODS},
+            score="logprob",
+        )
+    if chosen.save is not None:
+        compared.save(chosen.save)
+    print(f"{lm.name}, {len(generations)} texts of {PROMPT} tokens, torch {torch.__version__}\n")
+    print_table(compared)
+    print(f"\n{compared.sentence}\n{time.perf_counter() - start:.0f} s")
 
 
-def line(name: str, found: dict[str, np.ndarray], condition: int, *rest: str) -> None:
-    """Prints one row."""
-    drops = found["comprehensiveness"]
-    cells = [
-        name,
-        interval(drops[:, condition]),
-        interval(found["sufficiency"][:, condition]),
-        interval(drops[:, condition] - drops[:, 1]) if condition != 1 else "–",
-        *rest,
-    ]
-    print("| " + " | ".join(cells) + " |", flush=True)
+def print_table(compared: ec.MethodComparison) -> None:
+    """Prints a row a method, the best first; p-values are the larger of both kinds of removal."""
+    header = ("", "LDS", "p, chance", "p, position", "comprehensiveness ↑", "sufficiency ↓")
+    header = (*header, "best is better", "shuffled weights", "s a text")
+    print("| " + " | ".join(header) + " |\n| --- |" + " ---: |" * (len(header) - 1))
+    columns = compared.columns()
+    for k in (-columns["lds"]).argsort(kind="stable"):
+        own = {name: float(values[k]) for name, values in columns.items()}
+        known = {name: value == value for name, value in own.items()}
+        cells = [
+            compared.names[k] if k < len(compared.methods) else f"*{compared.names[k]}*",
+            f"{own['lds']:.2f} [{own['lds_low']:.2f}, {own['lds_high']:.2f}]",
+            format_p(own["p_chance"]),
+            format_p(own["p_position"]),
+            f"{own['comprehensiveness']:.2f}",
+            f"{own['sufficiency']:.2f}",
+            f"p = {format_p(own['p_best'])}" if known["p_best"] else "–",
+            f"{own['weight_correlation']:.2f}" if known["weight_correlation"] else "–",
+            f"{own['seconds']:.2f}" if known["seconds"] else "–",
+        ]
+        print("| " + " | ".join(cells).replace("-", "−") + " |")
 
 
 if __name__ == "__main__":

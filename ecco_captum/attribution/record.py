@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.text import format_share
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.record import Generation
 
@@ -203,6 +204,9 @@ class Attribution(Record):
             tokens were grouped; ``scores`` then has one row and one column a group.
         left_as_is (tuple of str): modules by which the same tokens enter the model a second time,
             which the method left as they are: scores are of the first way alone.
+        sinks (tuple of int): positions of attention sinks: the text's first token, and every
+            beginning-of-text token. Models rest attention on them whatever they say (Xiao et al.
+            2023), and attributions with it.
 
     Examples::
 
@@ -233,6 +237,7 @@ class Attribution(Record):
     settings: dict[str, Any] = field(default_factory=dict)
     spans: np.ndarray | None = None
     left_as_is: tuple[str, ...] = ()
+    sinks: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if self.outputs is None:
@@ -270,6 +275,18 @@ class Attribution(Record):
         scores = self.scores.astype(np.float64)
         sums = np.abs(scores).sum(axis=1, keepdims=True)
         return np.divide(scores, sums, out=np.zeros_like(scores), where=sums > 0)
+
+    @property
+    def sink_share(self) -> np.ndarray:
+        r"""(explained,), float64, the part of each row's magnitude that lies on attention sinks.
+
+        A group of tokens counts with a sink that is among them; a row of zeros has 0.
+        """
+        sinks = np.array(self.sinks, dtype=np.int64)
+        if self.spans is not None:
+            inside = (self.spans[:, :1] <= sinks) & (sinks < self.spans[:, 1:])
+            sinks = np.flatnonzero(inside.any(axis=1))
+        return np.asarray(np.abs(self.shares[:, sinks]).sum(axis=1))
 
     def compare(self, other: Attribution) -> Comparison:
         r"""Puts another attribution of the same text beside this one: of another method, or model.
@@ -402,9 +419,11 @@ class Attribution(Record):
                 f"({', '.join(self.left_as_is)}), which the method leaves as it is: the picture "
                 "is of the first place alone. "
             )
+        first = "the first token" if len(self.sinks) == 1 else "the first and begin-of-text tokens"
+        sink = f"On average, {format_share(self.sink_share.mean())} of a row lies on {first}. "
         return (
-            f"{second}A share says how strongly the method ties an output's score to a token; it "
-            "does not say that the token caused the output. Remove that token to test it: "
+            f"{second}{sink}A share says how strongly the method ties an output's score to a token; "
+            "it does not say that the token caused the output. Remove that token to test it: "
             "faithfulness()."
         )
 

@@ -154,7 +154,14 @@ def saliency(
         differences=results.differences if request.method.complete else None,
         settings=request.settings,
         left_as_is=_left(lm, generation, request),
+        sinks=_sinks(lm, generation),
     )
+
+
+def _sinks(lm: LanguageModel, generation: Generation) -> tuple[int, ...]:
+    """The first position, and those of the tokenizer's beginning-of-text token."""
+    marks = np.flatnonzero(generation.tokens.ids == lm.tokenizer.bos_token_id).tolist()
+    return tuple(sorted({0, *marks}))
 
 
 @dataclass(frozen=True)

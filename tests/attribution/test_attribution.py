@@ -16,6 +16,7 @@ from transformers import Phi3ForCausalLM
 
 from ecco_captum import Attribution, force_decode, generate, saliency
 from ecco_captum.core.checks import SlowPathWarning
+from ecco_captum.core.text import format_share
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.generation.segments import segments, whole_segment
 from ecco_captum.models.language_model import LanguageModel
@@ -239,3 +240,23 @@ def test_bad_arguments_say_what_is_wrong(tiny_lm: MakeLM) -> None:
     lm.model.resize_token_embeddings(100, mean_resizing=False)
     with pytest.raises(ValueError, match="made with 'tiny gpt2'"):
         saliency(lm, generation)
+
+
+def test_the_share_on_attention_sinks_is_on_the_record_and_in_the_caption(tiny_lm: MakeLM) -> None:
+    lm = tiny_lm("gpt2")
+    bos = lm.tokenizer.bos_token_id
+    generation = force_decode(lm, [5, 9, bos, 7, 8], [30, 31])
+    attribution = saliency(lm, generation, aggregate="sum")
+    assert attribution.sinks == (0, 2)
+    sizes = np.abs(attribution.scores)
+    expected = sizes[:, [0, 2]].sum(axis=1) / sizes.sum(axis=1)
+    np.testing.assert_allclose(attribution.sink_share, expected, rtol=1e-6)
+    assert f"{format_share(expected.mean())} of a row lies on the first and" in attribution.note
+    groups = attribution.by_span([(0, 2), (2, 3)])
+    scores = np.abs(groups.scores)
+    np.testing.assert_allclose(
+        groups.sink_share, scores[:, :2].sum(axis=1) / scores.sum(axis=1), rtol=1e-6
+    )
+    one = saliency(lm, force_decode(lm, [5, 9, 7], [30]), method="ig")
+    assert one.sinks == (0,)
+    assert "On average, 0% of a row lies on the first token." in one.note
