@@ -422,9 +422,9 @@ class Attribution(Record):
         first = "the first token" if len(self.sinks) == 1 else "the first and begin-of-text tokens"
         sink = f"On average, {format_share(self.sink_share.mean())} of a row lies on {first}. "
         return (
-            f"{second}{sink}A share says how strongly the method ties an output's score to a token; "
-            "it does not say that the token caused the output. Remove that token to test it: "
-            "faithfulness()."
+            f"{second}{sink}A share says how strongly the method ties an output's score to a "
+            "token; it does not say that the token caused the output. Remove that token to test "
+            "it: faithfulness()."
         )
 
     def to_html(

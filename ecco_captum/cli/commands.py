@@ -195,7 +195,7 @@ def report(
     text: Generated,
     model: NamedModel,
     files: ReportFiles,
-    method: Method = "input_x_gradient",
+    method: Annotated[str | None, option("The method (default: the best of three).")] = None,
     components: Annotated[int, option("How many factors, at most.")] = 6,
     conllu: Annotated[Path | None, text_option("A treebank; else the built-in one.")] = None,
     label: Label = "upos",
@@ -210,7 +210,9 @@ def report(
     from ecco_captum.attribution.methods.catalogue import get_method
 
     prompt, corpus = text.read(), ecco_captum.read_conllu(conllu)
-    get_method(method), corpus.labels(label)  # before the model is loaded
+    if method is not None:
+        get_method(method)
+    corpus.labels(label)  # before the model is loaded
     lm = model.load()
     with out.progress_bar(2) as step:
         generation = text.generate(lm, prompt, step("Generating"))

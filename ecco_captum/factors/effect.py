@@ -21,7 +21,7 @@ from ecco_captum.models.modes import evaluation_mode
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors, Measure
 
-_NEAREST = 20
+_CLASS = 20  # neurons that are alike, at least
 
 
 def measured_effect(
@@ -100,43 +100,43 @@ def _writes_on(lm: LanguageModel) -> bool:
 def _random(
     factors: Factors, chosen: list[tuple[int, int]], draws: int, rng: np.random.Generator
 ) -> list[list[tuple[int, int]]]:
-    """Sets of other neurons that are as active: for each chosen one, another of its block.
+    """Sets of neurons of the same blocks that are as active, the chosen ones among the candidates.
 
-    It is drawn among the 20 whose mean magnitude over the factors' text is nearest: neurons that do
-    more because they are larger are no evidence for a factor.
+    Neurons that do more because they are larger are no evidence for a factor. So each block's
+    neurons are put into classes of like mean magnitude over the factors' text, and of each class as
+    many are drawn as were chosen. Were the chosen ones left out, draws would be more like each
+    other than like these, and a set at random would stand out among them.
     """
     taken: dict[int, list[int]] = {}
     for block, neuron in chosen:
         taken.setdefault(block, []).append(neuron)
-    near = {block: _alike(factors, block, ids) for block, ids in taken.items()}
-    sets = []
-    for _ in range(draws):
-        drawn = []
-        for block, ids in taken.items():
-            left = np.ones(factors.activations.shape[2], dtype=bool)
-            for k in rng.permutation(len(ids)).tolist():
-                candidates = near[block][k]
-                neuron = int(rng.choice(candidates[left[candidates]][:_NEAREST]))
-                left[neuron] = False
-                drawn.append((block, neuron))
-        sets.append(drawn)
-    return sets
+    classes = [
+        (block, members, int(np.isin(ids, members).sum()))
+        for block, ids in taken.items()
+        for members in _classes(factors, block, len(ids))
+    ]
+    return [
+        [
+            (block, int(neuron))
+            for block, members, count in classes
+            for neuron in rng.choice(members, count, replace=False)
+        ]
+        for _ in range(draws)
+    ]
 
 
-def _alike(factors: Factors, block: int, ids: list[int]) -> np.ndarray:
-    """(chosen, others), the other neurons of a block, the most alike in mean magnitude first."""
+def _classes(factors: Factors, block: int, count: int) -> list[np.ndarray]:
+    """A block's neurons by their mean magnitude, in classes that leave others to draw."""
     acts = factors.activations
     width = acts.shape[2]
-    others = np.setdiff1d(np.arange(width), ids)
-    if len(others) < len(ids):
+    if 2 * count > width:
         raise UnsupportedError(
-            f"n_neurons: {len(ids)} of the {width} neurons of block {block} would be taken "
+            f"n_neurons: {count} of the {width} neurons of block {block} would be taken "
             "out, which leaves too few to draw as many others; accepts fewer"
         )
     parts = acts.of_layers(acts.layers.tolist().index(block)).parts()
     sizes = sum(np.abs(values[0]).sum(axis=0, dtype=np.float64) for _, values in parts)
-    apart = np.abs(sizes[ids][:, None] - sizes[others])
-    return np.asarray(others[np.argsort(apart, axis=1, kind="stable")])
+    return np.array_split(np.argsort(sizes, kind="stable"), max(1, width // max(_CLASS, 4 * count)))
 
 
 def _states(

@@ -45,7 +45,7 @@ def _views(report: Report, key: str) -> list[Markup]:
     if key == "factors" and report.factors is not None:
         return [Markup(report.factors.fragment(report.effects, report.stability))]
     shown: dict[str, list[Record | None]] = {
-        "saliency": [report.attribution, report.faithfulness],
+        "saliency": [report.attribution, report.faithfulness, report.methods],
         "similarity": [report.similarity],
         "rankings": [report.rankings],
         "watch": [report.watched],

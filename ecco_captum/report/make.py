@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.attribution.faithfulness.measure import faithfulness
+from ecco_captum.attribution.method_comparison.compare import best_of
 from ecco_captum.attribution.methods.catalogue import get_method
 from ecco_captum.attribution.saliency import saliency
 from ecco_captum.core.checks import UnsupportedError, check_whole
@@ -26,6 +27,7 @@ from ecco_captum.similarity.compare import compare
 
 _PERMUTATIONS, _STARTS, _DRAWS = 100, 3, 39
 _RIVALS, _ROUNDS = 3, 2_000
+_METHODS = ("input_x_gradient", "attn_lrp", "deep_lift")  # seconds each, and no draws
 _PROBED, _WORDS = 8, 2_000  # layers and words: enough for a line, in half a minute
 
 
@@ -34,7 +36,7 @@ def report(
     prompt: Any,
     *,
     max_new_tokens: int = 24,
-    method: Any = "input_x_gradient",
+    method: Any = None,
     n_components: int = 6,
     corpus: TaggedCorpus | None = None,
     label: str = "upos",
@@ -43,16 +45,17 @@ def report(
 ) -> Report:
     r"""Makes every analysis of one text, in the order of Alammar (2021), and the test of each.
 
-    Saliency with :func:`faithfulness`; similarity of the layers' hidden states over the text, with
-    its null; rankings with the control of shuffled blocks; the first output beside its
-    rivals, and its lead with the words before it shuffled; factors of the neurons,
-    with their stability and what their neurons do; probes with control tasks.
+    Saliency by the best of three methods, with :func:`faithfulness`; similarity of the layers'
+    hidden states over the text, with its null; rankings with the control of shuffled blocks; the
+    first output beside its rivals, and its lead with the words before it shuffled; factors of the
+    neurons, with their stability and what their neurons do; probes with control tasks.
 
     Args:
         lm (LanguageModel): the model.
         prompt (str, list of messages, ids, or Generation): what it goes on from; or the text.
         max_new_tokens (int, optional): how many tokens it writes, if it has to. Default: 24
-        method (str, class or object, optional): as in :func:`saliency`. Default: gradient × input
+        method (str, class or object, optional): as in :func:`saliency`. Default: the best of
+            gradient × input, AttnLRP and DeepLIFT, by :func:`compare_methods`
         n_components (int, optional): factors of the neurons, at most. Default: 6
         corpus (TaggedCorpus, optional): what probes learn from; at most 2,000 words of it. Default:
             the package's own small treebank, see :func:`read_conllu`
@@ -82,7 +85,8 @@ def report(
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
     check_whole("n_components", n_components)
     check_whole("seed", seed, least=0)
-    get_method(method)
+    if method is not None:
+        get_method(method)
     corpus = read_conllu() if corpus is None else corpus
     if not isinstance(corpus, TaggedCorpus):
         raise TypeError(
@@ -109,13 +113,17 @@ def report(
             except UnsupportedError as error:
                 refused[name] = " ".join(str(error).split())
             bar.update()
-    settings = {"method": str(method), "n_components": n_components, "seed": seed}
+    named = {} if method is None else {"method": str(method)}
+    settings = {**named, "n_components": n_components, "seed": seed}
     return Report(generation, **results, refused=refused, settings=settings)
 
 
 def _attributed(
     lm: LanguageModel, generation: Generation, method: Any, seed: int
 ) -> dict[str, Any]:
+    if method is None:
+        comparison, tested = best_of(lm, generation, _METHODS, seed)
+        return {"attribution": tested.attribution, "faithfulness": tested, "methods": comparison}
     attribution = saliency(lm, generation, method=method, progress=False)
     tested = faithfulness(lm, attribution, seed=seed, progress=False)
     return {"attribution": attribution, "faithfulness": tested}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ecco_captum.attribution.faithfulness.record import Faithfulness
+from ecco_captum.attribution.method_comparison.record import MethodComparison
 from ecco_captum.attribution.record import Attribution
 from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
@@ -73,7 +74,7 @@ def findings_of(report: Report) -> tuple[Finding, ...]:
 
 
 def _saliency(report: Report) -> Finding:
-    attribution, test = report.attribution, report.faithfulness
+    attribution = report.attribution
     assert attribution is not None
     sizes = np.abs(attribution.shares)
     tops = sizes.argmax(axis=1)
@@ -87,9 +88,32 @@ def _saliency(report: Report) -> Finding:
         f"token's saliency; for {_tokens(count)} of {len(sizes)} it is {name}.",
         test="Remove sources at random: the attribution must predict what that costs, better than "
         "chance and than position, and it must change with the weights.",
-        outcome="Skipped: faithfulness was not tested." if test is None else test.sentence,
-        verdict="inconclusive" if test is None else test.verdict,
+        outcome=_outcome(report),
+        verdict=_saliency_verdict(report),
     )
+
+
+def _outcome(report: Report) -> str:
+    test, methods = report.faithfulness, report.methods
+    if test is None:
+        return "Skipped: faithfulness was not tested."
+    if methods is None:
+        return test.sentence
+    others = f"Of {len(methods.methods)} methods: {methods.sentence}"
+    return f"{others} {test.weights_sentence}".strip()
+
+
+def _saliency_verdict(report: Report) -> Verdict:
+    """Of a method that was chosen among several, what its test on the other half of removals says;
+    an attribution that stays the same on shuffled weights is no more than partly supported."""
+    test, methods = report.faithfulness, report.methods
+    if test is None:
+        return "inconclusive"
+    if methods is None:
+        return test.verdict
+    if test.follows_weights is False:
+        return "partly supported" if methods.best else "not supported"
+    return methods.verdict
 
 
 def _similarity(report: Report) -> Finding:
@@ -259,6 +283,8 @@ class Report(Record):
         probes (ProbeReport, optional): of hidden states, over a treebank.
         refused (dict): the reason for each analysis that is not there.
         settings (dict): what was asked for.
+        methods (MethodComparison, optional): the methods that were compared, where none was named;
+            ``attribution`` is by the best on one half of the removals.
 
     Examples::
 
@@ -282,6 +308,7 @@ class Report(Record):
     probes: ProbeReport | None = None
     refused: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    methods: MethodComparison | None = None
 
     @property
     def title(self) -> str:  # type: ignore[override]  # it names the model

@@ -35,7 +35,14 @@ def test_every_analysis_equals_the_analysis_alone(lm: LanguageModel, whole: Repo
     assert whole.refused == {}
     generation = ecco_captum.generate(lm, TEXT, max_new_tokens=8)
     assert whole.generation.output_ids.tolist() == generation.output_ids.tolist()
-    alone = ecco_captum.saliency(lm, generation)
+    best = whole.methods
+    assert best is not None
+    assert best.methods == ("gradient × input", "AttnLRP", "DeepLIFT")
+    method = ("input_x_gradient", "attn_lrp", "deep_lift")[best.candidate]
+    alone = ecco_captum.saliency(lm, generation, method=method)
+    tested = ecco_captum.faithfulness(lm, alone, progress=False)
+    assert whole.faithfulness.verdict == tested.verdict  # type: ignore[union-attr]
+    assert whole.faithfulness.sentence == tested.sentence  # type: ignore[union-attr]
     np.testing.assert_allclose(whole.attribution.scores, alone.scores, rtol=1e-5)  # type: ignore[union-attr]
     np.testing.assert_array_equal(
         whole.rankings.ranks,  # type: ignore[union-attr]
@@ -53,7 +60,9 @@ def test_each_finding_holds_its_number_and_its_test(whole: Report) -> None:
     assert [finding.key for finding in whole.findings] == KEYS
     by_key = {finding.key: finding for finding in whole.findings}
     assert whole.faithfulness is not None
-    assert by_key["saliency"].outcome[1:] == whole.faithfulness.sentence[1:]
+    assert whole.methods is not None
+    assert whole.methods.sentence in by_key["saliency"].outcome
+    assert whole.faithfulness.weights_sentence in by_key["saliency"].outcome
     assert whole.attribution is not None
     strongest = whole.attribution.shares.max(axis=1).mean()
     assert f"{strongest:.1%}" in by_key["saliency"].answer
@@ -78,7 +87,20 @@ def test_verdicts_follow_the_tests(whole: Report) -> None:
         ([0.5, 0.5, 0.5], "inconclusive"),
     ):
         changed = replace(faithful, p_values=np.array([p_values] * 2), rank_correlation=0.1)
-        assert replace(whole, faithfulness=changed).findings[0].verdict == verdict
+        named = replace(whole, faithfulness=changed, methods=None)
+        assert named.findings[0].verdict == verdict
+        assert named.findings[0].outcome == changed.sentence
+    assert whole.methods is not None
+    for p_value, correlation, verdict in (
+        (0.01, 0.1, "supported"),
+        (0.01, 0.9, "partly supported"),
+        (0.2, 0.1, "inconclusive"),
+        (0.2, 0.9, "not supported"),
+    ):
+        chosen = replace(whole.methods, candidate_p_values=np.full((2, 2), p_value))
+        changed = replace(faithful, rank_correlation=correlation)
+        tested = replace(whole, faithfulness=changed, methods=chosen)
+        assert tested.findings[0].verdict == verdict
     untested = replace(whole, faithfulness=None).findings[0]
     assert (untested.verdict, untested.outcome) == (
         "inconclusive",

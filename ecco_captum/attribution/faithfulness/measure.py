@@ -124,21 +124,33 @@ def faithfulness(
     check_whole("matched_orders", matched_orders, least=0)
     design = Design(fractions, removal, orders, outputs_per_removal, exclude_ends, seed)
     evidence = remove_at_random(lm, attribution, design, progress)
-    rng = np.random.default_rng((seed, 1))
+    return evaluated(lm, attribution, evidence, randomisation, matched_orders)
+
+
+def evaluated(
+    lm: LanguageModel,
+    attribution: Attribution,
+    evidence: TextEvidence,
+    randomisation: bool | None,
+    matched_orders: int = 0,
+) -> Faithfulness:
+    """Tests an attribution against removals that were made before."""
+    design = evidence.design
+    rng = np.random.default_rng((design.seed, 1))
     datamodels = [
         linear_datamodel(parts, attribution.scores, PERMUTATIONS, rng) for parts in evidence.parts
     ]
     curves = curves_of(attribution, evidence, matched_orders, rng)
     correlation = None
     if is_repeatable(attribution) if randomisation is None else randomisation:
-        shuffled = shuffled_model(lm, seed)
+        shuffled = shuffled_model(lm, design.seed)
         if shuffled is not None:
-            correlation = weight_correlation(shuffled, attribution, seed)
+            correlation = weight_correlation(shuffled, attribution, design.seed)
     rows = np.sort(np.concatenate([part.rows for part in evidence.parts[0]]))
     return Faithfulness(
         attribution=attribution,
         conditions=CONDITIONS,
-        fractions=np.array(fractions, dtype=np.float64),
+        fractions=np.array(design.fractions, dtype=np.float64),
         **curves,
         removals=evidence.kinds,
         lds_by_output=np.array([datamodel.by_output for datamodel in datamodels]),
@@ -147,13 +159,13 @@ def faithfulness(
         p_by_output=np.array([datamodel.p_by_output for datamodel in datamodels]),
         outputs=np.asarray(attribution.outputs)[rows],
         rank_correlation=correlation,
-        outputs_per_removal=outputs_per_removal,
+        outputs_per_removal=design.outputs_per_removal,
         texts=evidence.texts,
         settings={
-            "exclude_ends": exclude_ends,
-            "orders": orders,
+            "exclude_ends": design.exclude_ends,
+            "orders": design.orders,
             "permutations": PERMUTATIONS,
-            "seed": seed,
+            "seed": design.seed,
         },
     )
 

@@ -178,14 +178,19 @@ class Faithfulness(Record):
         """The result in words."""
         if self.p_values is None:
             return "This test was saved by an earlier version, without p-values; run it again."
-        parts = [self._claim, self._score, self._curve]
-        if self.rank_correlation is not None:
-            changes = "changes" if self.follows_weights else "hardly changes"
-            parts.append(
-                f"With shuffled weights the attribution {changes} (rank correlation "
-                f"{format_fixed(self.rank_correlation)})."
-            )
-        return " ".join(parts)
+        parts = (self._claim, self._score, self._curve, self.weights_sentence)
+        return " ".join(filter(None, parts))
+
+    @property
+    def weights_sentence(self) -> str:
+        """What became of it on shuffled weights; empty where that was not tried."""
+        if self.rank_correlation is None:
+            return ""
+        changes = "changes" if self.follows_weights else "hardly changes"
+        return (
+            f"With shuffled weights the attribution {changes} (rank correlation "
+            f"{format_fixed(self.rank_correlation)})."
+        )
 
     @property
     def _claim(self) -> str:

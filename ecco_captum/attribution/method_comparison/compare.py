@@ -6,7 +6,7 @@ import reprlib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +20,8 @@ from ecco_captum.attribution.faithfulness.evidence import (
     remove_at_random,
 )
 from ecco_captum.attribution.faithfulness.lds import LinearDatamodel, lds_of, linear_datamodel
-from ecco_captum.attribution.faithfulness.measure import PERMUTATIONS, curves_of
+from ecco_captum.attribution.faithfulness.measure import PERMUTATIONS, curves_of, evaluated
+from ecco_captum.attribution.faithfulness.record import Faithfulness
 from ecco_captum.attribution.faithfulness.weights import (
     is_repeatable,
     shuffled_model,
@@ -101,57 +102,99 @@ def compare_methods(
         >>> table.methods, table.best
         (('gradient × input', 'AttnLRP'), None)
     """
-    texts = _texts(lm, generation)
-    named = _named(methods)
-    explained = scoring(lm, score, versus)
-    design = Design(removal=removal, orders=orders, seed=seed)
-    compared, refused = _Compared(), dict[str, str]()
+    texts, named = _texts(lm, generation), _named(methods)
+    scoring(lm, score, versus)
+    request = _Request(score, versus, outputs, Design(removal=removal, orders=orders, seed=seed))
     with progress_bar(progress, total=len(texts) * (len(named) + 2), desc="Comparing") as bar:
-        for text in texts:
-            chosen = chosen_numbers("outputs", outputs, len(text.output_ids))
-            shared = {"score": score, "versus": versus, "outputs": chosen, "seed": seed}
-            attributions, seconds = [], []
-            for label, options in list(named.items()):
-                try:
-                    start = time.perf_counter()
-                    attributions.append(_explained(lm, text, options, shared))
-                    seconds.append(time.perf_counter() - start)
-                except UnsupportedError as error:
-                    if compared.texts:  # it ran on another text
-                        raise
-                    refused[label] = " ".join(str(error).split())
-                    del named[label]
-                bar.update()
-            shape = (len(chosen), len(text.tokens))
-            plain = Attribution(
-                text,
-                np.zeros(shape, dtype=np.float32),
-                "none",
-                outputs=np.array(chosen, dtype=np.int64),
-                score=explained.score,
-                foils=explained.foils,
-                versus=explained.names,
-            )
-            evidence = remove_at_random(lm, plain, design, False)
-            compared.add(attributions, plain, seconds, evidence)
-            bar.update(2)
+        comparison, _ = _compared(lm, texts, named, request, randomisation, bar)
+    return comparison
+
+
+def best_of(
+    lm: LanguageModel, generation: Generation, methods: Sequence[Any], seed: int
+) -> tuple[MethodComparison, Faithfulness]:
+    """Compares methods on one text, and tests the one with the largest score on the same removals.
+
+    Methods are not run on shuffled weights, save the one that is tested.
+    """
+    request = _Request("logit", None, None, Design(seed=seed))
+    bar = progress_bar(False, total=1, desc="Comparing")
+    comparison, (text,) = _compared(lm, [generation], _named(methods), request, False, bar)
+    chosen = text.attributions[comparison.candidate]
+    return comparison, evaluated(lm, chosen, text.evidence, randomisation=None)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is explained, and what is removed: the arguments of :func:`compare_methods`."""
+
+    score: str
+    versus: Any
+    outputs: Any
+    design: Design
+
+
+def _compared(
+    lm: LanguageModel,
+    texts: Sequence[Generation],
+    named: dict[str, dict[str, Any]],
+    request: _Request,
+    randomisation: bool,
+    bar: Any,
+) -> tuple[MethodComparison, list[_Text]]:
+    """Explains each text by each method; what does not run is left out of ``named``."""
+    design, refused, results = request.design, dict[str, str](), list[_Text]()
+    for text in texts:
+        plain = _unexplained(lm, text, request)
+        attributions, seconds = [], []
+        for label, options in list(named.items()):
+            try:
+                start = time.perf_counter()
+                attributions.append(_explained(lm, plain, options, request))
+                seconds.append(time.perf_counter() - start)
+            except UnsupportedError as error:
+                if results:  # it ran on another text
+                    raise
+                refused[label] = " ".join(str(error).split())
+                del named[label]
+            bar.update()
+        evidence = remove_at_random(lm, plain, design, False)
+        results.append(_Text.of([*attributions, *_by_position(plain)], seconds, evidence))
+        if len(texts) > 1:
+            evidence.removers.clear()  # nothing more is read
+        bar.update(2)
     if not named:
         raise UnsupportedError(f"methods: none runs on {lm.name!r}: {next(iter(refused.values()))}")
-    sensitivity = _sensitivity(
-        lm, compared.texts[0].attributions[: len(named)], randomisation, seed
-    )
-    return MethodComparison(
+    first, rng = results[0], np.random.default_rng((design.seed, 2))
+    own = tuple(first.attributions[: len(named)])
+    comparison = MethodComparison(
         methods=tuple(named),
-        **compared.results(np.random.default_rng((seed, 2))),
-        weight_correlation=sensitivity,
-        removals=compared.texts[0].evidence.kinds,
-        attributions=tuple(compared.texts[0].attributions[: len(named)]) if len(texts) == 1 else (),
+        **_numbers(results, rng),
+        weight_correlation=_sensitivity(lm, own, randomisation, design.seed),
+        removals=first.evidence.kinds,
+        attributions=own if len(texts) == 1 else (),
         model=lm.name,
         explained=plain.explained,
         unit=plain.score_unit,
         texts=len(texts),
         refused=refused,
-        settings={"orders": orders, "permutations": PERMUTATIONS, "seed": seed},
+        settings={"orders": design.orders, "permutations": PERMUTATIONS, "seed": design.seed},
+    )
+    return comparison, results
+
+
+def _unexplained(lm: LanguageModel, text: Generation, request: _Request) -> Attribution:
+    """What is to be explained of a text, without numbers."""
+    chosen = chosen_numbers("outputs", request.outputs, len(text.output_ids))
+    explained = scoring(lm, request.score, request.versus)
+    return Attribution(
+        text,
+        np.zeros((len(chosen), len(text.tokens)), dtype=np.float32),
+        "none",
+        outputs=np.array(chosen, dtype=np.int64),
+        score=explained.score,
+        foils=explained.foils,
+        versus=explained.names,
     )
 
 
@@ -186,14 +229,16 @@ def _named(methods: Any) -> dict[str, dict[str, Any]]:
 
 
 def _explained(
-    lm: LanguageModel, text: Generation, options: Mapping[str, Any], shared: dict[str, Any]
+    lm: LanguageModel, plain: Attribution, options: Mapping[str, Any], request: _Request
 ) -> Attribution:
-    if get_method(options.get("method", "input_x_gradient")) in ATTENTION_METHODS:
-        shared = {name: shared[name] for name in ("outputs", "seed")}  # they explain no score
+    shared: dict[str, Any] = {"outputs": np.asarray(plain.outputs).tolist()}
+    shared["seed"] = request.design.seed
+    if get_method(options.get("method", "input_x_gradient")) not in ATTENTION_METHODS:
+        shared |= {"score": request.score, "versus": request.versus}  # these explain no score
     with warnings.catch_warnings():
         # That a method misses its difference is seen in its score.
         warnings.filterwarnings("ignore", ".*attributions miss the difference")
-        return saliency(lm, text, progress=False, **{**shared, **options})
+        return saliency(lm, plain.generation, progress=False, **{**shared, **options})
 
 
 @dataclass
@@ -208,114 +253,100 @@ class _Text:
     drops: np.ndarray  # (names, 2): AOPC of comprehensiveness and sufficiency
     at_random: np.ndarray  # (orders, 2)
 
-
-@dataclass
-class _Compared:
-    texts: list[_Text] = field(default_factory=list)
-
-    def add(
-        self,
-        attributions: list[Attribution],
-        plain: Attribution,
-        seconds: list[float],
-        evidence: TextEvidence,
-    ) -> None:
-        rng = np.random.default_rng((evidence.design.seed, 1, len(self.texts)))
-        every = [*attributions, *_by_position(plain)]
-        curves = [curves_of(attribution, evidence) for attribution in every]
-        evidence.removers.clear()  # nothing more is read
+    @classmethod
+    def of(
+        cls, attributions: list[Attribution], seconds: list[float], evidence: TextEvidence
+    ) -> _Text:
+        rng = np.random.default_rng((evidence.design.seed, 1))
+        curves = [curves_of(attribution, evidence) for attribution in attributions]
         names = ("comprehensiveness", "sufficiency")
-        self.texts.append(
-            _Text(
-                attributions=every,
-                evidence=evidence,
-                seconds=seconds,
-                datamodels=[
-                    [linear_datamodel(parts, own.scores, PERMUTATIONS, rng) for own in every]
-                    for parts in evidence.parts
-                ],
-                halves=np.array([[_half_score(evidence, own, h) for own in every] for h in (0, 1)]),
-                drops=np.array([[curve[name][0].mean() for name in names] for curve in curves]),
-                at_random=np.stack(
-                    [curves[0][f"random_{name}"].mean(axis=1) for name in names], axis=1
-                ),
-            )
+        return cls(
+            attributions=attributions,
+            evidence=evidence,
+            seconds=seconds,
+            datamodels=[
+                [linear_datamodel(parts, own.scores, PERMUTATIONS, rng) for own in attributions]
+                for parts in evidence.parts
+            ],
+            halves=np.array([[_half(evidence, own, h) for own in attributions] for h in (0, 1)]),
+            drops=np.array([[curve[name][0].mean() for name in names] for curve in curves]),
+            at_random=np.stack(
+                [curves[0][f"random_{name}"].mean(axis=1) for name in names], axis=1
+            ),
         )
 
-    def results(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Means over texts; null draws of texts are averaged before they are ranked."""
-        own, chance, beyond, near = (
-            np.array(
-                [
-                    [[values(each) for each in kind] for kind in text.datamodels]
-                    for text in self.texts
-                ]
-            )
-            for values in (
-                lambda each: each.by_output.mean(),
-                lambda each: each.chance.mean(axis=1),
-                lambda each: each.beyond_position.mean(),
-                lambda each: each.near.mean(axis=1),
-            )
-        )
-        drops = np.array([text.drops for text in self.texts])
-        at_random = np.mean([text.at_random for text in self.texts], axis=0)
-        return {
-            "lds": own,
-            "intervals": self._intervals(own, rng),
-            "p_chance": _p(own, chance),
-            "p_position": _p(beyond, near),
-            "comprehensiveness": drops[..., 0],
-            "sufficiency": drops[..., 1],
-            "random_comprehensiveness": at_random[:, 0],
-            "random_sufficiency": at_random[:, 1],
-            "agreement": np.nanmean([_agreement(text.attributions) for text in self.texts], axis=0),
-            "seconds": np.array([text.seconds for text in self.texts]).mean(axis=0),
-            **self._chosen(rng),
-        }
 
-    def _intervals(self, own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(names, 3): over texts; of few texts, over their orders."""
-        if len(self.texts) >= FEW_TEXTS:
-            return bootstrap_mean(np.moveaxis(own.mean(axis=1), 0, -1), rng)
-        draws = [
-            np.mean([[each.resampled for each in kind] for kind in text.datamodels], axis=0)
-            for text in self.texts
+def _numbers(texts: list[_Text], rng: np.random.Generator) -> dict[str, Any]:
+    """Means over texts; null draws of texts are averaged before they are ranked."""
+    own, chance, beyond, near = (
+        np.array([[[values(each) for each in kind] for kind in text.datamodels] for text in texts])
+        for values in (
+            lambda each: each.by_output.mean(),
+            lambda each: each.chance.mean(axis=1),
+            lambda each: each.beyond_position.mean(),
+            lambda each: each.near.mean(axis=1),
+        )
+    )
+    drops = np.array([text.drops for text in texts])
+    at_random = np.mean([text.at_random for text in texts], axis=0)
+    return {
+        "lds": own,
+        "intervals": _intervals(texts, own, rng),
+        "p_chance": _p(own, chance),
+        "p_position": _p(beyond, near),
+        "comprehensiveness": drops[..., 0],
+        "sufficiency": drops[..., 1],
+        "random_comprehensiveness": at_random[:, 0],
+        "random_sufficiency": at_random[:, 1],
+        "agreement": np.nanmean([_agreement(text.attributions) for text in texts], axis=0),
+        "seconds": np.array([text.seconds for text in texts]).mean(axis=0),
+        **_chosen(texts, rng),
+    }
+
+
+def _intervals(texts: list[_Text], own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(names, 3): over texts; of few texts, over their orders."""
+    if len(texts) >= FEW_TEXTS:
+        return bootstrap_mean(np.moveaxis(own.mean(axis=1), 0, -1), rng)
+    draws = [
+        np.mean([[each.resampled for each in kind] for kind in text.datamodels], axis=0)
+        for text in texts
+    ]
+    low, high = np.quantile(np.mean(draws, axis=0), (0.025, 0.975), axis=-1)
+    return np.stack([own.mean(axis=(0, 1)), low, high], axis=1)
+
+
+def _chosen(texts: list[_Text], rng: np.random.Generator) -> dict[str, Any]:
+    """The best on one half of the orders, and its tests on the other half."""
+    count = len(texts[0].seconds)
+    halves = np.array([text.halves for text in texts])  # (texts, 2, names)
+    candidate = int(halves[:, 0, :count].mean(axis=0).argmax())
+    tested = [
+        [
+            linear_datamodel(
+                [part.half(1) for part in parts],
+                text.attributions[candidate].scores,
+                PERMUTATIONS,
+                rng,
+            )
+            for parts in text.evidence.parts
         ]
-        low, high = np.quantile(np.mean(draws, axis=0), (0.025, 0.975), axis=-1)
-        return np.stack([own.mean(axis=(0, 1)), low, high], axis=1)
-
-    def _chosen(self, rng: np.random.Generator) -> dict[str, Any]:
-        """The best on one half of the orders, and its tests on the other half."""
-        count = len(self.texts[0].seconds)
-        halves = np.array([text.halves for text in self.texts])  # (texts, 2, names)
-        candidate = int(halves[:, 0, :count].mean(axis=0).argmax())
-        tested = [
-            [
-                linear_datamodel(
-                    [part.half(1) for part in parts],
-                    text.attributions[candidate].scores,
-                    PERMUTATIONS,
-                    rng,
-                )
-                for parts in text.evidence.parts
-            ]
-            for text in self.texts
-        ]
-        own, chance, beyond, near = (
-            np.array([[values(each) for each in text] for text in tested])
-            for values in (
-                lambda each: each.by_output.mean(),
-                lambda each: each.chance.mean(axis=1),
-                lambda each: each.beyond_position.mean(),
-                lambda each: each.near.mean(axis=1),
-            )
+        for text in texts
+    ]
+    own, chance, beyond, near = (
+        np.array([[values(each) for each in text] for text in tested])
+        for values in (
+            lambda each: each.by_output.mean(),
+            lambda each: each.chance.mean(axis=1),
+            lambda each: each.beyond_position.mean(),
+            lambda each: each.near.mean(axis=1),
         )
-        return {
-            "candidate": candidate,
-            "candidate_p_values": np.stack([_p(own, chance), _p(beyond, near)], axis=1),
-            "p_over_others": _over_others(halves[:, 1], candidate, rng),
-        }
+    )
+    return {
+        "candidate": candidate,
+        "candidate_p_values": np.stack([_p(own, chance), _p(beyond, near)], axis=1),
+        "p_over_others": _over_others(halves[:, 1], candidate, rng),
+    }
 
 
 def _p(own: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -339,7 +370,7 @@ def _by_position(plain: Attribution) -> list[Attribution]:
     ]
 
 
-def _half_score(evidence: TextEvidence, attribution: Attribution, which: int) -> float:
+def _half(evidence: TextEvidence, attribution: Attribution, which: int) -> float:
     return float(
         np.mean(
             [
