@@ -14,7 +14,6 @@ from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.text import (
     format_fixed,
-    format_number,
     format_share,
     in_quotes,
     with_interval,
@@ -102,21 +101,16 @@ def _saliency(report: Report) -> Finding:
 def _similarity(report: Report) -> Finding:
     similarity = report.similarity
     assert similarity is not None
-    above = np.triu(np.ones(similarity.values.shape, bool), 1)
-    clear, pairs = int(similarity.beyond_chance[above].sum()), int(above.sum())
-    chance = similarity.null_95[above]
-    ends = f"{format_number(chance.min())} to {format_number(chance.max())}"
-    some: Verdict = "partly supported" if clear else "inconclusive"
     return Finding(
         key="similarity",
         question=_QUESTIONS["similarity"],
         source="figure 6",
         answer=f"{similarity.extremes} ({similarity.measure_title}, {similarity.count} "
         f"{similarity.unit}).",
-        test="Shuffle the tokens of one side: a pair no more alike than these does not differ from "
+        test="Shift one side along its text: a pair that is as alike then does not differ from "
         "chance.",
-        outcome=f"{clear} of {pairs} pairs are above 95% of the shuffled ones ({ends}).",
-        verdict="supported" if clear == pairs else some,
+        outcome=similarity.claim,
+        verdict=similarity.verdict,
     )
 
 
