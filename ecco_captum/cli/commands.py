@@ -392,10 +392,10 @@ def similarity(
             return [read(lm, texts, layers=layers, progress=step("Reading")) for read in chosen]
 
     x, y = states(model.model), None if other_model is None else states(other_model)
-    sizes = {"n_draws": draws, "null": null, "bootstrap": bootstrap}
+    sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
     with out.progress_bar(1) as step:
         bar = step("Comparing")
-        result = ecco_captum.compare(x, y, measure=measure, **sizes, seed=seed, progress=bar)
+        result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
     files.write(result, result.subtitle, out.similarity_table(result), result.sentence)
 
 

@@ -199,7 +199,6 @@ def _probes(report: Report) -> Finding:
     best = int(probes.accuracy.mean(axis=1).argmax())
     accuracy, baseline = probes.accuracy[best], probes.by_type
     selectivity = probes.selectivity[best]
-    sure = accuracy.mean() > baseline.mean() and selectivity.mean() > selectivity.std()
     points = [format_fixed(100 * v, 1) for v in (selectivity.mean(), selectivity.std())]
     return Finding(
         key="probes",
@@ -210,8 +209,9 @@ def _probes(report: Report) -> Finding:
         "And a layer must beat each word's most frequent label.",
         outcome=f"On the control task (random labels) it reaches "
         f"{probes.control_accuracy[best].mean():.1%}, so its selectivity is {points[0]} ± "
-        f"{points[1]} points; each word's most frequent label is right for {baseline.mean():.1%}.",
-        verdict="supported" if sure else "inconclusive",
+        f"{points[1]} points; each word's most frequent label is right for {baseline.mean():.1%}. "
+        f"{probes.claim}",
+        verdict=probes.verdict,
     )
 
 
