@@ -18,7 +18,7 @@ from ecco_captum.similarity.rearranged import Rearrangement
 from ecco_captum.similarity.sums import Layer
 
 MOST_TOKENS = 2048
-_BLOCK_BYTES = 2**27
+_BLOCK_BYTES = 2**21  # of rows of all kernels, which stay in the cache
 _BOUNDARIES, _ORDERS, _RARE = 300, 999, 0.002
 
 
@@ -96,23 +96,34 @@ def alignments(
     x, y = kernels[:rows], kernels if len(kernels) == rows else kernels[rows:]
     count = len(own)
     size = max(1, _BLOCK_BYTES // (4 * count * len(layers)))
+    slides = drawn.null == "shift"  # otherwise each draw has the same tokens
     products = np.zeros((len(others), len(x), len(y)))
     lengths = np.zeros((len(others), len(y)))
     of_x = np.zeros(len(x))
     for start in range(0, count, size):
         block = slice(start, start + size)
-        fixed = np.stack([_cut(kernel, own, block) for kernel in x])
-        of_x += np.einsum("kt,kt->k", fixed, fixed)
+        fixed = _cut(x, own, block)
+        # Kernels are symmetric: what is right of the block's square counts for what is below it.
+        weights = np.full((len(own[block]), count - start), 2, dtype=np.float32)
+        weights[:, : len(weights)] = 1
+        weighed = fixed * weights.ravel()
+        of_x += np.einsum("kt,kt->k", fixed, weighed)
         for draw, order in enumerate(others):
-            moved = np.stack([_cut(kernel, order, block) for kernel in y])
-            products[draw] += fixed @ moved.T
-            lengths[draw] += np.einsum("kt,kt->k", moved, moved)
+            moved = _cut(y, order, block)
+            products[draw] += weighed @ moved.T
+            if slides or not draw:
+                lengths[draw] += np.square(moved) @ weights.ravel()
+    lengths = lengths if slides else lengths[:1]
     return products / np.sqrt(of_x[:, None] * lengths[:, None, :])
 
 
-def _cut(kernel: np.ndarray, order: np.ndarray, block: slice) -> np.ndarray:
-    """Some rows of a kernel in another order, flat."""
-    return kernel[order[block]].take(order, axis=1).ravel()
+def _cut(kernels: Sequence[np.ndarray], order: np.ndarray, block: slice) -> np.ndarray:
+    """(kernels, …), some rows of each in another order, from the diagonal on, flat."""
+    rows, columns = order[block], order[block.start :]
+    cut = np.empty((len(kernels), len(rows), len(columns)), dtype=np.float32)
+    for kernel, into in zip(kernels, cut, strict=True):
+        np.take(kernel[rows], columns, axis=1, out=into, mode="clip")
+    return cut.reshape(len(kernels), -1)
 
 
 def _kernel(layer: Layer, side: Any, places: np.ndarray) -> np.ndarray:
