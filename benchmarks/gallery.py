@@ -42,7 +42,7 @@ CELLS = {
     "watch": 'ec.rankings_watch(lm, "The keys to the cabinet", [" is", " are"]).explore()',
     "factors": 'ec.nmf(ec.neurons(encoder, story), 10, negatives="split").explore(encoder)',
     "similarity": 'ec.compare(ec.hidden_states(encoder, paragraphs), measure="cka", '
-    "n_permutations=50).explore()",
+    "n_draws=50).explore()",
     "probes": PROBES,
     "studio": "ec.widgets.studio(lm)",
 }

@@ -64,7 +64,7 @@ def similarity(report: Path) -> Callable[[Any], Any]:
         for paragraph in (TUTORIALS / "texts" / name).read_text("utf-8").split("\n\n")
     ]
     read = [ecco_captum.hidden_states(lm, texts), ecco_captum.neurons(lm, texts)]
-    ecco_captum.compare(read, measure="cka", n_permutations=100).to_html(report)
+    ecco_captum.compare(read, measure="cka", n_draws=100).to_html(report)
     return lambda page: page.get_by_role("gridcell").nth(13 * 4 + 10)
 
 

@@ -138,7 +138,7 @@ def published_grid(layers: np.ndarray) -> tuple[float, float]:
     return found[0], LAYERS**2 / TIMED_PAIRS
 
 
-def grid(layers: np.ndarray, n_permutations: int = 0) -> tuple[float, float]:
+def grid(layers: np.ndarray, n_draws: int = 0) -> tuple[float, float]:
     """compare() of all layers with each other."""
     from ecco_captum import compare
     from ecco_captum.activations.record import Activations
@@ -147,7 +147,7 @@ def grid(layers: np.ndarray, n_permutations: int = 0) -> tuple[float, float]:
     count = layers.shape[1]
     tokens = Tokens(np.arange(count), ("",) * count, count)
     acts = Activations(layers, np.arange(LAYERS), tokens, np.array([0]), "hidden", "decoder", "")
-    found = compare(acts, n_permutations=n_permutations, progress=False)
+    found = compare(acts, n_draws=n_draws, progress=False)
     return float(found.values[0, 1]), 1.0
 
 

@@ -1,4 +1,4 @@
-"""The similarity explorer: how alike layers are, and how alike shuffled tokens make them."""
+"""The similarity explorer: how alike layers are, and how alike by chance."""
 
 from __future__ import annotations
 
@@ -89,5 +89,5 @@ class SimilarityExplorer(Explorer):
         if not np.isnan(similarity.interval).any():
             bands[name] = (similarity.interval[line, :, 0], similarity.interval[line, :, 1])
         if self.null.value and not np.isnan(similarity.null_mean).any():
-            lines["shuffled tokens, up to 95%"] = similarity.null_95[line]
+            lines["by chance, up to 95%"] = similarity.null_95[line]
         self.lines.show(lines, bands)

@@ -411,13 +411,16 @@ def similarity(
     measure: Annotated[Literal["cca", "svcca", "pwcca", "cka"], option("How to compare.")] = "cka",
     representations: Annotated[Kinds, option("Which activations to compare.")] = "hidden",
     layers: TheseLayers = None,
-    permutations: Annotated[int, option("Shuffles of the tokens, for the null.")] = 10,
+    draws: Annotated[int, option("Draws of the null, for p-values.")] = 99,
+    null: Annotated[
+        Literal["texts", "shift", "tokens"] | None, option("What changes places under the null.")
+    ] = None,
     bootstrap: Annotated[int, option("Resamples of the texts, for an interval.")] = 0,
-    seed: Annotated[int, option("The seed of shuffles and resamples.")] = 0,
+    seed: Annotated[int, option("The seed of draws and resamples.")] = 0,
 ) -> None:
     """Compare layers of a model, or of two.
 
-    Each value stands beside what shuffled tokens give.
+    Each value is tested against tokens in other places.
     ```bash
     ecco-captum similarity --model minilm-l6 --text-file lines.txt -o similarity.html
     ```
@@ -435,10 +438,10 @@ def similarity(
             return [read(lm, texts, layers=layers, progress=step("Reading")) for read in chosen]
 
     x, y = states(model.model), None if other_model is None else states(other_model)
-    sizes = {"n_permutations": permutations, "bootstrap": bootstrap}
+    sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
     with out.progress_bar(1) as step:
         bar = step("Comparing")
-        result = ecco_captum.compare(x, y, measure=measure, **sizes, seed=seed, progress=bar)
+        result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
     files.write(result, result.subtitle, out.similarity_table(result), result.sentence)
 
 

@@ -163,7 +163,7 @@ def factors_table(factors: ecco_captum.Factors) -> Table:
 def similarity_table(similarity: ecco_captum.Similarity) -> Table:
     """A few layers, in brackets where two are no more similar than chance."""
     shown, columns = _spread(len(similarity.rows)), _spread(len(similarity.columns))
-    chance, rows = similarity.values <= similarity.null_95, []
+    chance, rows = similarity.within_chance, []
     for i in shown:
         values = zip(similarity.values[i, columns], chance[i, columns], strict=True)
         cells = (f"({value:.2f})" if within else f"{value:.2f} " for value, within in values)

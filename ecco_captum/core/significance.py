@@ -30,3 +30,23 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     adjusted = np.empty_like(given)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return adjusted
+
+
+def max_t(draws: np.ndarray) -> np.ndarray:
+    r"""Returns p-values adjusted over several statistics: step-down max-T (Westfall & Young 1993).
+
+    ``draws`` is (1 + n, k): k statistics as observed in row 0, and in n draws under the null that
+    all k share, so that their dependence is kept. Each is standardised over all its rows; a
+    statistic is then ranked among the largest of those that are no larger. Together the tests hold
+    one level, and the smallest p-value is 1 / (1 + n) however many there are.
+    """
+    given = np.asarray(draws, dtype=np.float64)
+    spread = given.std(axis=0)
+    centred = given - given.mean(axis=0)
+    scores = np.divide(centred, spread, out=np.zeros_like(given), where=spread > 0)
+    order = np.argsort(-scores[0], kind="stable")
+    largest = np.maximum.accumulate(scores[:, order[::-1]], axis=1)[:, ::-1]
+    stepped = rank_p_value(scores[0, order], largest[1:])
+    adjusted = np.empty_like(stepped)
+    adjusted[order] = np.maximum.accumulate(stepped)
+    return adjusted

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecco_captum.core.checks import Verdict
-from ecco_captum.core.significance import LEVEL, rank_p_value
+from ecco_captum.core.significance import LEVEL, max_t
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import FactorEffect
@@ -18,18 +18,15 @@ def family_p_values(effects: Sequence[FactorEffect]) -> np.ndarray:
     r"""Returns each factor's p-value among all that were looked at, (effects,).
 
     The claim is that its neurons do more where it is high than random ones do, and that this is
-    more so there than where it is low. A draw of random neurons stands for all factors at once, and
-    the largest of its standardised statistics is what each factor's is ranked among (Westfall &
-    Young 1993, single-step max-T), so that one false claim among them has 5%. With 39 draws Holm's
-    correction could never tell of more than two factors.
+    more so there than where it is low. A draw of random neurons stands for all factors at once
+    (:func:`max_t`), so that one false claim among them has 5%. With 39 draws Holm's correction could
+    never tell of more than two factors.
 
     Args:
         effects (Sequence of FactorEffect): of one text; the fewest draws of any are used.
     """
     draws = min(len(effect.random_changes) for effect in effects)
-    statistics = np.array([effect.standardised[: 1 + draws] for effect in effects])
-    largest = np.tile(statistics[:, 1:].max(axis=0)[:, None], (1, len(effects)))
-    return rank_p_value(statistics[:, 0], largest)
+    return max_t(np.array([effect.standardised[: 1 + draws] for effect in effects]).T)
 
 
 def family_verdicts(effects: Sequence[FactorEffect]) -> list[Verdict]:

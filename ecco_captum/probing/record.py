@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.significance import LEVEL, holm
 from ecco_captum.core.text import format_fixed
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from ecco_captum.core.checks import Verdict
+
+VALIDATED = 0.1
+"""The part of the training words where the learning rate is chosen."""
+
+_TESTED = 0.33  # in records that do not say
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +90,74 @@ class ProbeReport(Record):
         return np.asarray(self.accuracy - self.control_accuracy)
 
     @property
+    def baseline(self) -> np.ndarray:
+        """(trials,), the larger of ``by_type`` and ``majority``; where words are not known this."""
+        return np.asarray(np.fmax(self.by_type, self.majority))
+
+    @property
+    def p_selectivity(self) -> np.ndarray:
+        """(rows,), p-values of the corrected resampled t-test that selectivity is above 0.
+
+        Trials share words, so their deviation is taken t · sd · √(1/trials + test/train) for the
+        error of the mean (Nadeau & Bengio 2003), with the parts of the words that are tested on and
+        trained on; one-sided. NaN with one trial, or without a control task.
+        """
+        return self._p_values(self.selectivity)
+
+    @property
+    def p_accuracy(self) -> np.ndarray:
+        """(rows,), p-values of the same test that accuracy is above ``baseline``."""
+        return self._p_values(self.accuracy - self.baseline)
+
+    @property
+    def p_adjusted(self) -> np.ndarray:
+        """(rows,), p-values that both hold, adjusted for all rows (Holm 1979).
+
+        Both hold where the less sure one does: its p-value is the larger one.
+        """
+        return holm(np.maximum(self.p_selectivity, self.p_accuracy))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether some layer knows more of the labels than words tell and probes memorise.
+
+        Supported if both accuracy over the baseline and selectivity are above 0 in some row, at 5%
+        over all rows; otherwise inconclusive.
+        """
+        return "supported" if (self.p_adjusted <= LEVEL).any() else "inconclusive"
+
+    @property
+    def claim(self) -> str:
+        """What the verdict says, with p, trials and layers, as a sentence."""
+        rows, trials = self.accuracy.shape
+        p = self.p_adjusted
+        if np.isnan(p).all():
+            needed = "at least two trials" if trials < 2 else "a control task"
+            return f"A test against control tasks and words' labels needs {needed}."
+        clear = int((p <= LEVEL).sum())
+        layers = f"layer{'' if rows == 1 else 's'} beat{'s' if clear == 1 else ''}"
+        return (
+            f"{clear} of {rows} {layers} both the control task and the "
+            f"labels that words alone give (smallest p = {p.min():.2g}, adjusted for all layers; "
+            f"{trials} trials)."
+        )
+
+    def _p_values(self, differences: np.ndarray) -> np.ndarray:
+        """(rows,), of (rows, trials), that their mean is above 0."""
+        from scipy.stats import t as student
+
+        trials = differences.shape[1]
+        if trials < 2:
+            return np.full(len(differences), np.nan)
+        tested = self.settings.get("test_size", _TESTED)
+        ratio = tested / ((1 - VALIDATED) * (1 - tested))
+        words = self.confusion.sum(axis=(1, 2)) / trials
+        # Trials that all give the same number are no surer than half a test word.
+        spread = np.maximum(differences.std(axis=1, ddof=1), 0.5 / np.maximum(words, 1))
+        values = differences.mean(axis=1) / (spread * np.sqrt(1 / trials + ratio))
+        return np.asarray(student.sf(values, trials - 1))
+
+    @property
     def baselines(self) -> dict[str, np.ndarray]:
         """Accuracies without a probe, (trials,), by name; those that could be measured."""
         named = {"most frequent label": self.majority, "most frequent of the word": self.by_type}
@@ -122,6 +198,10 @@ class ProbeReport(Record):
             sentence += f" (each word's most frequent label: {_percent(self.by_type)})"
         if np.isnan(self.control_accuracy).any():
             return f"{sentence}. Without a control task nobody knows how much was memorised."
+        return f"{self._memorised(sentence)} {self.claim}"
+
+    def _memorised(self, sentence: str) -> str:
+        """The sentence with what control tasks reach."""
         most = int(self.selectivity.mean(axis=1).argmax())
         control, points = self.control_accuracy[most], 100 * self.selectivity[most].mean()
         return (
@@ -147,7 +227,8 @@ class ProbeReport(Record):
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a layer: representation, layer, and means and deviations over trials.
 
-        Columns: accuracy, accuracy_sd, selectivity, selectivity_sd, control_accuracy; and, where
+        Columns: accuracy, accuracy_sd, selectivity, selectivity_sd, control_accuracy, p_accuracy,
+        p_selectivity, p_adjusted (of both, over all layers); and, where
         labels were coded, codelength and control_codelength (bits) and compression, the part of a
         uniform code's bits over them.
         """
@@ -166,6 +247,9 @@ class ProbeReport(Record):
                 "selectivity": self.selectivity.mean(axis=1),
                 "selectivity_sd": self.selectivity.std(axis=1),
                 "control_accuracy": self.control_accuracy.mean(axis=1),
+                "p_accuracy": self.p_accuracy,
+                "p_selectivity": self.p_selectivity,
+                "p_adjusted": self.p_adjusted,
                 **coded,
             }
         )

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ecco_captum.probing.record import VALIDATED
+
 if TYPE_CHECKING:
     from ecco_captum.probing.probe import Control, ProbeOptions
 
@@ -139,9 +141,6 @@ def control_labels(
     return np.asarray(rng.choice(labels, size=types.max() + 1)[types])
 
 
-_VALIDATED = 0.1  # of the training words, where the learning rate is chosen
-
-
 @dataclass(frozen=True)
 class LabelledWords:
     r"""Words and their labels.
@@ -199,7 +198,7 @@ def make_trial(words: LabelledWords, options: ProbeOptions, seed: tuple[int, int
     places = rng.permutation(units.max() + 1)[units]
     order = np.argsort(places, kind="stable")
     tested = round(test_size * count)
-    edge = tested + max(1, round(_VALIDATED * (count - tested)))
+    edge = tested + max(1, round(VALIDATED * (count - tested)))
     if tested < 1 or edge >= count:
         raise ValueError(
             f"test_size: {tested} of {count} words are left to test on and {count - edge} to learn "

@@ -25,7 +25,7 @@ from ecco_captum.probing.treebank import TaggedCorpus, read_conllu
 from ecco_captum.report.record import Report
 from ecco_captum.similarity.compare import compare
 
-_PERMUTATIONS, _STARTS, _DRAWS = 100, 3, 39
+_PERMUTATIONS, _STARTS, _DRAWS = 99, 3, 39
 _RIVALS, _ROUNDS = 3, 2_000
 _METHODS = ("input_x_gradient", "attn_lrp", "deep_lift")  # seconds each, and no draws
 _PROBED, _WORDS = 8, 2_000  # layers and words: enough for a line, in half a minute
@@ -131,7 +131,7 @@ def _attributed(
 
 def _compared(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, Any]:
     states = hidden_states(lm, generation, progress=False)
-    alike = compare(states, measure="cka", n_permutations=_PERMUTATIONS, seed=seed, progress=False)
+    alike = compare(states, measure="cka", n_draws=_PERMUTATIONS, seed=seed, progress=False)
     return {"similarity": alike}
 
 

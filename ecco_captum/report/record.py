@@ -16,7 +16,6 @@ from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.significance import LEVEL
 from ecco_captum.core.text import (
     format_fixed,
-    format_number,
     format_p,
     format_share,
     in_quotes,
@@ -119,21 +118,17 @@ def _saliency_verdict(report: Report) -> Verdict:
 def _similarity(report: Report) -> Finding:
     similarity = report.similarity
     assert similarity is not None
-    above = np.triu(np.ones(similarity.values.shape, bool), 1)
-    clear, pairs = int(similarity.beyond_chance[above].sum()), int(above.sum())
-    chance = similarity.null_95[above]
-    ends = f"{format_number(chance.min())} to {format_number(chance.max())}"
-    some: Verdict = "partly supported" if clear else "inconclusive"
     return Finding(
         key="similarity",
         question=_QUESTIONS["similarity"],
         source="figure 6",
         answer=f"{similarity.extremes} ({similarity.measure_title}, {similarity.count} "
         f"{similarity.unit}).",
-        test="Shuffle the tokens of one side: a pair no more alike than these does not differ from "
+        test="Move one side against the other, so that tokens no longer meet: a pair that is as alike "
+        "then does not differ from "
         "chance.",
-        outcome=f"{clear} of {pairs} pairs are above 95% of the shuffled ones ({ends}).",
-        verdict="supported" if clear == pairs else some,
+        outcome=similarity.claim,
+        verdict=similarity.verdict,
     )
 
 
@@ -225,7 +220,6 @@ def _probes(report: Report) -> Finding:
     best = int(probes.accuracy.mean(axis=1).argmax())
     accuracy, baseline = probes.accuracy[best], probes.by_type
     selectivity = probes.selectivity[best]
-    sure = accuracy.mean() > baseline.mean() and selectivity.mean() > selectivity.std()
     points = [format_fixed(100 * v, 1) for v in (selectivity.mean(), selectivity.std())]
     return Finding(
         key="probes",
@@ -236,8 +230,9 @@ def _probes(report: Report) -> Finding:
         "And a layer must beat each word's most frequent label.",
         outcome=f"On the control task (random labels) it reaches "
         f"{probes.control_accuracy[best].mean():.1%}, so its selectivity is {points[0]} ± "
-        f"{points[1]} points; each word's most frequent label is right for {baseline.mean():.1%}.",
-        verdict="supported" if sure else "inconclusive",
+        f"{points[1]} points; each word's most frequent label is right for {baseline.mean():.1%}. "
+        f"{probes.claim}",
+        verdict=probes.verdict,
     )
 
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from math import ceil
+from typing import Any, get_args
 
 import numpy as np
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.core.significance import LEVEL, max_t, rank_p_value
 from ecco_captum.similarity.from_sums import CKA, SVCCA, MeasureName, find_measure
 from ecco_captum.similarity.layers import Alignment, aligned_words, check_enough, reduce_features
 from ecco_captum.similarity.pairwise import evaluated, resampled
+from ecco_captum.similarity.rearranged import Null, Rearrangement, rearranged
 from ecco_captum.similarity.record import Similarity
-from ecco_captum.similarity.sums import Layer, Pair
+from ecco_captum.similarity.sums import Layer, Pair, Shuffling
+from ecco_captum.similarity.tested import (
+    alignments,
+    autocorrelation,
+    most_tokens,
+    texts_run_on,
+)
 
 _FEWEST_TEXTS = 10
+_SHOWN = 19  # draws of the measure itself; of the statistic that p-values rank, all
 
 
 def compare(
@@ -25,7 +35,8 @@ def compare(
     b: Activations | Sequence[Activations] | None = None,
     *,
     measure: MeasureName = "pwcca",
-    n_permutations: int = 10,
+    n_draws: int = 99,
+    null: Null | None = None,
     bootstrap: int = 0,
     seed: int = 0,
     memory_budget: int = 2**30,
@@ -35,9 +46,23 @@ def compare(
     r"""Compares every layer of one with every layer of the other (Alammar 2021, figure 6).
 
     Each layer is decomposed once. Beside each value stands what the same data give where the tokens
-    of one side are permuted: with few tokens for each feature, canonical correlations are high by
-    chance alone, and this says how high. Activations on disk are read in passes, as few as memory
-    allows, and never as a whole; there, tokens are permuted within the parts that are read.
+    of one side stand in other places: with few tokens for each feature, canonical correlations are
+    high by chance alone, and this says how high. Activations on disk are read in passes, as few as
+    memory allows, and never as a whole; there, tokens change places within the parts that are read.
+
+    Neighbouring tokens are alike, so what moves together stays together. ``"texts"`` lets whole
+    texts of one side change places with texts of about the same length, cut to one length; it is
+    taken where there are enough of them. ``"shift"`` lets one side slide along its text by up to 50
+    tokens or half as many as there are draws, at most a quarter of the text, and compares the
+    window in between; it is taken for one text or a few, and where the ends of texts go on in the
+    next ones, as those of one text cut in parts do. ``"tokens"`` permutes single tokens, which
+    finds too much wherever neighbours are alike.
+
+    The p-value of a pair is (1 + b) / (1 + n), where b of n draws are as much alike; ``p_adjusted``
+    holds over all pairs together (Westfall & Young 1993, step-down max-T: each draw serves all
+    pairs). They rank cosines of the layers' kernels over up to 2,048 tokens, without the
+    products of tokens with themselves: CKA, or for canonical correlations the sum of their squares,
+    which needs no decomposition a draw.
 
     Args:
         a (Activations or sequence of Activations): rows. Several, such as hidden states and neurons
@@ -47,20 +72,23 @@ def compare(
             mean of its tokens. Default: a, with itself
         measure (str, optional): ``"cca"``, ``"svcca"``, ``"pwcca"`` or ``"cka"``, with the
             functions of these names. PWCCA is weighed by the rows' neurons. Default: ``"pwcca"``
-        n_permutations (int, optional): how many permutations make the null; 0 for none.
-            Default: 10
+        n_draws (int, optional): how many draws make p-values; 0 for no null. The first 19 of a seed
+            also make ``null_mean`` and ``null_95``, by the measure itself over all tokens.
+            Default: 99
+        null (str, optional): what changes places: ``"texts"``, ``"shift"`` or ``"tokens"``.
+            Default: what fits the texts
         bootstrap (int, optional): how many draws of texts, with replacement, make an interval; 0
             for none. SVCCA keeps its directions. Default: 0
-        seed (int, optional): of permutations and draws. Default: 0
+        seed (int, optional): of all draws. Default: 0
         memory_budget (int, optional): bytes that sums over tokens may take at a time, of
-            activations on disk. Default: 1 GiB
+            activations on disk, and the kernels of the test. Default: 1 GiB
         progress (bool or Callable, optional): whether to show a progress bar, or a function that
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
         **options (Any): those of the measure's function: ``variance``, ``dims``, ``weight_by``,
             ``definition``, ``kernel``, ``debiased``, ``bandwidth``.
 
     Returns:
-        Similarity: values (rows, columns), their null, their interval.
+        Similarity: values (rows, columns), their null, p-values and interval.
 
     Raises:
         TypeError: if a or b are no activations, or the measure has no such option.
@@ -77,7 +105,11 @@ def compare(
         >>> alike.values.shape, alike.rows[0], alike.rows[-1]
         ((13, 13), 'embedding', 'neurons 5')
     """
-    check_whole("n_permutations", n_permutations, least=0)
+    _check_renamed(options)
+    check_whole("n_draws", n_draws, least=0)
+    if null is not None and null not in get_args(Null):
+        accepted = ", ".join(map(repr, get_args(Null)))
+        raise ValueError(f"null: got {null!r}, accepts {accepted}, or None")
     check_whole("bootstrap", bootstrap, least=0)
     check_whole("seed", seed, least=0)
     check_whole("memory_budget", memory_budget)
@@ -101,19 +133,27 @@ def compare(
     every = _checked([*layers[0], *layers[1]], chosen)
     names = [_names(rows), _names(columns)]
     grid = _Grid(len(names[0]), len(names[1]), mirrored=b is None)
-    pairs = grid.pairs(n_permutations)
-    total = len(pairs) + (len(grid.pairs(0)) if bootstrap else 0)
+    drawn = _drawn(every, starts, null, n_draws, seed, memory_budget)
+    shown = min(n_draws, _SHOWN)
+    pairs = grid.pairs(shown)
+    tested = grid.pairs(0) if drawn.draws and len(drawn.rows) else []
+    total = len(pairs) + len(tested) + (len(grid.pairs(0)) if bootstrap else 0)
     with progress_bar(progress, total=total, desc="Comparing", unit=" pairs") as bar:
-        options = {"seed": seed, "memory_budget": memory_budget, "advance": bar.update}
-        values = evaluated(every, pairs, chosen, **options)
+        shuffling = Shuffling(seed, drawn.null, tuple(starts.tolist()))
+        options = {"memory_budget": memory_budget, "advance": bar.update}
+        values, sides = evaluated(every, pairs, chosen, shuffling=shuffling, **options)
+        p_values = p_adjusted = np.full(grid.shape, np.nan)
+        if tested:
+            p_values, p_adjusted = grid.p_values(alignments(every, sides, grid.rows, drawn))
+            bar.update(len(tested))
         interval = np.full((*grid.shape, 2), np.nan)
         if bootstrap:
-            drawn = [(i, j) for i, j, _ in grid.pairs(0)]
-            spread = resampled(every, drawn, chosen, starts, bootstrap, seed=seed)
-            for pair, each in zip(drawn, spread, strict=True):
+            plain = [(i, j) for i, j, _ in grid.pairs(0)]
+            spread = resampled(every, plain, chosen, starts, bootstrap, seed=seed)
+            for pair, each in zip(plain, spread, strict=True):
                 grid.put(interval, pair, _centred(values[pair[0], pair[1], -1], each))
                 bar.update()
-    null_mean, null_95 = grid.null(values, n_permutations)
+    null_mean, null_95 = grid.null(values, shown)
     return Similarity(
         values=grid.filled(values),
         null_mean=null_mean,
@@ -126,11 +166,15 @@ def compare(
         count=every[0].tokens,
         unit=unit,
         texts=len(starts),
+        p_values=p_values,
+        p_adjusted=p_adjusted,
+        draws=drawn.draws if tested else 0,
         settings={
             **{key: value for key, value in dataclasses.asdict(chosen).items() if key != "norms"},
-            "n_permutations": n_permutations,
+            "n_draws": n_draws,
             "bootstrap": bootstrap,
             "seed": seed,
+            **(_described(every, starts, drawn, chosen_null=null) if n_draws else {}),
             **noted,
         },
     )
@@ -186,14 +230,73 @@ class _Grid:
     def null(
         self, values: dict[Pair, tuple[float, float]], draws: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, columns), the mean of all shufflings, and what 95% of them stay below."""
+        """(rows, columns), the mean of the draws, and the one that 95% of draws stay below.
+
+        That is an order statistic: of 19 draws the largest.
+        """
         every = np.full((draws, *self.shape), np.nan)
         for (i, j, draw), both in values.items():
             if draw >= 0:
                 self.put(every[draw], (i, j), both)
         if not draws:
             return np.full(self.shape, np.nan), np.full(self.shape, np.nan)
-        return every.mean(axis=0), np.quantile(every, 0.95, axis=0)
+        place = min(draws, ceil((1 - LEVEL) * (draws + 1) - 1e-9))
+        return every.mean(axis=0), np.sort(every, axis=0)[place - 1]
+
+    def p_values(self, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, columns), p-values of (1 + draws, rows, columns), each and over all pairs.
+
+        Where layers are compared with themselves a pair is one of the family, not two, and a layer
+        with itself none.
+        """
+        if self.mirrored:
+            drawn = np.triu(drawn) + np.triu(drawn, 1).swapaxes(1, 2)
+        each = rank_p_value(drawn[0], drawn[1:])
+        adjusted = each.copy()
+        if not self.mirrored:
+            adjusted[:] = max_t(drawn.reshape(len(drawn), -1)).reshape(self.shape)
+        elif self.rows > 1:
+            above = np.triu_indices(self.rows, 1)
+            adjusted[above] = adjusted.T[above] = max_t(drawn[:, above[0], above[1]])
+        return each, adjusted
+
+
+def _drawn(
+    layers: Sequence[Layer],
+    starts: np.ndarray,
+    null: Null | None,
+    draws: int,
+    seed: int,
+    memory_budget: int,
+) -> Rearrangement:
+    """Which tokens the test compares, as they are and in each draw."""
+    run_on = bool(null is None and draws and texts_run_on(layers, starts, seed))
+    most = most_tokens(len(layers), memory_budget)
+    count = layers[0].tokens
+    return rearranged(null, starts, count, draws, most=most, seed=seed, run_on=run_on)
+
+
+def _described(
+    layers: Sequence[Layer], starts: np.ndarray, drawn: Rearrangement, chosen_null: Null | None
+) -> dict[str, Any]:
+    """What the record says of the null."""
+    return {
+        "null": drawn.null,
+        "null_chosen": chosen_null is not None,
+        "null_reach": drawn.reach,
+        "null_tokens": len(drawn.rows),
+        "null_can_reject": drawn.can_reject,
+        "autocorrelation": autocorrelation(layers, starts, drawn.rows),
+    }
+
+
+def _check_renamed(options: dict[str, Any]) -> None:
+    """An option of earlier versions, which meant something else, is refused by name."""
+    if "n_permutations" in options:
+        raise TypeError(
+            "n_permutations: it permuted single tokens, which finds too much in texts; accepts "
+            "n_draws, of a null that fits the texts, or of null='tokens' for the former one"
+        )
 
 
 def _centred(both: tuple[float, float], drawn: np.ndarray) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""How a comparison of layers is shown: a matrix, grey where shuffled tokens are as alike."""
+"""How a comparison of layers is shown: a matrix, grey where chance makes them as alike."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 _WIDTH, _SIGNED = 34, 42  # px, for a number of four letters, and one with its sign
 _LONGEST = 40  # letters of a name
 _GREY = (
-    "Grey: no more alike than 95% of the same data with the tokens of one side shuffled; such a "
-    "number does not differ from chance."
+    "Grey: not significantly more alike than the same data with the tokens of one side in other "
+    "places (5%, adjusted for all pairs); such a number does not differ from chance."
 )
 
 
 def similarity_view(similarity: Similarity) -> Markup:
-    """Draws a matrix of similarities, grey where shuffled tokens would be as alike."""
+    """Draws a matrix of similarities, grey where chance would make layers as alike."""
     rows, columns = ([cut(n, _LONGEST) for n in s] for s in (similarity.rows, similarity.columns))
-    grey = similarity.values <= similarity.null_95  # never where there is no null
+    grey = similarity.within_chance  # nowhere without a test
     fields = _fields(similarity, grey)
 
     def cell(i: int, j: int) -> Cell:
@@ -74,8 +74,14 @@ def _says(similarity: Similarity, pair: tuple[int, int]) -> str:
     if np.isnan(similarity.null_95[pair]):
         return text
     mean, high = (format_fixed(v[pair], 3) for v in (similarity.null_mean, similarity.null_95))
+    text += f"; tokens in other places give {mean}, 95% of draws up to {high}"
+    if similarity.draws:
+        each, adjusted = similarity.p_values[pair], similarity.p_adjusted[pair]
+        text += f"; p = {each:.2g}, adjusted {adjusted:.2g}"
+        if not similarity.can_reject:
+            return f"{text}: too few draws for a test"
     verdict = "more" if similarity.beyond_chance[pair] else "no more"
-    return f"{text}; shuffled tokens give {mean}, 95% of them up to {high}: {verdict} than chance"
+    return f"{text}: {verdict} than chance"
 
 
 def _fields(similarity: Similarity, grey: np.ndarray) -> list[Field]:
@@ -95,6 +101,6 @@ def _fields(similarity: Similarity, grey: np.ndarray) -> list[Field]:
     levels = linear_levels(values, low, high)
     fields = [field("similarity", measure, values, np.where(grey, 0, levels))]
     if tested:
-        shuffled = linear_levels(chance, low, high)
-        fields.append(field("by chance", f"{measure} of shuffled tokens", chance, shuffled))
+        meaning = f"{measure} with tokens in other places"
+        fields.append(field("by chance", meaning, chance, linear_levels(chance, low, high)))
     return fields

@@ -118,6 +118,12 @@ class Points:
             kernel[np.arange(len(kernel)), np.arange(where.start, where.stop)] = 0
         return np.asarray(kernel)
 
+    def among(self, places: np.ndarray) -> np.ndarray:
+        """(places, places), the kernel of some tokens, centred among them."""
+        kernel = np.exp(_distances(self.values[places], self.values[places]) / (-2 * self.variance))
+        rows = kernel.mean(axis=0)
+        return np.asarray(kernel - rows - rows[:, None] + rows.mean())
+
     def shuffled(self, order: np.ndarray) -> Points:
         """The same tokens in another order."""
         return Points(self.values[order], self.variance)

@@ -22,7 +22,7 @@ from ecco_captum.similarity.layers import (
     reduce_features,
     warn_if_few,
 )
-from ecco_captum.similarity.pairwise import evaluated, prepared_pair
+from ecco_captum.similarity.pairwise import pair_value, prepared_pair
 from ecco_captum.similarity.record import CanonicalCorrelations
 from ecco_captum.similarity.sums import CrossSums
 
@@ -73,7 +73,7 @@ def cca(x: Any, y: Any, *, full: bool = False) -> float | CanonicalCorrelations:
     check_enough(*pair)
     if full:
         return _full(prepared_pair(*pair, CCA()))
-    return evaluated(pair, [(0, 1, -1)], CCA())[0, 1, -1][0]
+    return pair_value(*pair, CCA())
 
 
 @overload
@@ -195,7 +195,7 @@ def pwcca(
     measure = PWCCA(weight_by=weight_by, definition=definition)
     check_enough(*pair)
     if not full:
-        return evaluated(pair, [(0, 1, -1)], measure)[0, 1, -1][0]
+        return pair_value(*pair, measure)
     rule = projection_weights if definition == "paper" else published_weights
     return _full(prepared_pair(*pair, measure), rule, weight_by)
 
@@ -245,7 +245,7 @@ def cka(
     measure = CKA(kernel=kernel, debiased=debiased, bandwidth=bandwidth)
     if kernel == "linear":
         left, right = reduce_features(left), reduce_features(right)
-    return evaluated([left, right], [(0, 1, -1)], measure)[0, 1, -1][0]
+    return pair_value(left, right, measure)
 
 
 def _full(

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from ecco_captum.similarity.from_sums import CKA, Both, Measure
-from ecco_captum.similarity.kernels import LinearKernel, estimate, kernel_alignments, points_of
+from ecco_captum.similarity.kernels import (
+    LinearKernel,
+    Points,
+    estimate,
+    kernel_alignments,
+    points_of,
+)
 from ecco_captum.similarity.sums import (
     CrossSums,
     Frame,
@@ -23,6 +29,7 @@ from ecco_captum.similarity.sums import (
     plain_frame,
 )
 
+_PLAIN = Shuffling(0)  # where no pair is shuffled
 _IN_MEMORY_BYTES = 2**24, 2**26  # of the sums of pairs at a time, where layers are in memory
 
 
@@ -31,19 +38,18 @@ def evaluated(
     pairs: Sequence[Pair],
     measure: Any,
     *,
-    seed: int = 0,
+    shuffling: Shuffling = _PLAIN,
     memory_budget: int = 2**30,
     advance: Callable[[int], object] = lambda done: None,
-) -> dict[Pair, Both]:
+) -> tuple[dict[Pair, Both], Sequence[Any]]:
     """Returns, of each pair, how similar the second is to the first, and the first to the second.
 
-    A pair names two layers of the same tokens and a shuffling of the second one's tokens, which
-    ``seed`` draws. ``memory_budget`` is the bytes that sums over tokens may take at a time, of
-    layers on disk.
+    A pair names two layers of the same tokens and a draw of ``shuffling``, in which the second
+    one's tokens stand in other places. ``memory_budget`` is the bytes that sums over tokens may
+    take at a time, of layers on disk. The layers as the measure prepares them are returned, too.
     """
     if isinstance(measure, CKA) and measure.kernel == "rbf":
-        return _with_kernels(layers, pairs, measure, seed, advance)
-    shuffling = Shuffling(seed)
+        return _with_kernels(layers, pairs, measure, shuffling, advance)
     sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget)
     values = {}
     on_disk = any(layer.on_disk for layer in layers)
@@ -59,12 +65,18 @@ def evaluated(
         for i, j, draw in group:
             values[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
             advance(1)
-    return values
+    return values, sides
+
+
+def pair_value(x: Layer, y: Layer, measure: Measure) -> float:
+    """How similar y is to x."""
+    values, _ = evaluated([x, y], [(0, 1, -1)], measure)
+    return values[0, 1, -1][0]
 
 
 def prepared_pair(x: Layer, y: Layer, measure: Measure) -> tuple[Any, Any, CrossSums]:
     """Both layers prepared, and the sums of their pair."""
-    sides, crosses = prepared([x, y], [(0, 1, -1)], measure, Shuffling(0), 2**30)
+    sides, crosses = prepared([x, y], [(0, 1, -1)], measure, _PLAIN, 2**30)
     if not crosses:
         frames = [side.frame for side in sides]
         crosses = accumulate([x, y], frames, [], [(0, 1, -1)], norms=measure.norms)[1]
@@ -131,9 +143,9 @@ def _with_kernels(
     layers: Sequence[Layer],
     pairs: Sequence[Pair],
     measure: CKA,
-    seed: int,
+    shuffling: Shuffling,
     advance: Callable[[int], object],
-) -> dict[Pair, Both]:
+) -> tuple[dict[Pair, Both], list[Points]]:
     for layer in layers:
         if layer.on_disk:
             raise ValueError(
@@ -142,11 +154,10 @@ def _with_kernels(
             )
     points = [points_of(layer, measure.bandwidth) for layer in layers]
     draws = 1 + max((draw for *_, draw in pairs), default=-1)
-    rng = np.random.default_rng(seed)
-    orders = [rng.permutation(layers[0].tokens) for _ in range(draws)]
+    orders = [shuffling.order(draw, 0, layers[0].tokens) for draw in range(draws)]
     values = kernel_alignments(points, pairs, orders, debiased=measure.debiased)
     advance(len(pairs))
-    return {pair: (value, value) for pair, value in values.items()}
+    return {pair: (value, value) for pair, value in values.items()}, points
 
 
 _GROUPS = 20  # of texts, at most
@@ -171,7 +182,7 @@ def resampled(
     bounds = itertools.pairwise([*starts[edges].tolist(), layers[0].tokens])
     groups = [slice(*bound) for bound in bounds]
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    sides, _ = prepared(layers, [], measure, Shuffling(seed), 0)
+    sides, _ = prepared(layers, [], measure, _PLAIN, 0)
     if isinstance(measure, CKA):
         frames = [_centred(side, layers[0].tokens) for side in sides]
     else:

@@ -17,11 +17,11 @@ _DIGITS = 0.22  # inches that a number takes
 
 @paper_style()
 def similarity_figure(similarity: Similarity, *, width: float, title: str) -> PaperFigure:
-    """Draw a matrix of similarities, grey where shuffled tokens would be as alike."""
+    """Draw a matrix of similarities, grey where chance would make layers as alike."""
     values = similarity.values
-    chance = values <= similarity.null_95  # nowhere, where that is NaN
+    chance = similarity.within_chance  # nowhere without a test
     shown = values if chance.all() else values[~chance]
-    grey = "; grey: no more than shuffled tokens" if chance.any() else ""
+    grey = "; grey: no more than chance" if chance.any() else ""
     scale = Scale(similarity.measure_title + grey, shown.min(), shown.max(), format_fixed)
     texts = [[_without_zero(value) for value in row] for row in values.tolist()]
     cells = np.ma.array(values, mask=chance)

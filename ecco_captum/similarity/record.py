@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ecco_captum.core.record import Record, data_frame
+from ecco_captum.core.significance import LEVEL
 from ecco_captum.core.text import format_fixed
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from ecco_captum.core.checks import Verdict
 
 _TITLES = {"cca": "CCA", "svcca": "SVCCA", "pwcca": "PWCCA"}
 _KERNELS = {"linear": "linear", "rbf": "Gaussian"}
@@ -32,13 +35,14 @@ _WEIGHED = {
 
 @dataclass(frozen=True, eq=False)
 class Similarity(Record):
-    r"""How alike layers are, each with what the same data give where tokens are shuffled.
+    r"""How alike layers are, each with what the same data give where tokens change places.
 
     Args:
         values (array): (rows, columns), float64.
-        null_mean (array): (rows, columns), float64, the mean where the tokens of one side are
-            permuted; NaN without permutations.
-        null_95 (array): (rows, columns), float64, what 95% of these stay below.
+        null_mean (array): (rows, columns), float64, the mean of up to 19 draws in which the tokens
+            of one side change places; NaN without draws.
+        null_95 (array): (rows, columns), float64, what 95% of draws stay below: of 19 draws, and of
+            fewer, the largest.
         interval (array): (rows, columns, 2), float64, a 95% interval over texts; NaN if it was not
             asked for.
         rows (tuple of str): (rows,), names of the layers of a.
@@ -48,8 +52,16 @@ class Similarity(Record):
         count (int): how many tokens, or words, were compared.
         unit (str): "tokens", or "words" where two tokenizations were aligned.
         texts (int): how many texts they stand in.
-        settings (dict): options of the measure, permutations, bootstrap, seed, whether a was
-            compared with itself, dropped words.
+        p_values (array): (rows, columns), float64, the p-value of each pair by itself,
+            (1 + b) / (1 + n): b of n draws are as much alike. NaN without draws.
+        p_adjusted (array): (rows, columns), float64, adjusted over all pairs (step-down max-T,
+            Westfall & Young 1993); of a layer and itself, its own p-value. NaN without draws.
+        draws (int): n, how many draws the p-values rank.
+        settings (dict): options of the measure, draws, bootstrap, seed, whether a was compared with
+            itself, dropped words; and of the null: ``null``, what changes places; whether the user
+            chose it (``null_chosen``); how far a side slides (``null_reach``, tokens); how many
+            tokens are compared (``null_tokens``); whether p may fall to 0.05
+            (``null_can_reject``); ``autocorrelation``, how alike neighbouring tokens are, -1 to 1.
 
     Examples::
 
@@ -62,7 +74,7 @@ class Similarity(Record):
     _axes: ClassVar[dict[str, str]] = {
         "rows": "rows",
         "columns": "columns",
-        "values null_mean null_95": "float: rows columns",
+        "values null_mean null_95 p_values p_adjusted": "float: rows columns",
         "interval": "float: rows columns 2",
     }
 
@@ -78,11 +90,53 @@ class Similarity(Record):
     unit: str = "tokens"
     texts: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
+    p_values: np.ndarray = None  # type: ignore[assignment]  # becomes NaN
+    p_adjusted: np.ndarray = None  # type: ignore[assignment]
+    draws: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("p_values", "p_adjusted"):
+            if getattr(self, name) is None:  # as in records of earlier versions
+                object.__setattr__(self, name, np.full(np.shape(self.values), np.nan))
+        super().__post_init__()
 
     @property
     def beyond_chance(self) -> np.ndarray:
-        """(rows, columns), bool: whether a value is above 95% of those with shuffled tokens."""
-        return np.asarray(self.values > self.null_95)
+        """(rows, columns), bool: whether a pair's adjusted p-value is 0.05 or less.
+
+        Of a record that an earlier version saved, which has no p-values: whether a value is above
+        95% of those with shuffled tokens.
+        """
+        if self._tested_before:
+            return np.asarray(self.values > self.null_95)
+        return np.asarray(self.p_adjusted <= LEVEL)
+
+    @property
+    def within_chance(self) -> np.ndarray:
+        """(rows, columns), bool: whether a pair was tested and is no more alike than chance."""
+        return np.asarray(~self.beyond_chance & (self._tested_before or self.can_reject))
+
+    @property
+    def can_reject(self) -> bool:
+        """Whether there are enough different draws for a p-value of 0.05."""
+        return self.draws > 0 and bool(self.settings.get("null_can_reject", True))
+
+    @property
+    def _tested_before(self) -> bool:
+        """Whether an earlier version compared it with permuted tokens, without p-values."""
+        return "null" not in self.settings and not np.isnan(self.null_95).all() and not self.draws
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether layers are more alike than with the tokens of one side in other places.
+
+        Supported if all pairs are, partly if some are, otherwise inconclusive.
+        """
+        pairs = self._pairs()
+        clear = sum(bool(self.beyond_chance[pair]) for pair in pairs)
+        if not clear:
+            return "inconclusive"
+        return "supported" if clear == len(pairs) else "partly supported"
 
     @property
     def is_square(self) -> bool:
@@ -108,11 +162,36 @@ class Similarity(Record):
     def note(self) -> str:
         """What 1 means, and whose neurons weigh."""
         said = _ONES[self.measure]
-        if self.measure != "pwcca" or self.settings.get("definition", "paper") != "paper":
-            return said
-        # Version 0.1.0 saved the option under another name.
-        weight_by = self.settings.get("weight_by", self.settings.get("weigh", "x"))
-        return f"{said} {_WEIGHED[weight_by]}"
+        if self.measure == "pwcca" and self.settings.get("definition", "paper") == "paper":
+            # Version 0.1.0 saved the option under another name.
+            weight_by = self.settings.get("weight_by", self.settings.get("weigh", "x"))
+            said = f"{said} {_WEIGHED[weight_by]}"
+        return f"{said} {self.null_note}".strip()
+
+    @property
+    def null_note(self) -> str:
+        """What the p-values rest on, in sentences; empty without them."""
+        if not self.draws:
+            return ""
+        chosen = "" if self.settings["null_chosen"] else ", as fits these texts"
+        said = f"The test compares {self.settings['null_tokens']:,} {self.unit} with {self._draw}"
+        said += f"{chosen}."
+        if self.measure != "cka":
+            said += " It ranks the sum of squared canonical correlations of the same layers."
+        alike = self.settings["autocorrelation"]
+        if alike is not None and not np.isnan(alike):
+            said += f" Neighbouring {self.unit} have a correlation of {format_fixed(alike)}."
+        return said
+
+    @property
+    def _draw(self) -> str:
+        """What changes places, as it follows "with"."""
+        reach = self.settings.get("null_reach", 0)
+        return {
+            "texts": "whole texts of one side exchanged",
+            "shift": f"one side shifted along its text, by up to {reach} {self.unit}",
+            "tokens": f"the {self.unit} of one side shuffled one by one",
+        }[self.settings["null"]]
 
     @property
     def sentence(self) -> str:
@@ -120,15 +199,31 @@ class Similarity(Record):
         pairs = self._pairs()
         if not pairs:
             return "There is one layer, and nothing to compare it with."
-        said = ""
-        if not np.isnan(self.null_95).all():
-            clear = sum(bool(self.beyond_chance[pair]) for pair in pairs)
-            chance = np.array([self.null_mean[pair] for pair in pairs])
-            said = (
-                f"{clear} of {len(pairs)} pairs are more alike than shuffled tokens, which "
-                f"give {_from_to(chance)}. "
+        return f"{self.claim} {self.extremes}.".strip()
+
+    @property
+    def claim(self) -> str:
+        """What the verdict says, with p, draws and null, as a sentence; empty without a null."""
+        pairs = self._pairs()
+        chance = np.array([self.null_mean[pair] for pair in pairs])
+        if np.isnan(chance).all():
+            return ""
+        clear = [pair for pair in pairs if self.beyond_chance[pair]]
+        said = f"{len(clear)} of {len(pairs)} pairs are more alike than"
+        if self._tested_before:
+            return f"{said} shuffled tokens, which give {_from_to(chance)}."
+        if not self.can_reject:
+            return (
+                f"There are too few {self.unit} to test whether layers are more alike than with "
+                f"{self._draw}: p cannot fall to {LEVEL}."
             )
-        return f"{said}{self.extremes}."
+        adjusted = [self.p_adjusted[pair] for pair in clear or pairs]
+        p = f"p ≤ {max(adjusted):.2g}" if clear else f"p ≥ {min(adjusted):.2g}"
+        family = ", adjusted for all pairs" if len(pairs) > 1 else ""
+        return (
+            f"{said} with {self._draw}, which gives {_from_to(chance)} ({p}{family}; "
+            f"{self.draws} draws)."
+        )
 
     @property
     def extremes(self) -> str:
@@ -150,7 +245,10 @@ class Similarity(Record):
         return f"{self.rows[i]} and {self.columns[j]} ({format_fixed(self.values[pair])})"
 
     def to_pandas(self) -> pd.DataFrame:
-        r"""Returns one row a pair: row, column, value, null_mean, null_95, low, high."""
+        r"""Returns one row a pair.
+
+        Columns: row, column, value, null_mean, null_95, p_value, p_adjusted, low, high.
+        """
         row, column = np.indices(self.values.shape).reshape(2, -1)
         return data_frame(
             {
@@ -159,6 +257,8 @@ class Similarity(Record):
                 "value": self.values.ravel(),
                 "null_mean": self.null_mean.ravel(),
                 "null_95": self.null_95.ravel(),
+                "p_value": self.p_values.ravel(),
+                "p_adjusted": self.p_adjusted.ravel(),
                 "low": self.interval[..., 0].ravel(),
                 "high": self.interval[..., 1].ravel(),
             }

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from ecco_captum.core.stored_array import StoredValues
+from ecco_captum.similarity.rearranged import Null, whole_order
 
 BLOCK_BYTES = 2**25  # of the float64 blocks of all layers that are read together
 _FEWEST = 256
@@ -213,27 +214,33 @@ Pair = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Shuffling:
-    r"""Permutations of tokens, drawn from a seed.
+    r"""Tokens in other places, drawn from a seed.
 
-    In memory they run over all tokens. What is read from disk comes block by block, and tokens
+    In memory draws run over all tokens. What is read from disk comes block by block, and tokens
     change places within their block.
 
     Args:
-        seed (int): of the permutations.
+        seed (int): of the draws.
+        null (str): what changes places.
+        starts (tuple of int): where each text starts.
     """
 
     seed: int
+    null: Null = "tokens"
+    starts: tuple[int, ...] = (0,)
 
     def read(self, layer: Layer, frame: Frame, where: slice, draw: int) -> np.ndarray:
         """(tokens, coordinates) that stand in the place of a block's tokens."""
         if layer.on_disk:
-            order = self._order(draw, where.start, where.stop - where.start)
+            order = self.order(draw, where.start, where.stop - where.start)
             return frame.read(layer, where)[order]
-        return frame.read(layer, self._order(draw, 0, layer.tokens)[where])
+        return frame.read(layer, self.order(draw, 0, layer.tokens)[where])
 
     @lru_cache(maxsize=64)  # noqa: B019 - of a few numbers, for as long as a comparison takes
-    def _order(self, draw: int, start: int, count: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, draw, start)).permutation(count)
+    def order(self, draw: int, start: int, count: int) -> np.ndarray:
+        """(count,), the order of the tokens from ``start`` on, counted from there."""
+        rng = np.random.default_rng((self.seed, draw, start))
+        return whole_order(self.null, np.array(self.starts) - start, count, rng)
 
 
 def accumulate(

@@ -27,7 +27,7 @@ CELLS = {
     'f = ec.nmf(acts, 4, negatives="split").explore(lm)\nf',
     "similarity": "states = ec.hidden_states(lm, generation)\n"
     "def other(measure, progress):\n"
-    "    return ec.compare(states, measure=measure, n_permutations=2, progress=progress)\n"
+    "    return ec.compare(states, measure=measure, n_draws=2, progress=progress)\n"
     's = ec.widgets.explore(other("cka", False), compute=other)\ns',
     "probes": "tags = ['long' if len(text) > 3 else 'short' for text in acts.tokens.texts] * 1\n"
     "p = ec.probe(acts, tags, epochs=5, trials=2, progress=False).explore()\np",

@@ -353,13 +353,13 @@ def test_similarity_compares_the_texts_of_a_file(
     texts, record = tmp_path / "lines.txt", tmp_path / "s.npz"
     texts.write_text("\n".join(["The keys to the cabinet are here.", "", " A dog 🙂"] * 12))
     words = ["similarity", "--model", model, "--text-file", str(texts), "--save", str(record)]
-    words += ["--representations", "both", "--permutations", "4", "-o", str(tmp_path / "s.html")]
+    words += ["--representations", "both", "--draws", "4", "-o", str(tmp_path / "s.html")]
     assert cli.main([*words, "--bootstrap", "5", "--plot", str(tmp_path / "s.svg")]) == 0
     loaded = ecco_captum.Similarity.load(record)
     lm = ecco_captum.load(model)
     lines = ["The keys to the cabinet are here.", "A dog 🙂"] * 12
     read = [ecco_captum.hidden_states(lm, lines), ecco_captum.neurons(lm, lines)]
-    expected = ecco_captum.compare(read, measure="cka", n_permutations=4, bootstrap=5)
+    expected = ecco_captum.compare(read, measure="cka", n_draws=4, bootstrap=5)
     for field in ("values", "null_mean", "null_95", "interval"):
         np.testing.assert_array_equal(getattr(loaded, field), getattr(expected, field))
     out = capsys.readouterr().out

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from ecco_captum.core.significance import holm, rank_p_value
+from ecco_captum.core.significance import holm, max_t, rank_p_value
 
 
 def test_the_value_counts_as_one_of_the_draws():
@@ -49,3 +49,31 @@ def test_holm_holds_its_level_over_a_family_of_true_nulls():
     rng = np.random.default_rng(1)
     wrong = np.mean([(holm(rng.uniform(size=10)) <= 0.05).any() for _ in range(2000)])
     assert wrong == pytest.approx(0.05, abs=0.015)
+
+
+def test_max_t_ranks_each_statistic_among_the_largest_of_those_that_are_no_larger():
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((100, 4)) * [1, 10, 100, 1]
+    draws[0] = [3.5, 40, 50, 0]
+    scores = (draws - draws.mean(axis=0)) / draws.std(axis=0)
+    order, expected, least = np.argsort(-scores[0]), np.empty(4), 0.0
+    for place, k in enumerate(order):
+        left = scores[1:][:, order[place:]].max(axis=1)
+        least = max(least, (1 + (left >= scores[0, k]).sum()) / 100)
+        expected[k] = least
+    np.testing.assert_allclose(max_t(draws), expected)
+    assert (max_t(draws) >= rank_p_value(draws[0], draws[1:])).all()
+    assert max_t(draws)[1] == 1 / 100, "however many tests there are"
+
+
+def test_max_t_holds_its_level_over_all_tests_that_depend_on_each_other():
+    rng, rejected = np.random.default_rng(1), 0
+    for _ in range(400):
+        draws = rng.standard_normal((20, 1)) + rng.standard_normal((20, 12))
+        rejected += bool(max_t(draws).min() <= 0.05)
+    assert 8 <= rejected <= 33  # 20 are expected; further off is less likely than 1 in 300
+
+
+def test_a_statistic_that_never_changes_is_not_significant():
+    draws = np.column_stack([np.ones(20), np.arange(20.0)])
+    assert max_t(draws)[0] > 0.05

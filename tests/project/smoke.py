@@ -154,7 +154,7 @@ def every_analysis(build: Callable[[int], Any], folder: Path) -> list[Any]:
     found = ec.nmf(fired, 3, negatives="split")
     check(found.weights.min() >= 0 and 0 < found.error < 1, f"nmf: the error is {found.error}")
     check(abs(ec.cka(fired.values[0], fired.values[0]) - 1) < 1e-6, "cka: x is not like x")
-    alike = ec.compare(fired, measure="cka", n_permutations=2)
+    alike = ec.compare(fired, measure="cka", n_draws=2)
     check(np.allclose(np.diag(alike.values), 1), "compare: no layer is like itself")
 
     def logits() -> Any:

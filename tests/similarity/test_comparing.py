@@ -55,7 +55,7 @@ def stack(seed: int, layers: int = 3, tokens: int = 400, width: int = 9) -> np.n
 
 
 A, B = stack(0), stack(0, layers=2, width=6)
-COMMON = {"n_permutations": 0, "progress": False}
+COMMON = {"n_draws": 0, "progress": False}
 
 
 @every_option
@@ -102,11 +102,11 @@ def naive(name: str, x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("name", ["cca", "pwcca", "cka"])
 def test_the_null_is_the_measure_of_shuffled_tokens(name: str, kind: Any) -> None:
     a, draws = A.astype(kind), 7
-    found = compare(activations(a), measure=name, n_permutations=draws, seed=3, progress=False)
+    found = compare(activations(a), measure=name, n_draws=draws, null="tokens", seed=3)
     shuffling = gathering.Shuffling(3)
     expected = np.empty((draws, 3, 3))
     for draw in range(draws):
-        order = shuffling._order(draw, 0, 400)
+        order = shuffling.order(draw, 0, 400)
         assert sorted(order) == list(range(400))
         assert (order != np.arange(400)).mean() > 0.9
         for i, j in itertools.combinations_with_replacement(range(3), 2):
@@ -116,7 +116,7 @@ def test_the_null_is_the_measure_of_shuffled_tokens(name: str, kind: Any) -> Non
     # The null of values in float32 is summed in float32.
     close = {"atol": 1e-9 if kind is np.float64 else 2e-5, "rtol": 0}
     np.testing.assert_allclose(found.null_mean, expected.mean(axis=0), **close)
-    np.testing.assert_allclose(found.null_95, np.quantile(expected, 0.95, axis=0), **close)
+    np.testing.assert_allclose(found.null_95, expected.max(axis=0), **close)
 
 
 @pytest.mark.parametrize("name", ["cca", "svcca", "pwcca", "cka", "rbf"])
@@ -125,17 +125,14 @@ def test_independent_layers_do_not_clear_their_null(name: str) -> None:
     options = {"measure": "cka", "kernel": "rbf"} if name == "rbf" else {"measure": name}
     for _ in range(10):
         x, y = rng.standard_normal((4, 120, 5)), rng.standard_normal((5, 120, 6))
-        found = compare(
-            activations(x), activations(y), n_permutations=19, progress=False, **options
-        )
+        found = compare(activations(x), activations(y), n_draws=19, progress=False, **options)
         cleared += int(found.beyond_chance.sum())
         assert np.abs(found.values - found.null_mean).max() < 0.35
-    # 200 pairs; they share layers, so that the count varies more than 200 tosses would.
-    assert 1 <= cleared <= 26
+    assert cleared <= 2  # of ten grids, each at a level of 5%
 
 
 def test_a_seed_gives_the_same_again_and_another_one_does_not() -> None:
-    given = {"n_permutations": 3, "bootstrap": 5, "progress": False, "measure": "cka"}
+    given = {"n_draws": 3, "bootstrap": 5, "progress": False, "measure": "cka"}
     one, same, other = (compare(activations(A, texts=12), seed=k, **given) for k in (0, 0, 1))
     for field in ("null_mean", "null_95", "interval"):
         np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
@@ -152,7 +149,7 @@ def test_each_layer_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(layer, *given)
 
     monkeypatch.setattr(measures, "whitened", counted)
-    compare(activations(A), activations(B), measure="pwcca", n_permutations=3, progress=False)
+    compare(activations(A), activations(B), measure="pwcca", n_draws=3, progress=False)
     assert len(calls) == len(set(calls)) == 5
 
 
@@ -161,7 +158,7 @@ def test_each_layer_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_intervals_are_those_of_texts_drawn_again(name: str, options: dict[str, Any]) -> None:
     acts = activations(A[:2], texts=12)
-    found = compare(acts, measure=name, bootstrap=40, seed=5, n_permutations=0, **options)
+    found = compare(acts, measure=name, bootstrap=40, seed=5, n_draws=0, **options)
     starts = [*acts.sequences.tolist(), 400]
     weights = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), 40)
     centred, drawn = A[:2] - A[:2].mean(axis=1, keepdims=True), []
@@ -188,7 +185,7 @@ def test_intervals_hold_their_value_where_texts_are_alike_within() -> None:
     words = rng.standard_normal((30, 6))[rng.integers(30, size=1200)]
     about = 1.5 * np.repeat(rng.standard_normal((150, 24)), 8, axis=0)
     layers = np.array([np.c_[words, np.zeros((1200, 24))], np.c_[words, about]])
-    found = compare(activations(layers, texts=150), measure="cka", bootstrap=60, n_permutations=0)
+    found = compare(activations(layers, texts=150), measure="cka", bootstrap=60, n_draws=0)
     low, high = found.interval[0, 1]
     assert low < found.values[0, 1] < high
 
@@ -204,7 +201,7 @@ def test_intervals_hold_what_is_true_about_as_often_as_they_say() -> None:
     truth, held = cka(*sample(200_000)), 0
     for _ in range(60):
         acts = activations(sample(600), texts=20)
-        found = compare(acts, measure="cka", bootstrap=60, n_permutations=0, progress=False)
+        found = compare(acts, measure="cka", bootstrap=60, n_draws=0, progress=False)
         low, high = found.interval[0, 1]
         held += bool(low <= truth <= high)
     assert held >= 50, held
@@ -219,7 +216,7 @@ def test_from_disk_it_is_the_same(
     monkeypatch.setattr(moments, "_FEWEST", 50)
     acts = activations(A.astype(np.float32), texts=12)
     there = stored(acts, tmp_path / "a.zarr")
-    given = {"measure": name, "bootstrap": 4, "n_permutations": 4, "progress": False, **options}
+    given = {"measure": name, "bootstrap": 4, "n_draws": 4, "progress": False, **options}
     memory, disk = compare(acts, **given), compare(there, memory_budget=budget, **given)
     np.testing.assert_allclose(disk.values, memory.values, atol=1e-8, rtol=0)
     np.testing.assert_allclose(disk.interval, memory.interval, atol=1e-8, rtol=0)
@@ -232,7 +229,7 @@ def test_inputs_stay_as_they_are() -> None:
     acts = activations(A.copy(), texts=12)
     acts.values.setflags(write=False)
     for name in SINGLE:
-        compare(acts, measure=name, n_permutations=2, bootstrap=2, progress=False)
+        compare(acts, measure=name, n_draws=2, bootstrap=2, progress=False)
     np.testing.assert_array_equal(acts.values, A)
 
 
@@ -268,7 +265,7 @@ FLAT = np.concatenate([A, np.ones((1, 400, 9))])
         (lambda: compare(activations(A[:, :3]), measure="cka"), ValueError, "it has 3 tokens"),
         (lambda: compare(activations(A), dims=3), TypeError, "dims: measure 'pwcca' has no such"),
         (lambda: compare(activations(A), measure="rv"), ValueError, "measure: got 'rv', accepts"),
-        (lambda: compare(activations(A), n_permutations=-1), ValueError, "n_permutations: got -1"),
+        (lambda: compare(activations(A), n_draws=-1), ValueError, "n_draws: got -1"),
         (lambda: compare(activations(A), bootstrap=9), ValueError, "bootstrap: there are 1 texts"),
         (
             lambda: compare(activations(A[:, :18], 12), bootstrap=90),
@@ -293,7 +290,7 @@ def test_wrong_input(call: Callable[[], Any], error: Any, message: str) -> None:
 
 
 def test_the_record_is_kept_and_told(tmp_path: Path) -> None:
-    found = compare(activations(A, texts=12), bootstrap=3, n_permutations=3, progress=False)
+    found = compare(activations(A, texts=12), bootstrap=3, n_draws=3, progress=False)
     found.save(tmp_path / "s.npz")
     again = Similarity.load(tmp_path / "s.npz")
     for field in ("values", "null_mean", "null_95", "interval", "rows", "settings"):

@@ -28,7 +28,7 @@ def test_every_number_stands_in_its_cell_and_what_chance_explains_is_grey() -> N
         mesh.norm(cells.compressed()), (clear - clear.min()) / (clear.max() - clear.min())
     )
     assert {"0.67", "0.96"} <= {*shown}, "the ends of the scale, as precise as the cells"
-    assert any("PWCCA; grey: no more than shuffled tokens" in text for text in shown)
+    assert any("PWCCA; grey: no more than chance" in text for text in shown)
 
 
 def test_where_all_is_chance_all_is_grey() -> None:

@@ -109,7 +109,7 @@ def test_two_tokenizations_are_compared_word_by_word() -> None:
     a = spelled([[word] for word in words], rng.standard_normal((2, 60, 4)))
     halves = rng.standard_normal((1, 120, 3))
     b = spelled([[word[:1], word[1:]] for word in words], halves)
-    found = compare(a, b, measure="cka", n_permutations=0)
+    found = compare(a, b, measure="cka", n_draws=0)
     assert (found.unit, found.count) == ("words", 60)
     mean = halves.reshape(1, 60, 2, 3).mean(axis=2)
     for i in range(2):

@@ -127,7 +127,10 @@ def pairs(
 
 
 def similarity(shape: tuple[int, int] = (5, 4), /, **change: Any) -> Similarity:
-    """Similarities that fall with the distance of two layers, some of them down to chance."""
+    """Similarities that fall with the distance of two layers, some of them down to chance.
+
+    p-values go with ``null_95``: small where a value is above it.
+    """
     names = ("embedding", *(f"block {k}" for k in range(max(shape))))
     values = 0.96 - 0.29 * np.abs(np.subtract.outer(*map(np.arange, shape)))
     null, interval = np.full(values.shape, 0.31), np.stack([values - 0.02, values + 0.03], axis=-1)
@@ -143,7 +146,15 @@ def similarity(shape: tuple[int, int] = (5, 4), /, **change: Any) -> Similarity:
         "count": 1200,
         "settings": {"with_itself": shape[0] == shape[1], "weight_by": "x", "definition": "paper"},
     }
-    return Similarity(**{**fields, **change})
+    fields |= change
+    missing = np.isnan(fields["null_95"])
+    p = np.where(missing, np.nan, np.where(fields["values"] > fields["null_95"], 0.01, 0.64))
+    tested: dict[str, Any] = {"p_values": p / 2, "p_adjusted": p, "draws": 0}
+    if not missing.all():
+        null = {"null": "shift", "null_reach": 50, "null_tokens": 1100, "null_chosen": False}
+        tested["settings"] = {**fields["settings"], **null, "autocorrelation": 0.43}
+        tested["draws"] = 99
+    return Similarity(**{**fields, **tested, **change})
 
 
 def probes(
