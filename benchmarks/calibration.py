@@ -28,6 +28,8 @@ from scipy.stats import binomtest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
+import calibration_probing
+import calibration_similarity
 import planted_models
 import tiny_models
 import tiny_tokenizers
@@ -312,11 +314,31 @@ def factor_cases() -> Iterator[Case]:
     yield Case("factor, that of the dictionary among four", "ten neurons", True, planted)
 
 
+def similarity_cases() -> Iterator[Case]:
+    """Independent layers, and layers that share a little; CCA's kin rank the same statistic."""
+    for name, claims in calibration_similarity.false_positive_cases():
+        if name.startswith(("cka", "pwcca")):
+            yield Case("similarity", name, False, claims)
+    for name, claims in calibration_similarity.planted_cases():
+        if name.startswith(("cka", "pwcca")):
+            yield Case("similarity", name, True, claims)
+
+
+def probe_cases() -> Iterator[Case]:
+    """Noise, labels that only words tell, and features that contain the label."""
+    for name, claims in calibration_probing.false_positive_cases():
+        yield Case("probes", name, False, claims)
+    for name, claims in calibration_probing.planted_cases():
+        yield Case("probes", name, True, claims)
+
+
 GROUPS: dict[str, Callable[[], Iterator[Case]]] = {
     "saliency": saliency_cases,
     "methods": method_cases,
     "lens": lens_cases,
     "factors": factor_cases,
+    "similarity": similarity_cases,
+    "probes": probe_cases,
 }
 
 

@@ -207,6 +207,9 @@ class Attribution(Record):
         sinks (tuple of int): positions of attention sinks: the text's first token, and every
             beginning-of-text token. Models rest attention on them whatever they say (Xiao et al.
             2023), and attributions with it.
+        residuals (array, optional): (explained,), float64, of integrated gradients whose steps were
+            chosen by what they miss: the sum of what the steps miss of the score's change, which
+            bounds the error of the attributions' sum.
 
     Examples::
 
@@ -219,7 +222,7 @@ class Attribution(Record):
     _axes: ClassVar[dict[str, str]] = {
         "scores": "float: explained positions",
         "outputs": "int: explained",
-        "deltas differences": "float: explained",
+        "deltas differences residuals": "float: explained",
         "spans": "int: positions 2",
     }
 
@@ -238,6 +241,7 @@ class Attribution(Record):
     spans: np.ndarray | None = None
     left_as_is: tuple[str, ...] = ()
     sinks: tuple[int, ...] = (0,)
+    residuals: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.outputs is None:
@@ -422,9 +426,23 @@ class Attribution(Record):
         first = "the first token" if len(self.sinks) == 1 else "the first and begin-of-text tokens"
         sink = f"On average, {format_share(self.sink_share.mean())} of a row lies on {first}. "
         return (
-            f"{second}{sink}A share says how strongly the method ties an output's score to a "
-            "token; it does not say that the token caused the output. Remove that token to test "
-            "it: faithfulness()."
+            f"{second}{self._unsettled}{sink}A share says how strongly the method ties an output's "
+            "score to a token; it does not say that the token caused the output. Remove that token "
+            "to test it: faithfulness()."
+        )
+
+    @property
+    def _unsettled(self) -> str:
+        """Of how many outputs an integral did not settle."""
+        if self.residuals is None or self.differences is None:
+            return ""
+        most = float(self.settings.get("tolerance", 0.1))
+        open_rows = int((self.residuals > most * np.abs(self.differences)).sum())
+        if not open_rows:
+            return ""
+        return (
+            f"Of {open_rows} of {len(self.residuals)} outputs the integral is not settled: its "
+            f"steps miss more than {most:.0%} of the score's difference. "
         )
 
     def to_html(

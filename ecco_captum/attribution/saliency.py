@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, get_args
 
@@ -91,7 +91,9 @@ def saliency(
         progress (bool or Callable, optional): whether to show a progress bar, or a function that
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks.
         **options (Any): the method's own. Of methods with a baseline: ``baseline`` and
-            ``keep_first``. ``n_steps`` (integrated gradients), ``n_samples``, ``noise`` (relative
+            ``keep_first``. Of integrated gradients ``n_steps`` (Captum's rule, Gauss–Legendre), or
+            by default steps where the score bends: at most ``max_steps`` (64), until what they miss
+            is within ``tolerance`` (0.1) of the difference. ``n_samples``, ``noise`` (relative
             to the embeddings' standard deviation), ``window`` (occlusion), ``alpha`` (LIME,
             relative to the scores' spread); for a Captum object, what its ``attribute`` accepts.
 
@@ -139,7 +141,7 @@ def saliency(
     with torch.inference_mode(False), evaluation_mode(lm.model), recomputing, bar:
         results = _attribute(lm, generation, request, memory_budget, bar)
     if request.method.complete:
-        _warn_of_delta(request.method, results)
+        _warn_of_delta(request.method, results, request.options)
     return Attribution(
         generation,
         results.scores,
@@ -152,9 +154,10 @@ def saliency(
         aggregate=aggregate_name(request.aggregate) if request.aggregate else "",
         deltas=results.deltas if request.method.complete else None,
         differences=results.differences if request.method.complete else None,
-        settings=request.settings,
+        settings={**request.settings, **({"points": results.points} if results.points else {})},
         left_as_is=_left(lm, generation, request),
         sinks=_sinks(lm, generation),
+        residuals=results.residuals if results.points else None,
     )
 
 
@@ -234,6 +237,8 @@ class _Results:
     scores: np.ndarray
     deltas: np.ndarray
     differences: np.ndarray
+    residuals: np.ndarray
+    points: int = 0
 
 
 def _attribute(
@@ -242,7 +247,7 @@ def _attribute(
     """Attributes a segment's outputs at a time."""
     method, count = request.method, len(request.outputs)
     scores = np.zeros((count, len(generation.tokens)), dtype=np.float32)
-    results = _Results(scores, np.zeros(count), np.zeros(count))
+    results = _Results(scores, np.zeros(count), np.zeros(count), np.full(count, np.nan))
     whole = whole_segment(lm, generation, request.outputs)
     embeddings = embedded(lm, whole)
     baseline = _baseline(lm, whole, embeddings, request)
@@ -260,6 +265,7 @@ def _attribute(
             request.seed,
             None if ids is None else ids[:end],
             _progress_of(bar, request, segment),
+            request.aggregate,
         )
         attributions = method.attribute(given).detach()
         results.scores[rows, :end] = _by_token(given, attributions, request)
@@ -267,6 +273,9 @@ def _attribute(
             results.differences[rows] = _difference(given)
             sums = attributions.double().flatten(1).sum(dim=1).cpu().numpy()
             results.deltas[rows] = sums - results.differences[rows]
+        if "residuals" in given.notes:
+            results.residuals[rows] = given.notes["residuals"]
+            results.points = max(results.points, given.notes["points"])
     return results
 
 
@@ -336,8 +345,23 @@ def _difference(given: MethodInput) -> np.ndarray:
     return (whole - torch.stack(absent).mean(dim=0)).cpu().numpy()
 
 
-def _warn_of_delta(method: Method, results: _Results) -> None:
-    delta, difference = np.abs(results.deltas).mean(), np.abs(results.differences).mean()
+def _warn_of_delta(method: Method, results: _Results, options: Mapping[str, Any]) -> None:
+    """Of an integral whose steps were chosen by what they miss, that; else of what sums miss.
+
+    What single steps miss cannot cancel, as it does in the sum of all attributions.
+    """
+    difference = np.abs(results.differences).mean()
+    if results.points:
+        missed, most = results.residuals.mean(), options["tolerance"]
+        if missed > most * difference:
+            warnings.warn(
+                f"{method.name}: after {results.points} steps the integral may miss up to "
+                f"{missed:.2g} of {difference:.2g} on average (see .residuals); more max_steps "
+                "make it smaller",
+                stacklevel=3,
+            )
+        return
+    delta = np.abs(results.deltas).mean()
     if delta > _LARGE_DELTA * difference:
         more = "; more n_steps make it smaller" if "n_steps" in (method.defaults or ()) else ""
         warnings.warn(

@@ -46,6 +46,7 @@ def grouped(attribution: Attribution, spans: Spans) -> Attribution:
         spans=edges,
         deltas=None,
         differences=None,
+        residuals=None,
     )
 
 

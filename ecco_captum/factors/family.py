@@ -19,8 +19,8 @@ def family_p_values(effects: Sequence[FactorEffect]) -> np.ndarray:
 
     The claim is that its neurons do more where it is high than random ones do, and that this is
     more so there than where it is low. A draw of random neurons stands for all factors at once
-    (:func:`max_t`), so that one false claim among them has 5%. With 39 draws Holm's correction could
-    never tell of more than two factors.
+    (:func:`max_t`), so that one false claim among them has 5%. With 39 draws Holm's correction
+    could never tell of more than two factors.
 
     Args:
         effects (Sequence of FactorEffect): of one text; the fewest draws of any are used.

@@ -124,9 +124,8 @@ def _similarity(report: Report) -> Finding:
         source="figure 6",
         answer=f"{similarity.extremes} ({similarity.measure_title}, {similarity.count} "
         f"{similarity.unit}).",
-        test="Move one side against the other, so that tokens no longer meet: a pair that is as alike "
-        "then does not differ from "
-        "chance.",
+        test="Move one side against the other, so that tokens no longer meet: a pair that is as "
+        "alike then does not differ from chance.",
         outcome=similarity.claim,
         verdict=similarity.verdict,
     )

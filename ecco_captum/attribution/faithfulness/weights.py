@@ -71,6 +71,7 @@ def weight_correlation(
         outputs=np.asarray(attribution.outputs)[rows],
         deltas=None,
         differences=None,
+        residuals=None,
     )
     again = saliency(
         shuffled,
@@ -81,7 +82,7 @@ def weight_correlation(
         aggregate=attribution.aggregate or None,  # type: ignore[arg-type]
         outputs=np.asarray(some.outputs).tolist(),
         progress=False,
-        **attribution.settings,
+        **{name: value for name, value in attribution.settings.items() if name != "points"},
     )
     correlations = compared(some, again).rank_correlation
     defined = correlations[~np.isnan(correlations)]

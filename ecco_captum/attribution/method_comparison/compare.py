@@ -237,7 +237,7 @@ def _explained(
         shared |= {"score": request.score, "versus": request.versus}  # these explain no score
     with warnings.catch_warnings():
         # That a method misses its difference is seen in its score.
-        warnings.filterwarnings("ignore", ".*attributions miss the difference")
+        warnings.filterwarnings("ignore", ".*(attributions miss the difference|may miss up to)")
         return saliency(lm, plain.generation, progress=False, **{**shared, **options})
 
 

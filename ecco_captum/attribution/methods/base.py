@@ -34,6 +34,8 @@ class MethodInput:
         seed (int): for methods that draw.
         baseline_ids (Tensor, optional): (positions,), of a baseline that is a token.
         progress (Callable): called after each forward with the number of texts it read.
+        aggregate (str or Callable, optional): what becomes of the attributions to an embedding.
+        notes (dict): what a method found out beside them: "residuals" and "points" of an integral.
     """
 
     lm: LanguageModel
@@ -45,6 +47,8 @@ class MethodInput:
     seed: int = 0
     baseline_ids: Tensor | None = None
     progress: Callable[[int], None] = lambda texts: None
+    aggregate: Any = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """From embeddings, (batch, positions, embedding), to scores, (batch, targets)."""

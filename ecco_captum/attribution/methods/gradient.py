@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import captum.attr
@@ -19,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
 from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
+from ecco_captum.attribution.methods.integration import adaptive_integral
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.models.interventions import wrapped_forward
 from ecco_captum.models.modes import drawing
@@ -85,6 +87,13 @@ def _saliency(given: MethodInput) -> Tensor:
 
 
 def _integrated_gradients(given: MethodInput) -> Tensor:
+    """Captum's rule with so many steps, or steps where they are needed."""
+    tolerance = given.options["tolerance"]
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance > 0:
+        raise ValueError(f"tolerance: got {tolerance!r}, accepts a number above 0")
+    given.count("max_steps")
+    if given.options["n_steps"] is None:
+        return adaptive_integral(given, partial(_scores_and_gradients, given))
     method = _all_targets(captum.attr.IntegratedGradients(given.forward))
     attributions: Tensor = method.attribute(
         given.inputs,
@@ -93,6 +102,18 @@ def _integrated_gradients(given: MethodInput) -> Tensor:
         internal_batch_size=1,
     )
     return attributions
+
+
+def _scores_and_gradients(given: MethodInput, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each target: (targets,), and (targets, positions, embedding)."""
+    seen: list[Tensor] = []
+
+    def forward(embeddings: Tensor) -> Tensor:
+        seen.append(given.forward(embeddings))
+        return seen[-1]
+
+    (gradients,) = target_gradients(forward, (embeddings,))
+    return seen[-1][0], gradients
 
 
 def _gradient_shap(given: MethodInput) -> Tensor:
@@ -224,7 +245,7 @@ def _all_targets(method: Any) -> Any:
 
 
 def _steps(options: Mapping[str, Any], positions: int) -> int:
-    return int(options["n_steps"])
+    return int(options["n_steps"] or options["max_steps"])
 
 
 def _samples(options: Mapping[str, Any], positions: int) -> int:
@@ -243,7 +264,7 @@ GRADIENT_METHODS = (
         complete=True,
         baseline="mean",
         keeps_first=True,
-        defaults={"n_steps": 50},
+        defaults={"n_steps": None, "max_steps": 64, "tolerance": 0.1},
     ),
     Method(
         "gradient_shap",
