@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 # Methods whose passes are too many for a click are left to code: perturbation without a bound.
 _OFFERED = (
     *("input_x_gradient", "saliency", "integrated_gradients", "smooth_grad", "gradient_shap"),
-    *("deep_lift", "attn_lrp", "feature_ablation", "occlusion", "attention", "attention_rollout"),
+    *(
+        "deep_lift",
+        "attn_lrp",
+        "gim",
+        "feature_ablation",
+        "occlusion",
+        "attention",
+        "attention_rollout",
+    ),
 )
 _COMPONENTS, _WATCHED = 8, 3
 

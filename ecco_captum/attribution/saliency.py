@@ -34,6 +34,7 @@ from ecco_captum.models.modes import checkpointed, evaluation_mode
 
 # The share of the difference that attributions may miss without a warning.
 _LARGE_DELTA = 0.05
+_CHANGE_BACKWARD = ("attn_lrp", "gim", "deep_lift", "deep_lift_shap")
 
 
 def saliency(
@@ -70,6 +71,7 @@ def saliency(
         method (str, type or object, optional): ``"input_x_gradient"``, ``"saliency"``,
             ``"integrated_gradients"``, ``"gradient_shap"``, ``"smooth_grad"``, ``"deep_lift"``,
             ``"deep_lift_shap"``, ``"guided_backprop"``, ``"deconvolution"``, ``"attn_lrp"``,
+            ``"gim"``,
             ``"feature_ablation"``, ``"occlusion"``, ``"shapley_value_sampling"``,
             ``"kernel_shap"``, ``"lime"``, ``"attention"`` or ``"attention_rollout"``; Ecco's names
             (``"ig"``, ``"grad_x_input"``, …); or a class or an object of ``captum.attr``.
@@ -131,7 +133,7 @@ def saliency(
         lm, generation, get_method(method), score, versus, aggregate, outputs, seed, options
     )
     check_whole("memory_budget", memory_budget)
-    if checkpointing and request.method.name in ("attn_lrp", "deep_lift", "deep_lift_shap"):
+    if checkpointing and request.method.name in _CHANGE_BACKWARD:
         raise ValueError(
             f"checkpointing: {request.method.name} changes the backward pass, accepts False"
         )

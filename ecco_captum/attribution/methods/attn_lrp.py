@@ -67,17 +67,17 @@ def attn_lrp_rules(model: nn.Module) -> AbstractContextManager[None]:
     """
 
     def ruled(forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        with rules_applied(model, _AttnLRP()):
+        with rules_applied(model, AttnLRPRules()):
             return forward(*args, **kwargs)
 
     return wrapped_forward(model, ruled)
 
 
-class _AttnLRP(Rules):
+class AttnLRPRules(Rules):
     title = "AttnLRP"
 
     def elementwise(self, name: str, function: Unary, inputs: Tensor) -> Tensor:
-        if name in ("sqrt", "rsqrt") and _is_statistic(inputs):
+        if name in ("sqrt", "rsqrt") and is_statistic(inputs):
             return function(inputs).detach()
         zero = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
         with torch.no_grad():
@@ -93,7 +93,7 @@ class _AttnLRP(Rules):
         return with_custom_gradient(inputs, linearise)
 
     def product(self, function: Bilinear, left: Tensor, right: Tensor) -> Tensor:
-        return _halved(function(left, right))
+        return halved(function(left, right))
 
     def quotient(self, left: Tensor, right: Tensor) -> Tensor:
         raise no_rule(self, "the quotient of two tensors that depend on the input")
@@ -119,18 +119,18 @@ class _AttnLRP(Rules):
 
     def attention(self, call: Attention) -> Tensor:
         if call.query.requires_grad and call.key.requires_grad:
-            call = call._replace(query=_halved(call.query), key=_halved(call.key))
+            call = call._replace(query=halved(call.query), key=halved(call.key))
         outputs = call.outputs()
         halves = depends([call.query, call.key, call.attn_mask]) and depends(call.value)
-        return _halved(outputs) if halves else outputs
+        return halved(outputs) if halves else outputs
 
 
-def _halved(values: Tensor) -> Tensor:
+def halved(values: Tensor) -> Tensor:
     """The same values, to the last bit, with half the gradient."""
     return torch.lerp(values, values.detach(), 0.5)
 
 
-def _is_statistic(values: Tensor) -> bool:
+def is_statistic(values: Tensor) -> bool:
     """Whether the values are a mean, a sum or a variance, give or take constants and shapes."""
     node = values.grad_fn
     while node is not None and not node.name().startswith(("Mean", "Sum", "Var")):

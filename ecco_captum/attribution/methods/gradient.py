@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from ecco_captum.attribution.methods.attn_lrp import attn_lrp_rules
 from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.deep_lift import ReferenceTape
+from ecco_captum.attribution.methods.gim import gim_rules
 from ecco_captum.attribution.methods.integration import adaptive_integral
 from ecco_captum.core.checks import SlowPathWarning
 from ecco_captum.models.interventions import wrapped_forward
@@ -171,6 +172,15 @@ def _attn_lrp(given: MethodInput) -> Tensor:
     return attributions
 
 
+def _gim(given: MethodInput) -> Tensor:
+    def ruled(embeddings: Tensor) -> Tensor:
+        with gim_rules(given.lm.model):
+            return given.forward(embeddings)
+
+    attributions: Tensor = _all_targets(captum.attr.InputXGradient(ruled)).attribute(given.inputs)
+    return attributions
+
+
 def _guided_backprop(given: MethodInput) -> Tensor:
     return _with_modified_relus(given, captum.attr.GuidedBackprop)
 
@@ -308,4 +318,5 @@ GRADIENT_METHODS = (
     Method("guided_backprop", "guided backpropagation", _guided_backprop),
     Method("deconvolution", "deconvolution", _deconvolution),
     Method("attn_lrp", "AttnLRP", _attn_lrp, aggregate="sum"),
+    Method("gim", "GIM", _gim, aggregate="sum"),
 )
