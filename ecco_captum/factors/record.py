@@ -360,7 +360,7 @@ class FactorEffect(Record):
         >>> factors = nmf(neurons(encoder, text), 4, negatives="split")
         >>> effect = factors.effect(encoder, texts, 1)
         >>> effect.verdict, effect.on_high.shape, effect.random_changes.shape
-        ('supported', (3,), (10, 34))
+        ('inconclusive', (3,), (39, 34))
     """
 
     _axes: ClassVar[dict[str, str]] = {

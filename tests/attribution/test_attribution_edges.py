@@ -30,7 +30,7 @@ def test_a_noise_tunnel_keeps_draws_and_targets_apart(tiny_lm: MakeLM) -> None:
 
 
 @pytest.mark.parametrize("method", ["gradient_shap", "smooth_grad", "ig", "deep_lift", "attn_lrp"])
-@pytest.mark.filterwarnings("ignore:.*miss the difference")  # rounding in bfloat16
+@pytest.mark.filterwarnings("ignore:.*(miss the difference|may miss up to)")  # rounding in bfloat16
 def test_bfloat16_weights(tiny_lm: MakeLM, method: str) -> None:
     lm = tiny_lm("llama")
     generation = force_decode(lm, "The keys to", " the cabinet are")

@@ -138,8 +138,8 @@ def test_broken_links_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_page_of_the_command_has_every_command() -> None:
     page = beside_conf("generated").command_line()
-    headings = re.findall(r"^## `ecco-captum (\w+)`$", page, flags=re.MULTILINE)
-    assert headings == [command.__name__ for command in COMMANDS]
+    headings = re.findall(r"^## `ecco-captum ([\w-]+)`$", page, flags=re.MULTILINE)
+    assert headings == [command.__name__.replace("_", "-") for command in COMMANDS]
     assert "[default: smollm2-135m]" in page
     assert "Exit codes: 0 done" in page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 from typing import get_args
 
@@ -73,17 +74,20 @@ def weight_correlation(
         differences=None,
         residuals=None,
     )
-    again = saliency(
-        shuffled,
-        attribution.generation,
-        method=attribution.method,
-        score=attribution.score,
-        versus=foils,
-        aggregate=attribution.aggregate or None,  # type: ignore[arg-type]
-        outputs=np.asarray(some.outputs).tolist(),
-        progress=False,
-        **{name: value for name, value in attribution.settings.items() if name != "points"},
-    )
+    with warnings.catch_warnings():
+        # What a method misses on shuffled weights is of no interest.
+        warnings.simplefilter("ignore", UserWarning)
+        again = saliency(
+            shuffled,
+            attribution.generation,
+            method=attribution.method,
+            score=attribution.score,
+            versus=foils,
+            aggregate=attribution.aggregate or None,  # type: ignore[arg-type]
+            outputs=np.asarray(some.outputs).tolist(),
+            progress=False,
+            **{name: value for name, value in attribution.settings.items() if name != "points"},
+        )
     correlations = compared(some, again).rank_correlation
     defined = correlations[~np.isnan(correlations)]
     return float(defined.mean()) if len(defined) else None
