@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.significance import LEVEL, holm
 from ecco_captum.core.text import format_fixed
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ecco_captum.core.checks import Verdict
 
 VALIDATED = 0.1
 """The part of the training words where the learning rate is chosen."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ecco_captum.core.checks import Verdict
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.significance import LEVEL
 from ecco_captum.core.text import format_fixed
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ecco_captum.core.checks import Verdict
 
 _TITLES = {"cca": "CCA", "svcca": "SVCCA", "pwcca": "PWCCA"}
 _KERNELS = {"linear": "linear", "rbf": "Gaussian"}
