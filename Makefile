@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check nightly lint types installed docs links unit every-unit wheel smoke-newest smoke-oldest tutorial tutorials chromium format benchmarks gallery clean
+.PHONY: demo test check nightly calibration lint types installed docs links unit every-unit wheel smoke-newest smoke-oldest tutorial tutorials chromium format benchmarks gallery clean
 
 # The main job, end to end: fetch the offline model once, generate, attribute, write a report.
 demo: $(VENV)/.runtime
@@ -19,7 +19,7 @@ test: check
 check: lint types docs unit tutorial smoke-newest demo
 
 # What takes longer: every architecture, every tutorial, the oldest dependencies.
-nightly: lint types docs every-unit tutorials smoke-newest smoke-oldest demo
+nightly: lint types docs every-unit tutorials smoke-newest smoke-oldest demo calibration
 
 lint: installed
 	$(BIN)/ruff check .
@@ -40,6 +40,10 @@ docs: $(VENV)/.dev
 	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky \
 		--doctree-dir build/doctrees docs build/docs
 	$(BIN)/python docs/check_links.py build/docs
+
+# Every verdict's false-positive rate and power; an error if one does not hold.
+calibration: $(VENV)/.dev
+	$(BIN)/python benchmarks/calibration.py --quick
 
 # The addresses outside, visited: this one needs the network.
 links: $(VENV)/.dev

@@ -42,7 +42,7 @@ from ecco_captum.generation.tasks import check_text
 from ecco_captum.models.language_model import LanguageModel
 
 METHODS = (
-    *("input_x_gradient", "saliency", "integrated_gradients", "deep_lift", "attn_lrp"),
+    *("input_x_gradient", "saliency", "deep_lift", "attn_lrp", "gim"),
     *("occlusion", "attention", "attention_rollout"),
 )
 """Compared unless the user names others: what takes seconds and no draws."""
