@@ -57,7 +57,6 @@ class TextEvidence:
         kinds (tuple of str): labels of the kinds of removal.
         parts (list): for each kind, the evidence of each segment.
         removers (list of Removal): of each segment, of the first kind.
-        orders (list of array): of each segment, (orders, sources), positions in each random order.
         texts (int): how many perturbed texts the model read.
     """
 
@@ -65,7 +64,6 @@ class TextEvidence:
     kinds: tuple[str, ...]
     parts: list[list[Evidence]]
     removers: list[Removal]
-    orders: list[np.ndarray]
     texts: int
 
 
@@ -84,7 +82,7 @@ def remove_at_random(
     # One key a position and order: what is an order of all sources is one of each segment's.
     keys = rng.random((design.orders, len(attribution.generation.tokens)))
     evidence = TextEvidence(
-        design, tuple(removal_label(lm, kind) for kind in kinds), [[] for _ in kinds], [], [], 0
+        design, tuple(removal_label(lm, kind) for kind in kinds), [[] for _ in kinds], [], 0
     )
     bar = progress_bar(progress, total=len(kinds) * len(outputs), desc="Testing", unit="token")
     with torch.inference_mode(False), evaluation_mode(lm.model), bar:
@@ -95,7 +93,6 @@ def remove_at_random(
                 bar.update(len(kinds) * len(segment.rows))
                 continue
             order = sources[np.argsort(keys[:, sources], axis=1)]
-            evidence.orders.append(order)
             for k, kind in enumerate(kinds):
                 own = embeddings[:, : segment.positions]
                 remover = Removal(lm, segment, explained, own, kind)
@@ -108,7 +105,7 @@ def remove_at_random(
                 if k == 0:
                     evidence.removers.append(remover)
                 bar.update(len(segment.rows))
-    if not evidence.orders:
+    if not evidence.removers:
         raise UnsupportedError(
             "attribution: before no output are there sources enough to remove any; use a longer "
             "prompt, or exclude_ends=False"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -159,7 +159,11 @@ def _compared(
                 del named[label]
             bar.update()
         evidence = remove_at_random(lm, plain, design, False)
-        results.append(_Text.of([*attributions, *_by_position(plain)], seconds, evidence))
+        rng = np.random.default_rng(
+            (design.seed, 1, len(results))
+        )  # each text has draws of its own
+        every = [*attributions, *_by_position(plain)]
+        results.append(_Text.of(every, seconds, evidence, rng))
         if len(texts) > 1:
             evidence.removers.clear()  # nothing more is read
         bar.update(2)
@@ -255,9 +259,12 @@ class _Text:
 
     @classmethod
     def of(
-        cls, attributions: list[Attribution], seconds: list[float], evidence: TextEvidence
+        cls,
+        attributions: list[Attribution],
+        seconds: list[float],
+        evidence: TextEvidence,
+        rng: np.random.Generator,
     ) -> _Text:
-        rng = np.random.default_rng((evidence.design.seed, 1))
         curves = [curves_of(attribution, evidence) for attribution in attributions]
         names = ("comprehensiveness", "sufficiency")
         return cls(
@@ -278,22 +285,14 @@ class _Text:
 
 def _numbers(texts: list[_Text], rng: np.random.Generator) -> dict[str, Any]:
     """Means over texts; null draws of texts are averaged before they are ranked."""
-    own, chance, beyond, near = (
-        np.array([[[values(each) for each in kind] for kind in text.datamodels] for text in texts])
-        for values in (
-            lambda each: each.by_output.mean(),
-            lambda each: each.chance.mean(axis=1),
-            lambda each: each.beyond_position.mean(),
-            lambda each: each.near.mean(axis=1),
-        )
-    )
+    own, p_chance, p_position = _tests([text.datamodels for text in texts])
     drops = np.array([text.drops for text in texts])
     at_random = np.mean([text.at_random for text in texts], axis=0)
     return {
         "lds": own,
         "intervals": _intervals(texts, own, rng),
-        "p_chance": _p(own, chance),
-        "p_position": _p(beyond, near),
+        "p_chance": p_chance,
+        "p_position": p_position,
         "comprehensiveness": drops[..., 0],
         "sufficiency": drops[..., 1],
         "random_comprehensiveness": at_random[:, 0],
@@ -323,35 +322,42 @@ def _chosen(texts: list[_Text], rng: np.random.Generator) -> dict[str, Any]:
     candidate = int(halves[:, 0, :count].mean(axis=0).argmax())
     tested = [
         [
-            linear_datamodel(
-                [part.half(1) for part in parts],
-                text.attributions[candidate].scores,
-                PERMUTATIONS,
-                rng,
-            )
+            [linear_datamodel([part.half(1) for part in parts], own.scores, PERMUTATIONS, rng)]
             for parts in text.evidence.parts
         ]
         for text in texts
+        for own in [text.attributions[candidate]]
     ]
-    own, chance, beyond, near = (
-        np.array([[values(each) for each in text] for text in tested])
-        for values in (
-            lambda each: each.by_output.mean(),
-            lambda each: each.chance.mean(axis=1),
-            lambda each: each.beyond_position.mean(),
-            lambda each: each.near.mean(axis=1),
-        )
-    )
+    _, p_chance, p_position = _tests(tested)
     return {
         "candidate": candidate,
-        "candidate_p_values": np.stack([_p(own, chance), _p(beyond, near)], axis=1),
+        "candidate_p_values": np.concatenate([p_chance, p_position], axis=1),
         "p_over_others": _over_others(halves[:, 1], candidate, rng),
     }
 
 
-def _p(own: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """p-values of means over texts, of (texts, …) among (texts, …, draws)."""
-    return rank_p_value(own.mean(axis=0), np.moveaxis(null.mean(axis=0), -1, 0))
+def _tests(
+    datamodels: Sequence[Sequence[Sequence[LinearDatamodel]]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, (texts, removals, names), and the p-values of their means over texts.
+
+    The p-values, (removals, names), are against chance and against position.
+    """
+    statistics: list[Callable[[LinearDatamodel], Any]] = [
+        lambda each: each.by_output.mean(),
+        lambda each: each.chance.mean(axis=1),
+        lambda each: each.beyond_position.mean(),
+        lambda each: each.near.mean(axis=1),
+    ]
+    own, chance, beyond, near = (
+        np.array([[[of(each) for each in kind] for kind in text] for text in datamodels])
+        for of in statistics
+    )
+    p_chance, p_position = (
+        rank_p_value(values.mean(axis=0), np.moveaxis(null.mean(axis=0), -1, 0))
+        for values, null in ((own, chance), (beyond, near))
+    )
+    return own, p_chance, p_position
 
 
 def _by_position(plain: Attribution) -> list[Attribution]:
