@@ -7,9 +7,10 @@ out; ``charts.html.j2`` draws them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import Any
 from unicodedata import east_asian_width
 
 import numpy as np
@@ -65,6 +66,59 @@ class _Point:
     high: float
 
 
+@dataclass(frozen=True)
+class _Plane:
+    """Where a chart's labels and its vertical axis are, in px."""
+
+    labels: list[_Label]
+    left: float
+    right: float
+    bottom: float
+    low: float
+    high: float
+    scale: list[float]
+
+    @classmethod
+    def of(cls, names: Sequence[str], values: np.ndarray, write: Callable[[float], str]) -> _Plane:
+        """Room for the names at the right, and for the numbers of all values at the left."""
+        labels = [_Label.of(name) for name in names]
+        low, high = _value_range(values)
+        scale = _round_ticks(low, high).tolist()
+        return cls(
+            labels,
+            left=6 + max(_text_width(write(tick)) for tick in scale),
+            right=_WIDTH - 18 - max(label.width for label in labels),
+            bottom=_TOP + max(_PLOT, sum(label.height + 2 for label in labels)),
+            low=low,
+            high=high,
+            scale=scale,
+        )
+
+    def at(self, value: float) -> float:
+        """The height of a value."""
+        return self.bottom - (self.bottom - _TOP) * (value - self.low) / (self.high - self.low)
+
+    def across(self, places: np.ndarray) -> np.ndarray:
+        """Where places from 0 to 1 are."""
+        return self.left + _INSET + (self.right - self.left - 2 * _INSET) * places
+
+    def ends(self, values: Iterable[float]) -> list[float]:
+        """Heights of labels beside values, apart from each other."""
+        heights = [label.height + 2 for label in self.labels]
+        return _apart([self.at(value) for value in values], heights, (_TOP, self.bottom))
+
+    def drawn(self, write: Callable[[float], str]) -> dict[str, Any]:
+        """What the template draws of it."""
+        return {
+            "width": _WIDTH,
+            "height": self.bottom + 38,
+            "scale": [(self.at(tick), write(tick), tick == 0) for tick in self.scale],
+            "left": self.left,
+            "right": self.right,
+            "bottom": self.bottom,
+        }
+
+
 def line_chart(
     names: Sequence[str],
     ticks: Sequence[str],
@@ -89,45 +143,30 @@ def line_chart(
         bands (bool): whether intervals are bands along the lines, or bars at the points.
     """
     write = write or short_number
-    labels = [_Label.of(name) for name in names]
-    heights = [label.height + 2 for label in labels]
-    right = _WIDTH - 18 - max(label.width for label in labels)
-    bottom = _TOP + max(_PLOT, sum(heights))
-    low, high = _value_range(values)
-    scale = _round_ticks(low, high).tolist()
-    left = 6 + max(_text_width(write(tick)) for tick in scale)
-
-    def at(value: float) -> float:
-        return bottom - (bottom - _TOP) * (value - low) / (high - low)
-
+    plane = _Plane.of(names, values, write)
     if places is None:
         places = np.linspace(0, 1, len(ticks)) if len(ticks) > 1 else np.full(1, 0.5)
-    places = left + _INSET + (right - left - 2 * _INSET) * places
+    places = plane.across(places)
     # Bars at the same point stand side by side.
     room = float(np.diff(places).min()) if len(places) > 1 else 40.0
     step = 0.0 if bands else min(4.5, 0.7 * room / len(names))
-    ends = _apart([at(v) for v in values[:, -1, 0]], heights, (_TOP, bottom))
+    ends = plane.ends(values[:, -1, 0])
     lines = []
-    for k, label in enumerate(labels):
+    for k, label in enumerate(plane.labels):
         xs = places + step * (k - (len(names) - 1) / 2)
-        points = [_Point(float(x), *map(at, v)) for x, v in zip(xs, values[k], strict=True)]
+        points = [_Point(float(x), *map(plane.at, v)) for x, v in zip(xs, values[k], strict=True)]
         dashes = _DASHES[k % len(_DASHES)]
         lines.append({"label": label, "points": points, "end": ends[k], "dashes": dashes})
     return render(
         _TEMPLATE,
         kind="lines",
-        width=_WIDTH,
-        height=bottom + 38,
         says=says,
         across=across,
-        scale=[(at(tick), write(tick), tick == 0) for tick in scale],
         ticks=_named_ticks(ticks, places.tolist()),
         lines=lines,
         bands=bands,
         every=max(1, round(len(ticks) / 10)) if bands else 1,
-        left=left,
-        right=right,
-        bottom=bottom,
+        **plane.drawn(write),
     )
 
 
@@ -177,48 +216,31 @@ def scatter_chart(
         says (str): what the chart shows, for those who do not see it.
         accent (int, optional): the point that stands out.
     """
-    labels = [_Label.of(name) for name in names]
-    heights = [label.height + 2 for label in labels]
-    right = _WIDTH - 18 - max(label.width for label in labels)
-    bottom = _TOP + max(_PLOT, sum(heights))
-    low, high = _value_range(values)
-    scale = _round_ticks(low, high).tolist()
-    left = 6 + max(_text_width(short_number(tick)) for tick in scale)
-
-    def at(value: float) -> float:
-        return bottom - (bottom - _TOP) * (value - low) / (high - low)
-
+    plane = _Plane.of(names, values, short_number)
     logs = np.log10(places)
     start, end = np.floor(np.nanmin(logs)), np.ceil(np.nanmax(logs))
-    end = max(end, start + 1)
-    room = right - left - 2 * _INSET
-    xs = left + _INSET + room * (logs - start) / (end - start)
-    decades = np.arange(start, end + 1)
-    ticks = (left + _INSET + room * (decades - start) / (end - start)).tolist()
-    ends = _apart([at(v) for v in values[:, 0]], heights, (_TOP, bottom))
+    decades = np.arange(start, max(end, start + 1) + 1)
+    span = decades[-1] - start
+    xs, ends = plane.across((logs - start) / span), plane.ends(values[:, 0])
     points = [
         {
             "label": label,
-            "point": None if np.isnan(x) else _Point(float(x), *map(at, three)),
-            "y": at(three[0]),
+            "point": None if np.isnan(x) else _Point(float(x), *map(plane.at, three)),
+            "y": plane.at(three[0]),
             "end": ends[k],
             "own": k == accent,
         }
-        for k, (label, x, three) in enumerate(zip(labels, xs, values.tolist(), strict=True))
+        for k, (label, x, three) in enumerate(zip(plane.labels, xs, values.tolist(), strict=True))
     ]
+    ticks = [short_number(float(10**power)) for power in decades]
     return render(
         _TEMPLATE,
         kind="points",
-        width=_WIDTH,
-        height=bottom + 38,
         says=says,
         across=across,
-        scale=[(at(tick), short_number(tick), tick == 0) for tick in scale],
-        ticks=_named_ticks([short_number(float(10**power)) for power in decades], ticks),
+        ticks=_named_ticks(ticks, plane.across((decades - start) / span).tolist()),
         points=points,
-        left=left,
-        right=right,
-        bottom=bottom,
+        **plane.drawn(short_number),
     )
 
 

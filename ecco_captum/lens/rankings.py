@@ -113,7 +113,7 @@ def rankings(
         value=value,
         lens=translators.name if translators else "logit lens",
         settings={"seed": 0} if control else {},
-        p_text=_p_text(lm, generation) if control else None,
+        p_prompt=_p_prompt(lm, generation) if control else None,
         **tables,
     )
 
@@ -212,7 +212,7 @@ def _position(generation: Generation, position: int) -> int:
 
 
 @torch.no_grad()
-def _p_text(lm: LanguageModel, generation: Generation) -> float | None:
+def _p_prompt(lm: LanguageModel, generation: Generation) -> float | None:
     """How often the prompt's tokens are as probable in random order; None if nothing says so."""
     count = min(len(generation.prompt_ids), _PROMPT)
     if generation.task != "causal" or count < 3:

@@ -80,7 +80,7 @@ class Rankings(ByLayer, Record):
         value (str): what views show: "rank", "logit" or "prob".
         lens (str): "logit lens", or the name of the translators.
         settings (dict): the seed of the shuffles.
-        p_text (float, optional): how often the prompt's tokens are as probable in random order as
+        p_prompt (float, optional): how often the prompt's tokens are as probable in random order as
             in their own; None where that was not asked, or the model does not write on.
 
     Examples::
@@ -116,7 +116,7 @@ class Rankings(ByLayer, Record):
     value: Value = "rank"
     lens: str = "logit lens"
     settings: dict[str, Any] = field(default_factory=dict)
-    p_text: float | None = None
+    p_prompt: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,7 +142,7 @@ class Rankings(ByLayer, Record):
         return np.where(stays > 0, first, -1)
 
     @property
-    def anyway(self) -> np.ndarray:
+    def first_when_shuffled(self) -> np.ndarray:
         """(columns,), bool: whether the token ranks first where it is decided with shuffled blocks,
         too: it is predicted whatever the text says."""
         since = self.decided
@@ -161,10 +161,10 @@ class Rankings(ByLayer, Record):
         """
         if self.shuffled_ranks is None or not (self.decided >= 0).any():
             return "inconclusive"
-        count = int(self.anyway.sum())
+        count = int(self.first_when_shuffled.sum())
         if count == int((self.decided >= 0).sum()):
             return "not supported"
-        if self.p_text is None or self.p_text > LEVEL:
+        if self.p_prompt is None or self.p_prompt > LEVEL:
             return "inconclusive"
         return "partly supported" if count else "supported"
 

@@ -145,12 +145,13 @@ def _rankings(report: Report) -> Finding:
             f"The median of {_tokens(len(columns))} stays the top prediction from {names[layer]} "
             f"on ({ends})."
         )
-    outcome = f"{int(rankings.anyway.sum())} of {columns.size} still rank first at that layer."
-    if rankings.p_text is not None:
-        beyond = "more" if rankings.p_text <= LEVEL else "no more"
+    count = int(rankings.first_when_shuffled.sum())
+    outcome = f"{count} of {columns.size} still rank first at that layer."
+    if rankings.p_prompt is not None:
+        beyond = "more" if rankings.p_prompt <= LEVEL else "no more"
         outcome += (
             f" The prompt's tokens are {beyond} probable in their own order than in random ones "
-            f"(p = {format_p(rankings.p_text)})."
+            f"(p = {format_p(rankings.p_prompt)})."
         )
     return Finding(
         key="rankings",

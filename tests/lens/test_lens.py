@@ -236,9 +236,9 @@ def test_whether_the_prompt_is_predicted_is_a_rank_among_random_orders() -> None
     others = np.array([logprobs[rows, targets[order]].mean() for order in orders])
     own = logprobs[rows, targets].mean()
     expected = (1 + (others >= own - 1e-9).sum()) / 1000
-    assert rankings(lm, generation).p_text == pytest.approx(expected, abs=0.002)
-    assert rankings(lm, generation, control=False).p_text is None
-    assert rankings(*subject("masked:bert")).p_text is None
+    assert rankings(lm, generation).p_prompt == pytest.approx(expected, abs=0.002)
+    assert rankings(lm, generation, control=False).p_prompt is None
+    assert rankings(*subject("masked:bert")).p_prompt is None
 
 
 def test_a_model_of_random_weights_is_not_told_to_predict_texts(

@@ -113,14 +113,14 @@ def test_verdicts_follow_the_tests(whole: Report) -> None:
     ranks = whole.rankings
     assert ranks is not None
     assert ranks.shuffled_ranks is not None
-    for prior, p_text, verdict in (
+    for prior, p_prompt, verdict in (
         (2, 0.01, "supported"),
         (2, 0.5, "inconclusive"),
         (2, None, "inconclusive"),
         (1, 0.01, "not supported"),
     ):
         shuffled_ranks = np.full_like(ranks.shuffled_ranks, prior)
-        changed = replace(ranks, shuffled_ranks=shuffled_ranks, p_text=p_text)
+        changed = replace(ranks, shuffled_ranks=shuffled_ranks, p_prompt=p_prompt)
         tested = replace(whole, rankings=changed)
         assert tested.findings[2].verdict == changed.verdict == verdict
 

@@ -7,14 +7,12 @@ nor lost between layers, save what biases and other constants take.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ecco_captum.attribution.methods.operations import rules_applied
+from ecco_captum.attribution.methods.operations import ruled_forwards
 from ecco_captum.attribution.methods.rules import (
     Attention,
     Bilinear,
@@ -26,7 +24,6 @@ from ecco_captum.attribution.methods.rules import (
     secant,
     with_custom_gradient,
 )
-from ecco_captum.models.interventions import wrapped_forward
 
 # How the names of graph nodes begin that scale, shift, cast or reshape one tensor.
 _PLAIN = ("Add", "Sub", "Mul", "Div", "ToCopy", "Unsqueeze", "Squeeze", "View", "Expand", "Clone")
@@ -65,12 +62,7 @@ def attn_lrp_rules(model: nn.Module) -> AbstractContextManager[None]:
         >>> (gradient,) = torch.autograd.grad(score, embedded)
         >>> relevance = (gradient * embedded).sum(-1)
     """
-
-    def ruled(forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        with rules_applied(model, AttnLRPRules()):
-            return forward(*args, **kwargs)
-
-    return wrapped_forward(model, ruled)
+    return ruled_forwards(model, AttnLRPRules)
 
 
 class AttnLRPRules(Rules):

@@ -7,16 +7,13 @@ pass gives them their due.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 from torch import Tensor, nn
 
 from ecco_captum.attribution.methods.attn_lrp import AttnLRPRules, halved, is_statistic
-from ecco_captum.attribution.methods.operations import rules_applied
+from ecco_captum.attribution.methods.operations import ruled_forwards
 from ecco_captum.attribution.methods.rules import Attention, Unary, depends, with_custom_gradient
-from ecco_captum.models.interventions import wrapped_forward
 
 _TEMPERATURE = 2.0
 
@@ -33,12 +30,7 @@ def gim_rules(model: nn.Module) -> AbstractContextManager[None]:
       queries and keys get a quarter, values a half.
     - All else: the plain gradient.
     """
-
-    def ruled(forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        with rules_applied(model, _GIM()):
-            return forward(*args, **kwargs)
-
-    return wrapped_forward(model, ruled)
+    return ruled_forwards(model, _GIM)
 
 
 class _GIM(AttnLRPRules):

@@ -163,18 +163,11 @@ def _deep_lift(given: MethodInput) -> Tensor:
     return torch.as_tensor(total) / len(given.baseline)
 
 
-def _attn_lrp(given: MethodInput) -> Tensor:
+def _ruled(rules: Callable[[nn.Module], Any], given: MethodInput) -> Tensor:
+    """Input × the gradient that a set of rules gives."""
+
     def ruled(embeddings: Tensor) -> Tensor:
-        with attn_lrp_rules(given.lm.model):
-            return given.forward(embeddings)
-
-    attributions: Tensor = _all_targets(captum.attr.InputXGradient(ruled)).attribute(given.inputs)
-    return attributions
-
-
-def _gim(given: MethodInput) -> Tensor:
-    def ruled(embeddings: Tensor) -> Tensor:
-        with gim_rules(given.lm.model):
+        with rules(given.lm.model):
             return given.forward(embeddings)
 
     attributions: Tensor = _all_targets(captum.attr.InputXGradient(ruled)).attribute(given.inputs)
@@ -317,6 +310,6 @@ GRADIENT_METHODS = (
     ),
     Method("guided_backprop", "guided backpropagation", _guided_backprop),
     Method("deconvolution", "deconvolution", _deconvolution),
-    Method("attn_lrp", "AttnLRP", _attn_lrp, aggregate="sum"),
-    Method("gim", "GIM", _gim, aggregate="sum"),
+    Method("attn_lrp", "AttnLRP", partial(_ruled, attn_lrp_rules), aggregate="sum"),
+    Method("gim", "GIM", partial(_ruled, gim_rules), aggregate="sum"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -268,6 +268,16 @@ def rules_applied(model: nn.Module, rules: Rules) -> Iterator[None]:
         finally:
             for parameter in required:
                 parameter.requires_grad_(True)
+
+
+def ruled_forwards(model: nn.Module, rules: Callable[[], Rules]) -> AbstractContextManager[None]:
+    """While active, each forward of a model has a set of rules; the backward may follow later."""
+
+    def ruled(forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        with rules_applied(model, rules()):
+            return forward(*args, **kwargs)
+
+    return wrapped_forward(model, ruled)
 
 
 # Modules of torch's file of activations that mix numbers, or that weigh or draw them.
