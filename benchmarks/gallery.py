@@ -38,6 +38,7 @@ ec.probe(acts, tags, n_tokens=2000).explore()
 """
 CELLS = {
     "saliency": "ec.saliency(lm, generation).explore(lm)",
+    "methods": "ec.compare_methods(lm, generation, randomisation=False).explore()",
     "rankings": "ec.rankings(lm, generation).explore(lm)",
     "watch": 'ec.rankings_watch(lm, "The keys to the cabinet", [" is", " are"]).explore()',
     "factors": 'ec.nmf(ec.neurons(encoder, story), 10, negatives="split").explore(encoder)',
