@@ -62,9 +62,9 @@ def saliency(
     the text.
 
     Targets go through the model together, a chunk at a time, and each chunk reads only the prefix
-    that it needs; the numbers equal those of one pass a token up to rounding (integrated gradients
-    within their ``tolerance``, unless ``n_steps`` is given: targets share the steps). Perturbation methods
-    score all targets from one forward a perturbed text.
+    that it needs; the numbers equal those of one pass a token up to rounding (those of integrated
+    gradients within their ``tolerance``, unless ``n_steps`` is given: targets share the steps).
+    Perturbation methods score all targets from one forward a perturbed text.
 
     Args:
         lm (LanguageModel): the model that wrote, or would have written, the text.
