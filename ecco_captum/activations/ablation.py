@@ -2,7 +2,7 @@ r"""Ablation: neurons, or what a factor stands for, taken out of every forward."
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -92,6 +92,39 @@ def ablate(
         for site, change in changes:
             contexts.enter_context(_changed(lm, site, change))
         yield
+
+
+def separates_rows(lm: LanguageModel) -> bool:
+    """Whether neurons are (batch, positions, width), not (tokens, width) as in OPT."""
+    return all(len(site.axes) == 3 for block in lm.anatomy.blocks for site in block.neurons)
+
+
+@contextmanager
+def ablate_by_row(
+    lm: LanguageModel, sets: Sequence[Any], value: Value, reference: Activations | None
+) -> Iterator[None]:
+    """Like :func:`ablate` for forwards of a batch, of which each row has its own neurons taken out.
+
+    Where rows are not separate, only a batch of one can be had. An empty set takes nothing out.
+    """
+    changes: dict[NeuronSite, list[_Change]] = {}
+    for row, neurons in enumerate(sets):
+        for site, change in _of_neurons(lm, neurons, value, reference) if neurons else ():
+            changes.setdefault(site, [_unchanged] * len(sets))[row] = change
+    with ExitStack() as contexts:
+        contexts.enter_context(exclusive(lm.model))
+        for site, by_row in changes.items():
+            change = partial(_rows_changed, changes=by_row) if len(sets) > 1 else by_row[0]
+            contexts.enter_context(_changed(lm, site, change))
+        yield
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
+def _rows_changed(values: Tensor, changes: list[_Change]) -> Tensor:
+    return torch.stack([change(row) for change, row in zip(changes, values, strict=True)])
 
 
 def chosen_neurons(lm: LanguageModel, neurons: Any) -> dict[int, list[int]]:

@@ -95,8 +95,8 @@ def saliency(
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks.
         **options (Any): the method's own. Of methods with a baseline: ``baseline`` and
             ``keep_first``. Of integrated gradients ``n_steps`` (Captum's rule, Gauss–Legendre), or
-            by default steps where the score bends: at most ``max_steps`` (64), until what they miss
-            is within ``tolerance`` (0.1) of the difference. ``n_samples``, ``noise`` (relative
+            by default steps where the score bends: at most ``max_steps`` (128), until what they
+            miss is within ``tolerance`` (0.1) of the difference. ``n_samples``, ``noise`` (relative
             to the embeddings' standard deviation), ``window`` (occlusion), ``alpha`` (LIME,
             relative to the scores' spread); for a Captum object, what its ``attribute`` accepts.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ecco_captum.activations.ablation import Value, ablate
+from ecco_captum.activations.ablation import Value, ablate_by_row, separates_rows
 from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import UnsupportedError, check_whole
@@ -17,11 +17,13 @@ from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.corpus.texts import ReadText, read_texts
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.models.products import fast_products
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors, Measure
 
 _CLASS = 20  # neurons that are alike, at least
+_BATCH = 512  # tokens in one forward: more gain little
 
 
 def measured_effect(
@@ -57,14 +59,14 @@ def measured_effect(
     measure: Measure = "loss" if _writes_on(lm) else "state"
     rng = np.random.default_rng(seed)
     reads = read_texts(lm, texts, "decoder")
+    taken = [[], chosen, *_random(factors, chosen, draws, rng)]
     with progress_bar(progress, total=2 + draws, desc="Ablating") as bar:
-        base = _states(lm, texts, reads, measure)
-        bar.update()
-        changes = []
-        for taken in (chosen, *_random(factors, chosen, draws, rng)):
-            with ablate(lm, neurons=taken, value=value, reference=factors.activations):
-                changes.append(_change(base, _states(lm, texts, reads, measure), measure))
-            bar.update()
+        if measure == "loss":
+            states = _losses(lm, reads, taken, value, factors.activations, bar)
+        else:
+            states = _last_states(lm, texts, taken, value, factors.activations, bar)
+        base = next(states)
+        changes = [_change(base, changed, measure) for changed in states]
     own, others = changes[0], np.array(changes[1:])
     high, low = _parts(weights, ~np.isnan(own), share)
     return {
@@ -139,25 +141,49 @@ def _classes(factors: Factors, block: int, count: int) -> list[np.ndarray]:
     return np.array_split(np.argsort(sizes, kind="stable"), max(1, width // max(_CLASS, 4 * count)))
 
 
-def _states(
-    lm: LanguageModel, texts: Any, reads: Sequence[ReadText], measure: Measure
-) -> np.ndarray:
-    """Losses, (tokens,), or last hidden states, (tokens, width)."""
-    if measure == "state":
-        states: Activations = hidden_states(lm, texts, layers=-1, progress=False)
-        return np.asarray(states.values[0], dtype=np.float64)
-    with evaluation_mode(lm.model):
-        return np.concatenate([_losses(lm, text) for text in reads])
+def _last_states(
+    lm: LanguageModel, texts: Any, sets: list[Any], value: Value, reference: Activations, bar: Any
+) -> Iterator[np.ndarray]:
+    """Last hidden states, (tokens, width), without each of the sets; an empty one takes nothing."""
+    for taken in sets:
+        with ablate_by_row(lm, [taken], value, reference):
+            states: Activations = hidden_states(lm, texts, layers=-1, progress=False)
+        bar.update()
+        yield np.asarray(states.values[0], dtype=np.float64)
+
+
+def _losses(
+    lm: LanguageModel,
+    reads: Sequence[ReadText],
+    sets: list[Any],
+    value: Value,
+    reference: Activations,
+    bar: Any,
+) -> Iterator[np.ndarray]:
+    """Losses, (tokens,), without each of the sets; several are read in one forward."""
+    longest = max(len(text.ids) for text in reads)
+    count = max(1, _BATCH // longest) if separates_rows(lm) else 1
+    with evaluation_mode(lm.model), fast_products():
+        for start in range(0, len(sets), count):
+            batch = sets[start : start + count]
+            with ablate_by_row(lm, batch, value, reference):
+                losses = [_batch_losses(lm, text, len(batch)) for text in reads]
+            bar.update(len(batch))
+            yield from np.concatenate(losses, axis=1)
 
 
 @torch.no_grad()
-def _losses(lm: LanguageModel, text: ReadText) -> np.ndarray:
-    """(tokens,), nats, of the token that follows each; NaN for the last."""
-    inputs = {name: torch.tensor([row], device=lm.device) for name, row in text.inputs.items()}
-    logits = lm.model(**inputs, use_cache=False).logits[0, -len(text.ids) : -1].float()
-    targets = inputs["input_ids"][0, 1:].to(logits.device)
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    return np.append(losses.double().cpu().numpy(), np.nan)
+def _batch_losses(lm: LanguageModel, text: ReadText, rows: int) -> np.ndarray:
+    """(rows, tokens), nats, of the token that follows each; NaN for the last."""
+    inputs = {
+        name: torch.tensor([row], device=lm.device).expand(rows, *np.shape(row))
+        for name, row in text.inputs.items()
+    }
+    logits = lm.model(**inputs, use_cache=False).logits[:, -len(text.ids) : -1].float()
+    targets = inputs["input_ids"][:, 1:].to(logits.device)
+    losses = torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
+    ends = np.full((rows, 1), np.nan)
+    return np.concatenate([losses.double().cpu().numpy(), ends], axis=1)
 
 
 def _change(base: np.ndarray, changed: np.ndarray, measure: Measure) -> np.ndarray:

@@ -108,6 +108,7 @@ class Matrix:
 
 Start = Literal["nndsvdar", "random"]
 
+_LOUDEST = 8192  # neurons of the first descent from a random start
 _ROWS = 1024  # of a mini-batch
 _KEPT = 0.7  # how much earlier mini-batches count after a pass, as in scikit-learn's own fit
 _JUDGED = 8  # mini-batches, spread over the text, on which a pass is judged
@@ -122,11 +123,18 @@ def fit_whole(
 ) -> Fit:
     """Fits all rows at once by coordinate descent (Cichocki & Phan 2009).
 
-    Stops where a round changes less than ``tol``, relative to the first. Returns weights,
-    components and the number of rounds.
+    Stops where a round changes less than ``tol``, relative to the first. A random start, which is
+    far from any fit, first descends on the neurons with the most energy alone, at a fraction of the
+    cost. Returns weights, components and the number of rounds on all neurons.
     """
-    options = {"init": start, "random_state": seed, "max_iter": max_iter, "tol": tol}
-    return _descended(matrix.whole, n_components=count, **options)
+    rows = matrix.whole
+    options = {"n_components": count, "random_state": seed, "max_iter": max_iter, "tol": tol}
+    if start != "random" or rows.shape[1] <= _LOUDEST:
+        return _descended(rows, init=start, **options)
+    loudest = np.argsort(-np.square(rows).sum(axis=0), kind="stable")[:_LOUDEST]
+    weights, _, _ = _descended(np.ascontiguousarray(rows[:, loudest]), init=start, **options)
+    components = np.ascontiguousarray(_best(rows.T, np.ascontiguousarray(weights.T)).T)
+    return _descended(rows, init="custom", W=weights, H=components, **options)
 
 
 def fit_in_parts(

@@ -16,6 +16,7 @@ from tiny_models import tiny_config
 
 import ecco_captum
 from ecco_captum import ablate, hidden_states, neurons, nmf
+from ecco_captum.activations.ablation import separates_rows
 from ecco_captum.factors.effect import _random
 from ecco_captum.factors.family import family_p_values, family_verdicts
 from ecco_captum.factors.record import Factors
@@ -64,6 +65,23 @@ def test_changes_are_losses_with_and_without() -> None:
     assert measured.margin[0] == pytest.approx(measured.on_high[0] - measured.random_on_high[0])
     again = factors.effect(lm, TEXTS, 1, n_neurons=6, draws=3, share=0.25, value=0.5)
     np.testing.assert_array_equal(again.random_changes, measured.random_changes)
+
+
+@pytest.mark.parametrize("kind", ["causal:llama", "causal:opt"])
+def test_draws_that_share_a_forward_are_as_if_alone(kind: str) -> None:
+    """OPT flattens its batch before the neurons: there, each draw has a forward of its own."""
+    lm, _ = subject(kind)
+    factors = factors_of(lm)
+    assert separates_rows(lm) == (kind == "causal:llama")
+    options: dict[str, Any] = {"n_neurons": 4, "seed": 3, "value": "mean"}
+    measured = factors.effect(lm, TEXTS, 0, draws=4, **options)
+    chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(0, 4)]
+    draws = _random(factors, chosen, 4, np.random.default_rng(3))
+    plain = np.concatenate([losses(lm, ids) for ids in TEXTS])
+    for taken, changes in zip(draws, measured.random_changes, strict=True):
+        with ablate(lm, neurons=taken, value="mean", reference=factors.activations):
+            alone = np.concatenate([losses(lm, ids) for ids in TEXTS])
+        np.testing.assert_allclose(changes, alone - plain, atol=1e-5)
 
 
 def test_random_neurons_are_of_the_same_blocks_and_as_active() -> None:

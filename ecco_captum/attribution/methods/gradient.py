@@ -267,7 +267,7 @@ GRADIENT_METHODS = (
         complete=True,
         baseline="mean",
         keeps_first=True,
-        defaults={"n_steps": None, "max_steps": 64, "tolerance": 0.1},
+        defaults={"n_steps": None, "max_steps": 128, "tolerance": 0.1},
     ),
     Method(
         "gradient_shap",

@@ -26,8 +26,9 @@ def adaptive_integral(given: MethodInput, gradients: Gradients) -> Tensor:
     The path is the straight line from the baseline. The residual of a segment from a to b is
     ``f(b) − f(a) − (b − a) (f'(a) + f'(b)) / 2``, what the trapezoid rule misses of the change of
     the score. The segment whose residuals, over all targets, are the largest is halved until the
-    sum of their magnitudes is within ``tolerance`` of each target's difference, or ``max_steps``
-    points are taken. Residuals of a sum cannot cancel, as errors in the sum of all attributions do.
+    sum of their magnitudes is within ``tolerance`` of each target's difference, and their sum,
+    which attributions miss together, within half of it; or ``max_steps`` points are taken.
+    Magnitudes cannot cancel, as errors in the sum of all attributions do.
     Targets share points, which cost one forward and one backward each for all of them.
 
     Of attributions that are summed over the embedding, (targets, positions), only the sums are
@@ -49,7 +50,7 @@ def adaptive_integral(given: MethodInput, gradients: Gradients) -> Tensor:
 
     def residual(start: float, end: float) -> Tensor:
         (before, falling, _), (after, rising, _) = points[start], points[end]
-        return (after - before - (end - start) * (falling + rising) / 2).abs()
+        return after - before - (end - start) * (falling + rising) / 2
 
     for k in range(_FIRST + 1):
         take(k / _FIRST)
@@ -62,12 +63,13 @@ def adaptive_integral(given: MethodInput, gradients: Gradients) -> Tensor:
     }
     tolerance, most = float(given.options["tolerance"]), given.count("max_steps")
     while len(points) < most:
-        missed = torch.stack(list(segments.values())).sum(dim=0) / scale
-        unsettled = missed > tolerance
+        missed = torch.stack(list(segments.values())) / scale
+        together = 2 * missed.sum(dim=0).abs()
+        unsettled = torch.maximum(missed.abs().sum(dim=0), together) > tolerance
         if not unsettled.any():
             break
         start, end = max(
-            segments, key=lambda pair: float((segments[pair] / scale)[unsettled].sum())
+            segments, key=lambda pair: float((segments[pair].abs() / scale)[unsettled].sum())
         )
         middle = (start + end) / 2
         take(middle)
@@ -76,7 +78,7 @@ def adaptive_integral(given: MethodInput, gradients: Gradients) -> Tensor:
             residual(start, middle),
             residual(middle, end),
         )
-    given.notes["residuals"] = torch.stack(list(segments.values())).sum(dim=0).numpy()
+    given.notes["residuals"] = torch.stack(list(segments.values())).abs().sum(dim=0).numpy()
     given.notes["points"] = len(points)
     places = sorted(points)
     total: Tensor | float = 0.0

@@ -22,7 +22,7 @@ def integral(score: Any, inputs: Tensor, aggregate: Any = "sum", **options: Any)
         inputs=inputs[None],
         baseline=torch.zeros_like(inputs)[None],
         aggregate=aggregate,
-        options={"tolerance": 0.1, "max_steps": 64, **options},
+        options={"tolerance": 0.1, "max_steps": 128, **options},
         notes={},
     )
     given.count = lambda name: given.options[name]
