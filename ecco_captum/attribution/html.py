@@ -58,15 +58,27 @@ _WORDS: dict[Task, dict[str, str]] = {
 }
 
 
-def saliency_view(attribution: Attribution, *, below: str = "") -> Markup:
+def saliency_view(
+    attribution: Attribution,
+    title: str = "",
+    subtitle: str = "",
+    *,
+    note: bool = True,
+    below: str = "",
+) -> Markup:
     """Draws how much each token weighed for each output; negative scores take the second hue.
 
-    ``below`` is trusted HTML, drawn under the picture.
+    ``title`` and ``subtitle`` stand in place of its own; ``below`` is trusted HTML, drawn under the
+    picture.
     """
     facts = saliency_data(attribution)
     packed = base64.b64encode(pack_scores(attribution)).decode()
     data = embed_json({**facts, "scores": packed})
-    words = {"title": attribution.title, "subtitle": attribution.subtitle, "note": attribution.note}
+    words = {
+        "title": title or attribution.title,
+        "subtitle": subtitle or attribution.subtitle,
+        "note": attribution.note if note else "",
+    }
     key = view_key(data, *words.values())
     body = render(
         "attribution/saliency.html.j2",
@@ -127,15 +139,15 @@ def _first_output(attribution: Attribution, shares: np.ndarray) -> int:
 
     It is the output with the most concentrated sources, the one that says most at a glance: its
     shares are furthest from an equal share for all (in nats, so that early outputs with few sources
-    do not win by that alone). Words and numbers go before newlines and punctuation.
+    do not win by that alone). Words go before numbers, and these before punctuation.
     """
     nats = shares * np.log(np.where(shares > 0, shares, 1.0))
     known = np.maximum(attribution.known, 1)
     concentration = np.where(shares.any(axis=1), np.log(known) + nats.sum(axis=1), 0)
     tokens, explained = attribution.tokens, _outputs(attribution)
     texts = [tokens.texts[tokens.prompt_length + t] for t in explained]
-    wordlike = [any(map(str.isalnum, text)) for text in texts]
-    return explained[np.lexsort((-concentration, ~np.array(wordlike)))[0]]
+    kinds = [any(map(str.isalpha, text)) + any(map(str.isalnum, text)) for text in texts]
+    return explained[np.lexsort((-concentration, -np.array(kinds)))[0]]
 
 
 def _plain_view(attribution: Attribution, facts: dict[str, Any]) -> Markup:

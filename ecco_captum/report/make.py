@@ -2,6 +2,7 @@ r"""Every analysis of one text, in one call."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from ecco_captum.activations.neurons import hidden_states, neurons
 from ecco_captum.attribution.faithfulness.measure import faithfulness
 from ecco_captum.attribution.method_comparison.compare import best_of
 from ecco_captum.attribution.methods.catalogue import get_method
+from ecco_captum.attribution.record import Attribution
 from ecco_captum.attribution.saliency import saliency
 from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.progress import Progress, progress_bar
@@ -27,8 +29,17 @@ from ecco_captum.similarity.compare import compare
 
 _PERMUTATIONS, _STARTS, _DRAWS = 99, 3, 39
 _RIVALS, _ROUNDS = 3, 2_000
-_METHODS = ("input_x_gradient", "attn_lrp", "deep_lift")  # seconds each, and no draws
+_METHODS = ("input_x_gradient", "attn_lrp", "deep_lift", "attention")  # seconds each, no draws
 _PROBED, _WORDS = 8, 2_000  # layers and words: enough for a line, in half a minute
+# What each takes of the whole, for the bar.
+_SECONDS = {
+    "attribution": 20.0,
+    "rankings": 1.0,
+    "watched": 4.0,
+    "similarity": 0.5,
+    "probes": 6.0,
+    "factors": 24.0,
+}
 
 
 def report(
@@ -42,10 +53,11 @@ def report(
     label: str = "upos",
     seed: int = 0,
     progress: Progress = None,
+    update: Callable[[Report], object] | None = None,
 ) -> Report:
     r"""Makes every analysis of one text, in the order of Alammar (2021), and the test of each.
 
-    Saliency by the best of three methods, with :func:`faithfulness`; similarity of the layers'
+    Saliency by the best of four methods, with :func:`faithfulness`; similarity of the layers'
     hidden states over the text, with its null; rankings with the control of shuffled blocks; the
     first output beside its rivals, and its lead with the words before it shuffled; factors of the
     neurons, with their stability and what their neurons do; probes with control tasks.
@@ -54,8 +66,9 @@ def report(
         lm (LanguageModel): the model.
         prompt (str, list of messages, ids, or Generation): what it goes on from; or the text.
         max_new_tokens (int, optional): how many tokens it writes, if it has to. Default: 24
-        method (str, class or object, optional): as in :func:`saliency`. Default: the best of
-            gradient × input, AttnLRP and DeepLIFT, by :func:`compare_methods`
+        method (str, class, object, or list of these, optional): as in :func:`saliency`; of several,
+            the best by :func:`compare_methods`. Default: gradient × input, AttnLRP, DeepLIFT and
+            attention
         n_components (int, optional): factors of the neurons, at most. Default: 6
         corpus (TaggedCorpus, optional): what probes learn from; at most 2,000 words of it. Default:
             the package's own small treebank, see :func:`read_conllu`
@@ -63,6 +76,8 @@ def report(
         seed (int, optional): of all draws. Default: 0
         progress (bool or Callable, optional): whether to show a progress bar, or a function that
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
+        update (Callable, optional): a function that is called with the report so far: first with
+            the text and its gradient × input, then after each analysis.
 
     Returns:
         Report: all of it. What the model or the text does not allow is left out, and its
@@ -85,8 +100,10 @@ def report(
         raise TypeError(f"lm: got a {type(lm).__name__}, accepts what load() or wrap() returns")
     check_whole("n_components", n_components)
     check_whole("seed", seed, least=0)
-    if method is not None:
-        get_method(method)
+    methods = list(method) if isinstance(method, list | tuple) else [method]
+    methods = list(_METHODS) if method is None else methods
+    for each in methods:
+        get_method(each)
     corpus = read_conllu() if corpus is None else corpus
     if not isinstance(corpus, TaggedCorpus):
         raise TypeError(
@@ -97,35 +114,68 @@ def report(
     if generation is None:
         options = {"max_new_tokens": max_new_tokens} if lm.model.can_generate() else {}
         generation = generate(lm, prompt, progress=False, **options)
-    analyses: dict[str, Callable[[], dict[str, Any]]] = {
-        "attribution": lambda: _attributed(lm, generation, method, seed),
-        "similarity": lambda: _compared(lm, generation, seed),
-        "rankings": lambda: {"rankings": rankings(lm, generation)},
-        "watched": lambda: _watched(lm, generation, seed),
-        "factors": lambda: _factorised(lm, generation, n_components, seed),
-        "probes": lambda: _probed(lm, corpus, label, seed),
+    named = {} if method is None else {"method": " or ".join(map(str, methods))}
+    settings: dict[str, Any] = {**named, "n_components": n_components, "seed": seed}
+    results, refused, start = dict[str, Any](), dict[str, str](), time.perf_counter()
+
+    def show(so_far: dict[str, Any]) -> None:
+        if update is not None:
+            told = {**results, **so_far}
+            pending = tuple(name for name in analyses if name not in {**told, **refused})
+            update(Report(generation, **told, refused=refused, settings=settings, pending=pending))
+
+    analyses: dict[str, Callable[[Callable[[float], None]], dict[str, Any]]] = {
+        "attribution": lambda told: _attributed(lm, generation, methods, seed, show, told),
+        "rankings": lambda told: {"rankings": rankings(lm, generation)},
+        "watched": lambda told: _watched(lm, generation, seed),
+        "similarity": lambda told: _compared(lm, generation, seed),
+        "probes": lambda told: _probed(lm, corpus, label, seed, told),
+        "factors": lambda told: _factorised(lm, generation, n_components, seed, told),
     }
-    results, refused = dict[str, Any](), dict[str, str]()
-    with progress_bar(progress, total=len(analyses), desc="Report") as bar:
+    with progress_bar(progress, total=sum(_SECONDS.values()), desc="Report") as bar:
         for name, analyse in analyses.items():
+            done = _Part(bar, _SECONDS[name])
             try:
-                results |= analyse()
+                results |= analyse(done)
             except UnsupportedError as error:
                 refused[name] = " ".join(str(error).split())
-            bar.update()
-    named = {} if method is None else {"method": str(method)}
-    settings = {**named, "n_components": n_components, "seed": seed}
+            done(1.0)
+            show({})
+    settings["seconds"] = round(time.perf_counter() - start, 1)
     return Report(generation, **results, refused=refused, settings=settings)
 
 
+class _Part:
+    """Passes what is done of one analysis to the bar of them all."""
+
+    def __init__(self, bar: Any, seconds: float) -> None:
+        self.bar, self.seconds, self.done = bar, seconds, 0.0
+
+    def __call__(self, done: float) -> None:
+        self.bar.update(self.seconds * max(0.0, done - self.done))
+        self.done = max(done, self.done)
+
+
 def _attributed(
-    lm: LanguageModel, generation: Generation, method: Any, seed: int
+    lm: LanguageModel,
+    generation: Generation,
+    methods: list[Any],
+    seed: int,
+    show: Callable[[dict[str, Any]], None],
+    told: Callable[[float], None],
 ) -> dict[str, Any]:
-    if method is None:
-        comparison, tested = best_of(lm, generation, _METHODS, seed)
+    def first(attribution: Attribution) -> None:
+        if not shown:
+            show({"attribution": attribution})
+        shown.append(attribution)
+
+    shown: list[Attribution] = []
+    if len(methods) > 1:
+        comparison, tested = best_of(lm, generation, methods, seed, first, told)
         return {"attribution": tested.attribution, "faithfulness": tested, "methods": comparison}
-    attribution = saliency(lm, generation, method=method, progress=False)
-    tested = faithfulness(lm, attribution, seed=seed, progress=False)
+    attribution = saliency(lm, generation, method=methods[0], progress=False)
+    first(attribution)
+    tested = faithfulness(lm, attribution, seed=seed, progress=told)
     return {"attribution": attribution, "faithfulness": tested}
 
 
@@ -154,7 +204,11 @@ def _watched(lm: LanguageModel, generation: Generation, seed: int) -> dict[str, 
 
 
 def _factorised(
-    lm: LanguageModel, generation: Generation, n_components: int, seed: int
+    lm: LanguageModel,
+    generation: Generation,
+    n_components: int,
+    seed: int,
+    told: Callable[[float], None],
 ) -> dict[str, Any]:
     acts = neurons(lm, generation, progress=False)
     if len(acts.tokens) < 2:
@@ -166,14 +220,24 @@ def _factorised(
         seed=seed,
         max_iter=_ROUNDS,
     )
+    count = factors.count
     effects = tuple(
-        factors.effect(lm, generation, component, draws=_DRAWS, seed=seed, progress=False)
-        for component in range(factors.count)
+        factors.effect(
+            lm,
+            generation,
+            k,
+            draws=_DRAWS,
+            seed=seed,
+            progress=lambda done, k=k: told((k + done) / (count + 1)),
+        )
+        for k in range(count)
     )
     return {"factors": factors, "effects": effects, "stability": factors.stability(_STARTS)}
 
 
-def _probed(lm: LanguageModel, corpus: TaggedCorpus, label: str, seed: int) -> dict[str, Any]:
+def _probed(
+    lm: LanguageModel, corpus: TaggedCorpus, label: str, seed: int, told: Callable[[float], None]
+) -> dict[str, Any]:
     layers = 1 + len(lm.anatomy.blocks)
     chosen = sorted({round(row) for row in np.linspace(0, layers - 1, min(_PROBED, layers))})
     probes = probe(
@@ -184,6 +248,6 @@ def _probed(lm: LanguageModel, corpus: TaggedCorpus, label: str, seed: int) -> d
         layers=chosen,
         n_tokens=_WORDS,
         seed=seed,
-        progress=False,
+        progress=told,
     )
     return {"probes": probes}

@@ -16,6 +16,7 @@ from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.significance import LEVEL
 from ecco_captum.core.text import (
     format_fixed,
+    format_number,
     format_p,
     format_share,
     in_quotes,
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_PAPER = "input_x_gradient"
 _QUESTIONS = {
     "attribution": "Where did each token come from?",
     "similarity": "How alike are the layers?",
-    "rankings": "When does each token become the top prediction?",
+    "rankings": "When is each token decided?",
     "watched": "Runner-up tokens",
     "factors": "Neuron factors",
     "probes": "What does a layer know?",
@@ -50,7 +52,8 @@ class Finding:
         key (str): its name.
         question (str): what the reader asks.
         source (str): what it takes up from Alammar (2021).
-        answer (str): the number.
+        line (str): the one number that matters, in a line.
+        answer (str): what was found.
         test (str): how it was tested.
         outcome (str): what the test gave, in numbers.
         verdict (str): "supported", "partly supported", "inconclusive" or "not supported".
@@ -59,6 +62,7 @@ class Finding:
     key: str
     question: str
     source: str
+    line: str
     answer: str
     test: str
     outcome: str
@@ -83,6 +87,7 @@ def _saliency(report: Report) -> Finding:
         key="saliency",
         question=_QUESTIONS["attribution"],
         source="figures 3 and 4",
+        line=_saliency_line(report),
         answer=f"On average, the top source holds {format_share(sizes.max(axis=1).mean())} of a "
         f"token's saliency; for {_tokens(count)} of {len(sizes)} it is {name}.",
         test="Remove sources at random: the attribution must predict what that costs, better than "
@@ -90,6 +95,24 @@ def _saliency(report: Report) -> Finding:
         outcome=_outcome(report),
         verdict=_saliency_verdict(report),
     )
+
+
+def _saliency_line(report: Report) -> str:
+    test, methods = report.faithfulness, report.methods
+    if test is None or test.p_values is None:
+        return "Not tested."
+    assert test.lds_by_output is not None
+    name = _capital(test.attribution.label)
+    p_values = test.p_values if methods is None else methods.candidate_p_values
+    chance, position = p_values[:, :2].max(axis=0).tolist()
+    score = f"LDS {format_fixed(test.lds)}"
+    if max(chance, position) <= LEVEL:
+        worst = format_p(max(chance, position))
+        return f"{name} predicts what removing tokens costs: {score}, p = {worst}."
+    than, p_value = ("chance", chance) if chance > LEVEL else ("position", position)
+    said = "is" if methods is None else f"the best of {len(methods.methods)} methods, is"
+    comma = " " if methods is None else ", "
+    return f"{name}{comma}{said} no better than {than}: {score}, p = {format_p(p_value)}."
 
 
 def _outcome(report: Report) -> str:
@@ -122,6 +145,7 @@ def _similarity(report: Report) -> Finding:
         key="similarity",
         question=_QUESTIONS["similarity"],
         source="figure 6",
+        line=similarity.short_claim,
         answer=f"{similarity.extremes} ({similarity.measure_title}, {similarity.count} "
         f"{similarity.unit}).",
         test="Move one side against the other, so that tokens no longer meet: a pair that is as "
@@ -138,6 +162,7 @@ def _rankings(report: Report) -> Finding:
     names = dict(zip(rankings.layers.tolist(), rankings.layer_names, strict=True))
     columns = np.flatnonzero(since >= 0)
     answer = f"None of {_tokens(len(since))} is ranked first at the end."
+    line, count = answer, int(rankings.first_when_shuffled.sum())
     if columns.size:
         layer = int(np.sort(since[columns])[(len(columns) - 1) // 2])
         ends = f"{names[int(since[columns].min())]} to {names[int(since[columns].max())]}"
@@ -145,7 +170,8 @@ def _rankings(report: Report) -> Finding:
             f"The median of {_tokens(len(columns))} stays the top prediction from {names[layer]} "
             f"on ({ends})."
         )
-    count = int(rankings.first_when_shuffled.sum())
+        line = f"Half of {_tokens(len(columns))} by {names[layer]}"
+        line += f"; {count} even where the text is shuffled." if count else "; none by habit alone."
     outcome = f"{count} of {columns.size} still rank first at that layer."
     if rankings.p_prompt is not None:
         beyond = "more" if rankings.p_prompt <= LEVEL else "no more"
@@ -157,6 +183,7 @@ def _rankings(report: Report) -> Finding:
         key="rankings",
         question=_QUESTIONS["rankings"],
         source="figure 7",
+        line=line,
         answer=answer,
         test="Shuffle each block's output across tokens: a token that still ranks first is "
         "predicted whatever the text says. And the model must predict the prompt.",
@@ -172,12 +199,24 @@ def _watched(report: Report) -> Finding:
         key="watch",
         question=_QUESTIONS["watched"],
         source="figure 8",
-        answer=f"For the first output: {watched.sentence}",
+        line=_lead_line(report),
+        answer=watched.sentence,
         test="Put the tokens before it in random order: a lead that stays owes nothing to what the "
         "text says.",
         outcome=test.sentence if test else "Skipped: it needs a causal model and four tokens.",
         verdict=test.verdict if test else "inconclusive",
     )
+
+
+def _lead_line(report: Report) -> str:
+    watched, test = report.watched, report.order
+    assert watched is not None
+    own, second = (in_quotes(text) for text in watched.watch_texts[:2])
+    if test is None:
+        return f"{own} before {second}; not tested."
+    lead = f"{own} leads {second} by {format_number(test.lead)} nats"
+    beyond = "more" if test.p_value <= LEVEL else "no more"
+    return f"{lead}, {beyond} than words in random order do: p = {format_p(test.p_value)}."
 
 
 def _factors(report: Report) -> Finding:
@@ -206,6 +245,10 @@ def _factors(report: Report) -> Finding:
         key="factors",
         question=_QUESTIONS["factors"],
         source="figures 9 and 10",
+        line=f"{len(there)} of {factors.count} factors matter where they are high: "
+        f"p {'≤' if there else '≥'} {format_p(_edge(p_values))}."
+        if effects
+        else factors.sentence,
         answer=factors.sentence,
         test="Ablate a factor's strongest neurons: that must change more than ablating random "
         "ones that are as active, and more where the factor is high.",
@@ -225,6 +268,8 @@ def _probes(report: Report) -> Finding:
         key="probes",
         question=_QUESTIONS["probes"],
         source="table 1",
+        line=f"{accuracy.mean():.1%} of {probes.label} labels at {probes.layers[best]}, "
+        f"{points[0]} points over a control task.",
         answer=f"Best layer: {probes.named(best)}, {accuracy.mean():.1%} of {probes.label} labels.",
         test="Give each word type a random label: what a probe gets right of these it memorised. "
         "And a layer must beat each word's most frequent label.",
@@ -244,6 +289,16 @@ _MAKERS: dict[str, Callable[[Report], Finding]] = {
     "factors": _factors,
     "probes": _probes,
 }
+
+
+def _edge(p_values: np.ndarray) -> float:
+    """The largest p-value that holds, or else the smallest."""
+    holds = p_values[p_values <= LEVEL]
+    return float(holds.max() if holds.size else p_values.min())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _tokens(count: int) -> str:
@@ -280,6 +335,8 @@ class Report(Record):
         settings (dict): what was asked for.
         methods (MethodComparison, optional): the methods that were compared, where none was named;
             ``attribution`` is by the best on one half of the removals.
+        pending (tuple of str): the analyses that are still to come, by their fields' names; none of
+            a report that is whole.
 
     Examples::
 
@@ -304,6 +361,7 @@ class Report(Record):
     refused: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     methods: MethodComparison | None = None
+    pending: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:  # type: ignore[override]  # it names the model
@@ -316,13 +374,60 @@ class Report(Record):
         return tuple((_QUESTIONS[name], reason) for name, reason in self.refused.items())
 
     @property
+    def paper_attribution(self) -> Attribution | None:
+        """Gradient × input, the method of Alammar (2021), where it was compared or is the one."""
+        compared = () if self.methods is None else self.methods.attributions
+        paper = [each for each in compared if each.method == _PAPER]
+        if paper:
+            return paper[0]
+        own = self.attribution
+        return own if own is not None and own.method == _PAPER else None
+
+    @property
+    def method_sentence(self) -> str:
+        """Which method is shown, and why."""
+        own, methods = self.attribution, self.methods
+        if own is None:
+            return ""
+        name = _capital(own.label)
+        if methods is None:
+            return f"{name}, as asked for" if "method" in self.settings else name
+        middle, low, high = map(format_fixed, methods.intervals[methods.candidate].tolist())
+        return (
+            f"{name}, the best of {len(methods.methods)} methods on this text (LDS {middle} "
+            f"[{low}, {high}])"
+        )
+
+    @property
+    def paper_sentence(self) -> str:
+        """What gradient × input, the paper's method, does on this text, where another is better."""
+        if self.methods is None or self.paper_attribution in (None, self.attribution):
+            return ""
+        assert self.paper_attribution is not None
+        row = self.methods.attributions.index(self.paper_attribution)
+        columns = self.methods.columns()
+        score = format_fixed(columns["lds"][row])
+        for than in ("chance", "position"):
+            if (p_value := float(columns[f"p_{than}"][row])) > LEVEL:
+                said = f"is no better than {than} here (p = {format_p(p_value)})"
+                break
+        else:
+            said = "is better than chance and position here"
+        return f"Gradient × input, the paper's method, {said}, with an LDS of {score}."
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The questions whose answers are still to come."""
+        return tuple(_QUESTIONS[name] for name in self.pending)
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What each analysis says, how it was tested, and the verdict."""
         return findings_of(self)
 
     def to_pandas(self) -> pd.DataFrame:
-        r"""Returns one row an analysis: question, source, answer, test, outcome, verdict."""
-        columns = ("question", "source", "answer", "test", "outcome", "verdict")
+        r"""Returns one row an analysis: question, source, line, answer, test, outcome, verdict."""
+        columns = ("question", "source", "line", "answer", "test", "outcome", "verdict")
         rows = [[getattr(finding, name) for name in columns] for finding in self.findings]
         return data_frame(rows, list(columns)).set_axis([finding.key for finding in self.findings])
 
@@ -333,14 +438,13 @@ class Report(Record):
 
     @property
     def subtitle(self) -> str:
-        """What was read, and how much was written."""
+        """What was read, how much was written, and how long the analyses took."""
         tokens = self.generation.tokens
         written = len(tokens) - tokens.prompt_length
-        return (
-            f"{self.generation.model} · {tokens.prompt_length} tokens read, {written} written · "
-            "the analyses of Alammar (2021) in the paper's order, each with its number and "
-            "the test that could have refuted it"
-        )
+        parts = [f"{tokens.prompt_length} tokens read, {written} written"]
+        if "seconds" in self.settings:
+            parts.append(f"{self.settings['seconds']:.0f} s")
+        return " · ".join([*parts, "how each claim was tested is below it"])
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{finding.key}: {finding.verdict}" for finding in self.findings)

@@ -226,6 +226,17 @@ class Similarity(Record):
         )
 
     @property
+    def short_claim(self) -> str:
+        """The number of pairs that are more alike than chance, and p, as a sentence."""
+        pairs = self._pairs()
+        if np.isnan([self.null_mean[pair] for pair in pairs]).all():
+            return f"{self.extremes}; not tested."
+        if not (self.can_reject or self._tested_before):
+            return f"{self.extremes}; too few {self.unit} to test it."
+        clear = sum(bool(self.beyond_chance[pair]) for pair in pairs)
+        return f"{clear} of {len(pairs)} pairs are more alike than chance, at p ≤ {LEVEL}."
+
+    @property
     def extremes(self) -> str:
         """Which layers are most and which least alike, as a sentence without its stop."""
         pairs = self._pairs()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
@@ -15,6 +17,7 @@ from view_samples import HOSTILE, Outline, faithful, hostile
 import ecco_captum
 from ecco_captum import Report, report
 from ecco_captum.core.checks import Verdict
+from ecco_captum.display.page import escape, without_scripts
 from ecco_captum.models.language_model import LanguageModel
 
 TEXT = "The keys to the cabinet are on the table"
@@ -37,8 +40,8 @@ def test_every_analysis_equals_the_analysis_alone(lm: LanguageModel, whole: Repo
     assert whole.generation.output_ids.tolist() == generation.output_ids.tolist()
     best = whole.methods
     assert best is not None
-    assert best.methods == ("gradient × input", "AttnLRP", "DeepLIFT")
-    method = ("input_x_gradient", "attn_lrp", "deep_lift")[best.candidate]
+    assert best.methods == ("gradient × input", "AttnLRP", "DeepLIFT", "attention")
+    method = ("input_x_gradient", "attn_lrp", "deep_lift", "attention")[best.candidate]
     alone = ecco_captum.saliency(lm, generation, method=method)
     tested = ecco_captum.faithfulness(lm, alone, progress=False)
     assert whole.faithfulness.verdict == tested.verdict  # type: ignore[union-attr]
@@ -132,6 +135,62 @@ def test_its_page_has_each_analysis_in_order(whole: Report) -> None:
         assert page.count(f'id="ecco-{key}"') == 1
     places = [page.index(f'id="ecco-{key}"') for key in KEYS]
     assert places == sorted(places)
+    for finding in whole.findings:
+        assert str(escape(finding.line)) in page
+        assert page.index(str(escape(finding.line))) < places[0], "on the first screen"
+
+
+def test_no_sentence_is_there_twice(whole: Report) -> None:
+    plain = re.sub(r"<style>.*?</style>", "", without_scripts(whole.to_html()), flags=re.DOTALL)
+    blocks = re.split(r"</?(?:p|div|td|th|h\d|li|svg|text|title|details|summary|h1)\b[^>]*>", plain)
+    lines = [Outline(block).text for block in blocks]
+    sentences = [each for line in lines for each in re.split(r"(?<=[.?!]) ", line)]
+    counts = Counter(each for each in sentences if len(each) > 40)
+    assert len(counts) > 20
+    assert not [each for each, count in counts.items() if count > 1]
+
+
+def test_the_paper_s_method_is_beside_the_best(whole: Report) -> None:
+    methods = whole.methods
+    assert methods is not None
+    for candidate in range(2):
+        own = methods.attributions[candidate]
+        chosen = replace(whole, attribution=own, methods=replace(methods, candidate=candidate))
+        assert chosen.paper_attribution is methods.attributions[0]
+        assert own.label in chosen.method_sentence.lower() or candidate
+        assert bool(chosen.paper_sentence) == bool(candidate)
+    said = chosen.paper_sentence
+    row = methods.to_pandas().iloc[0]
+    larger = row["p_chance"] if row["p_chance"] > 0.05 else row["p_position"]
+    assert (f"(p = {larger:.2g})" in said) == (larger > 0.05)
+    named = replace(whole, methods=None, settings={"method": "deep_lift"})
+    assert named.method_sentence.endswith(", as asked for")
+
+
+def test_it_is_shown_as_it_grows(lm: LanguageModel) -> None:
+    seen: list[Report] = []
+    made = report(lm, TEXT, max_new_tokens=6, n_components=2, update=seen.append)
+    first, *_, last = seen
+    assert first.attribution is not None
+    assert first.attribution.method == "input_x_gradient"
+    assert first.faithfulness is None
+    assert first.pending == ("rankings", "watched", "similarity", "probes", "factors")
+    assert "running …" in first.to_html()
+    assert [len(each.pending) for each in seen] == [5, 5, 4, 3, 2, 1, 0]
+    assert last.pending == made.pending == ()
+    assert "running …" not in made.to_html()
+    assert [each.verdict for each in last.findings] == [each.verdict for each in made.findings]
+
+
+def test_of_several_methods_the_best_is_taken(lm: LanguageModel) -> None:
+    few = {"max_new_tokens": 6, "n_components": 2}
+    made = report(lm, TEXT, method=["occlusion", "saliency"], **few)  # type: ignore[arg-type]
+    assert made.methods is not None
+    assert made.methods.methods == ("occlusion", "gradient")
+    assert made.paper_attribution is None
+    assert made.settings["method"] == "occlusion or saliency"
+    with pytest.raises(ValueError, match="method"):
+        report(lm, TEXT, method=["occlusion", "no such method"])
 
 
 def test_what_a_model_does_not_allow_is_named() -> None:
@@ -140,7 +199,7 @@ def test_what_a_model_does_not_allow_is_named() -> None:
     assert "is a classifier" in made.refused["rankings"]
     assert made.attribution is not None
     page = made.to_html()
-    assert "When does each token become the top prediction? " in page
+    assert "When is each token decided? " in page
     assert 'id="ecco-rankings"' not in page
 
 
@@ -173,7 +232,9 @@ def test_it_refuses_what_is_wrong_before_any_work(lm: LanguageModel) -> None:
 def test_it_reports_its_progress(lm: LanguageModel) -> None:
     parts: list[float] = []
     report(lm, TEXT, max_new_tokens=6, n_components=2, progress=parts.append)
-    assert parts == pytest.approx([k / 6 for k in range(1, 7)])
+    assert parts == sorted(parts)
+    assert len(parts) > 50, "it moves inside each analysis"
+    assert parts[-1] == pytest.approx(1)
 
 
 def test_texts_are_escaped() -> None:
@@ -188,6 +249,6 @@ def test_texts_are_escaped() -> None:
     ).to_html()
     read = Outline(page)
     assert not {"img", "i"} & set(read.tags)
-    assert read.tags.count("script") == 2 + 2, "of two views: their data, and what draws it"
+    assert read.tags.count("script") == 3 * 2, "of three views: their data, and what draws it"
     assert not [name for name, _ in read.attributes if name.startswith("on")]
-    assert f"Skipped:What does a layer know? {HOSTILE[0]}" in read.text
+    assert f"What does a layer know? {HOSTILE[0]}" in read.text

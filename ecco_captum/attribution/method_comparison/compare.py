@@ -111,17 +111,26 @@ def compare_methods(
 
 
 def best_of(
-    lm: LanguageModel, generation: Generation, methods: Sequence[Any], seed: int
+    lm: LanguageModel,
+    generation: Generation,
+    methods: Sequence[Any],
+    seed: int,
+    explained: Callable[[Attribution], object],
+    progress: Progress,
 ) -> tuple[MethodComparison, Faithfulness]:
     """Compares methods on one text, and tests the one with the largest score on the same removals.
 
-    Methods are not run on shuffled weights, save the one that is tested.
+    Methods are not run on shuffled weights, save the one that is tested. ``explained`` is called
+    with each attribution as soon as it is there.
     """
     request = _Request("logit", None, None, Design(seed=seed))
-    bar = progress_bar(False, total=1, desc="Comparing")
-    comparison, (text,) = _compared(lm, [generation], _named(methods), request, False, bar)
-    chosen = text.attributions[comparison.candidate]
-    return comparison, evaluated(lm, chosen, text.evidence, randomisation=None)
+    named = _named(methods)
+    with progress_bar(progress, total=len(named) + 4, desc="Comparing") as bar:
+        comparison, (text,) = _compared(lm, [generation], named, request, False, bar, explained)
+        chosen = text.attributions[comparison.candidate]
+        tested = evaluated(lm, chosen, text.evidence, randomisation=None)
+        bar.update(2)
+    return comparison, tested
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ def _compared(
     request: _Request,
     randomisation: bool,
     bar: Any,
+    explained: Callable[[Attribution], object] = lambda attribution: None,
 ) -> tuple[MethodComparison, list[_Text]]:
     """Explains each text by each method; what does not run is left out of ``named``."""
     design, refused, results = request.design, dict[str, str](), list[_Text]()
@@ -152,6 +162,7 @@ def _compared(
                 start = time.perf_counter()
                 attributions.append(_explained(lm, plain, options, request))
                 seconds.append(time.perf_counter() - start)
+                explained(attributions[-1])
             except UnsupportedError as error:
                 if results:  # it ran on another text
                     raise
