@@ -11,7 +11,7 @@ const HINT = "Hover or tap a token for its strongest factors; click for the stro
 export function mountFactors(host, data, events = {}) {
   const view = new FactorsView(data, events);
   host.replaceChildren(view.node);
-  view.select(0);
+  view.select(data.order[0]);
   return view;
 }
 
@@ -44,7 +44,7 @@ class FactorsView {
     this.list.setAttribute("role", "listbox");
     this.list.setAttribute("aria-label", "Factors");
     this.options = this.rows.map((_, k) => this.buildOption(k));
-    this.list.append(...this.options);
+    this.list.append(...this.data.order.map((k) => this.options[k]));
     const head = make("div", "ecco-factor ecco-factors-head");
     head.setAttribute("aria-hidden", "true"); // each row says all of it
     head.append(make("span", "", "No."));
@@ -76,6 +76,7 @@ class FactorsView {
       name.title = `${nameOf(this.data.texts, position)}, ${this.place(position)}`;
       names.append(name, " ");
     }
+    if (this.data.sinks.includes(k)) names.prepend(make("i", "", "attention sink: "));
     names.title = names.textContent.trim(); // the line may be cut
     if (!tops[k].length) names.append("without weight");
     option.append(names);
@@ -149,6 +150,7 @@ class FactorsView {
     const { explained, stability, tops } = this.data;
     const names = tops[k].slice(0, NAMED).map((position) => this.name(position));
     const parts = [`factor ${k}`];
+    if (this.data.sinks.includes(k)) parts.push("an attention sink");
     parts.push(`explains ${explained[k]}`);
     if (stability) parts.push(`stability ${stability[k]}`);
     parts.push(names.length ? `strongest at ${names.join(", ")}` : "without weight");
@@ -181,9 +183,9 @@ class FactorsView {
 
   press(event, k) {
     if (k === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
-    const last = this.rows.length - 1;
-    const next = { ArrowDown: k + 1, ArrowUp: k - 1, Home: 0, End: last }[event.key];
-    if (next !== undefined) this.focus(Math.max(0, Math.min(last, next)));
+    const { order } = this.data, last = order.length - 1, at = order.indexOf(k);
+    const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
+    if (next !== undefined) this.focus(order[Math.max(0, Math.min(last, next))]);
     else if (event.key === "Enter" || event.key === " ") this.hold(this.held === k ? -1 : k);
     else if (event.key === "Escape" && this.held >= 0) this.hold(-1);
     else return;

@@ -97,7 +97,8 @@ def factors_data(factors: Factors, stability: list[str] | None) -> dict[str, Any
 
     ``texts`` (a string for each token, or plain parts and marks in turn), ``starts``, ``sections``
     (name and first position of each part of the text), ``tops`` (positions of each factor's top
-    tokens), ``explained``, ``stability``, ``levels`` of the ramp.
+    tokens), ``explained``, ``stability``, ``levels`` of the ramp, ``order`` of the factors in the
+    list, ``sinks`` among them.
     """
     tokens, starts = factors.tokens, factors.activations.sequences.tolist()
     if len(starts) > 1:
@@ -117,6 +118,8 @@ def factors_data(factors: Factors, stability: list[str] | None) -> dict[str, Any
         "explained": [format_share(float(c)) for c in factors.contributions.clip(0, 1)],
         "stability": stability,
         "levels": LEVELS,
+        "order": factors.by_interest,
+        "sinks": factors.sinks,
     }
 
 
@@ -145,7 +148,10 @@ def _plain_view(factors: Factors, facts: dict[str, Any]) -> Markup:
         columns["Stability"] = facts["stability"]
     columns["Its top tokens, with their weights"] = list(_tops(factors, facts))
     numeric = range(len(columns))  # the factor's number, and all but the last
-    return folded_table(("Factor", *columns), _rows(columns), numeric=numeric, many="factors")
+    rows = [_rows(columns)[k] for k in factors.by_interest]
+    for row, k in zip(rows, factors.by_interest, strict=True):
+        row[0] += " (attention sink)" if k in factors.sinks else ""
+    return folded_table(("Factor", *columns), rows, numeric=numeric, many="factors")
 
 
 def _tops(factors: Factors, facts: dict[str, Any]) -> Iterator[Markup]:

@@ -14,7 +14,7 @@ from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import Negatives, Verdict, check_whole
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.significance import LEVEL, rank_p_value
-from ecco_captum.core.text import format_p, with_interval
+from ecco_captum.core.text import format_p, format_share, with_interval
 from ecco_captum.core.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ecco_captum.models.language_model import LanguageModel
+
+_SINK = 0.9  # of its weight on first tokens, or on one, makes a factor that of an attention sink
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,23 @@ class Factors(Record):
         Factors that overlap share what they have in common: the sum is not ``1 - error ** 2``.
         """
         return self.contributions
+
+    @property
+    def sinks(self) -> tuple[int, ...]:
+        """Factors of attention sinks: 90% of their weight lies on texts' first tokens, or on one.
+
+        Models rest attention that they have no use for there (Xiao et al. 2024), with activations
+        so large that such a factor takes most of the energy.
+        """
+        total = self.weights.sum(axis=1)
+        firsts = self.weights[:, self.activations.sequences].sum(axis=1)
+        most = np.maximum(firsts, self.weights.max(axis=1))
+        return tuple(np.flatnonzero((total > 0) & (most >= _SINK * total)).tolist())
+
+    @property
+    def by_interest(self) -> tuple[int, ...]:
+        """All factors, those of attention sinks last."""
+        return (*(k for k in range(self.count) if k not in self.sinks), *self.sinks)
 
     def top_tokens(self, component: int, k: int = 10) -> list[tuple[int, str, float]]:
         r"""Returns where a factor is strongest.
@@ -239,11 +258,28 @@ class Factors(Record):
         return dataclasses.replace(self, activations=activations, weights=weights)
 
     @property
+    def _without_sinks(self) -> str:
+        """What factors explain beside those of attention sinks; empty without such."""
+        if not self.sinks or len(self.sinks) == self.count:
+            return ""
+        taken = float(self.contributions[list(self.sinks)].sum())
+        if not 0 < taken < 1:
+            return ""
+        rest = max(0.0, 1 - self.error**2 - taken) / (1 - taken)
+        names = " and ".join(map(str, self.sinks))
+        one = len(self.sinks) == 1
+        return (
+            f" {format_share(taken)} is that of {'factor' if one else 'factors'} {names}, "
+            f"{'an attention sink' if one else 'attention sinks'}; of the rest, the others explain "
+            f"{format_share(rest)}."
+        )
+
+    @property
     def sentence(self) -> str:
-        """How much of the activations the factors explain, and what was clipped before."""
+        """How much the factors explain, with and without sinks, and what was clipped before."""
         of = {"clip": "' positive part", "abs": "' magnitudes"}.get(self.negatives, "")
         share = f"{1 - self.error**2:.0%} of the activations{of} (squared error)"
-        sentence = f"{self.count} factors explain {share}."
+        sentence = f"{self.count} factors explain {share}.{self._without_sinks}"
         if self.negatives == "clip":
             sentence += f" Their negative part, {self.clipped:.1%} of all energy, was clipped."
         return sentence

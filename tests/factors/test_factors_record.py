@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from activation_samples import activations, stored
 from method_samples import subject
-from view_samples import Outline, sanitised
+from view_samples import Outline, cells_of, sanitised
 
 from ecco_captum import neurons, nmf
 from ecco_captum.core.text import visible, with_interval
@@ -85,3 +85,29 @@ def test_of_a_corpus_a_page_shows_where_factors_are_strongest(
     for text in set(tops) - set(chosen):  # what is missing had no room
         assert lengths[[*chosen, text]].sum() > 25
     assert f"{len(chosen)} of 4 texts, where factors are strongest" in page
+
+
+def test_factors_of_attention_sinks_are_named_and_come_last() -> None:
+    acts = activations(np.random.default_rng(0).gamma(1, size=(2, 6, 6)).astype(np.float32))
+    acts = dataclasses.replace(acts, sequences=np.array([0, 3]))
+    weights = [
+        [50, 0, 0, 1, 0, 2],  # at one token
+        [1, 2, 3, 1, 2, 3],
+        [30, 0, 0, 25, 1, 0],  # at the first token of both texts
+        [0, 0, 0, 0, 0, 0],
+    ]
+    factors = dataclasses.replace(
+        nmf(acts, 4),
+        weights=np.array(weights, dtype=np.float32),
+        error=0.1,
+        contributions=np.array([0.5, 0.1, 0.3, 0.0]),
+    )
+    assert factors.sinks == (0, 2)
+    assert factors.by_interest == (1, 3, 0, 2)
+    # 0.99 is explained, 0.8 of it by sinks: 0.19 of the remaining 0.2.
+    assert "80.0% is that of factors 0 and 2, attention sinks" in factors.sentence
+    assert "of the rest, the others explain 95.0%" in factors.sentence
+    rows = [cells[0] for cells in cells_of(factors.to_html())[1:]]
+    assert rows == ["1", "3", "0 (attention sink)", "2 (attention sink)"]
+    alike = dataclasses.replace(factors, weights=np.tile(factors.weights[1], (4, 1)))
+    assert "sink" not in alike.sentence
