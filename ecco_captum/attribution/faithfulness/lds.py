@@ -105,11 +105,11 @@ def linear_datamodel(
     Both nulls are exact: one permutation of the sources serves all outputs of the text, since they
     share its removals, and the text's own score is the mean over them. "Chance" permutes freely.
     "Position" permutes within windows of five neighbours, which keeps where the attribution is
-    large and changes only which of the neighbours it means; and sums and drops are first freed from
-    what the places of the removed sources explain (regression on sums of their places, and of their
-    log and reciprocal distances from the start and the end), so that an attribution which falls or
-    rises over the text gains nothing by that. Windows, and not strata of equal distance,
-    since each output has its own distances and all outputs share a permutation.
+    large and changes only which of the neighbours it means; and sums and drops are freed from what
+    the places of the removed sources explain (regression on sums of their places and squares of
+    these, and of their log and reciprocal distances from the start and the end), so that an
+    attribution which falls or rises over the text gains nothing by that. Windows, and not strata of
+    equal distance, since each output has its own distances and all outputs share a permutation.
 
     Args:
         evidence (Sequence of Evidence): of the segments of a text, one kind of removal.
@@ -181,7 +181,7 @@ class _Ranked:
     """
 
     def __init__(self, evidence: Evidence, *, positional: bool) -> None:
-        self.evidence = evidence
+        self.evidence, self.positional = evidence, positional
         # Where everything is removed all orders are the same; a text of one source has no other.
         some = ~evidence.removed.all(axis=(1, 2))
         rates = np.flatnonzero(some) if some.any() else slice(None)
@@ -192,11 +192,18 @@ class _Ranked:
         self.drops = [_freed(own, basis) for own, basis in zip(drops, self.bases, strict=True)]
 
     def ranks(self, weights: np.ndarray) -> list[np.ndarray]:
-        """Of each rate, (…, orders): ranks of the sums of weights, (…, sources)."""
-        return [
-            _freed(rankdata(_rounded(weights @ removed.T), axis=-1), basis)
-            for removed, basis in zip(self.removed, self.bases, strict=True)
-        ]
+        """Of each rate, (…, orders): ranks of the sums of weights, (…, sources).
+
+        Where ``positional``, of what places leave of the sums: their ranks bend with places even
+        where the sums are nothing but sums of places.
+        """
+        ranks = []
+        for removed, basis in zip(self.removed, self.bases, strict=True):
+            sums = weights @ removed.T
+            if self.positional:
+                sums = _freed(sums, basis)
+            ranks.append(_freed(rankdata(_rounded(sums), axis=-1), basis))
+        return ranks
 
     def of(self, scores: np.ndarray, taken: np.ndarray | None = None) -> np.ndarray:
         """(draws, targets), correlations of the attribution, its sources in other places.
@@ -223,10 +230,11 @@ def _rounded(sums: np.ndarray) -> np.ndarray:
 
 
 def _places_of(evidence: Evidence) -> np.ndarray:
-    """(sources, 5): place, and log and reciprocal distances from the start and from the end."""
+    """(sources, 6): place and its square, log and reciprocal distances from start and end."""
     distance = 1 + np.arange(len(evidence.sources), dtype=np.float64)
     both = [distance, distance[::-1]]
-    return np.stack([distance, *map(np.log, both), *(1 / each for each in both)], axis=1)
+    bends = [*map(np.log, both), *(1 / each for each in both)]
+    return np.stack([distance, distance**2, *bends], axis=1)
 
 
 def _basis(removed: np.ndarray, places: np.ndarray | None) -> np.ndarray:
