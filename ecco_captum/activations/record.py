@@ -220,6 +220,11 @@ class Activations(Record):
         table = np.asarray(self.values).reshape(-1, features)
         return names.join(data_frame(table))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.activations.terminal import activations_blocks
+
+        return activations_blocks(self)
+
     def __repr__(self) -> str:
         layers, tokens, features = self.shape
         texts = f"{len(self.sequences)} text{'' if len(self.sequences) == 1 else 's'}"

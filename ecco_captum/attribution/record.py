@@ -87,6 +87,11 @@ class Comparison(Record):
         agreement = {"Spearman": self.rank_correlation, f"top-{_TOP} overlap": self.overlap}
         return str(comparison_view(self, agreement))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.attribution.terminal import comparison_blocks
+
+        return comparison_blocks(self)
+
     def __repr__(self) -> str:
         defined = self.rank_correlation[~np.isnan(self.rank_correlation)]
         mean = defined.mean() if len(defined) else np.nan
@@ -473,6 +478,11 @@ class Attribution(Record):
         from ecco_captum.attribution.html import saliency_view
 
         return str(saliency_view(self, below=below))
+
+    def terminal(self) -> list[Any]:
+        from ecco_captum.attribution.terminal import attribution_blocks
+
+        return attribution_blocks(self)
 
     def __repr__(self) -> str:
         rows, positions = self.scores.shape

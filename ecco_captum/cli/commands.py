@@ -225,7 +225,7 @@ def report(
             label=label,
             progress=step("Analysing"),
         )
-    files.write(result, out.text_of(generation), *out.findings(result))
+    files.write(result, *result.terminal())
 
 
 def saliency(
@@ -266,8 +266,8 @@ def saliency(
         )
         if tested:
             test = ecco_captum.faithfulness(lm, attribution, progress=step("Testing"))
-    blocks = attribution.subtitle, out.text_of(generation), out.saliency_table(attribution)
-    files.write(attribution, *blocks, *([str(test)] if tested else []), faithfulness=test)
+    blocks = [*attribution.terminal(), *(test.terminal()[1:] if test else [])]
+    files.write(attribution, *blocks, faithfulness=test)
 
 
 def compare_methods(
@@ -308,8 +308,7 @@ def compare_methods(
             orders=orders,
             progress=step("Comparing"),
         )
-    blocks = result.subtitle, out.text_of(generation), out.methods_table(result)
-    files.write(result, *blocks, result.sentence)
+    files.write(result, *result.terminal())
 
 
 def rankings(
@@ -343,8 +342,7 @@ def rankings(
             lens=lens,
             control=not no_control,
         )
-    blocks = result.subtitle, out.text_of(generation), out.rankings_table(result)
-    files.write(result, *blocks, result.sentence)
+    files.write(result, *result.terminal())
 
 
 def watch(
@@ -369,7 +367,7 @@ def watch(
         raise ValueError("WORD: got none, accepts at least one token to watch")
     options: dict[str, Any] = {"position": position, "layers": layers, "lens": lens}
     result = ecco_captum.rankings_watch(model.load(), prompt, watched, **options)
-    files.write(result, result.subtitle, out.watched_table(result), result.sentence)
+    files.write(result, *result.terminal())
 
 
 def factors(
@@ -398,8 +396,7 @@ def factors(
         step("Fitting again")
         stable = result.stability(stability) if stability else None
         effects = [result.effect(lm, prompt, k, progress=step("Ablating")) for k in ablated]
-    sentences = "\n".join([result.sentence, *(effect.sentence for effect in effects)])
-    blocks = result.subtitle, out.factors_table(result), sentences
+    blocks = [*result.terminal(), *(effect.sentence for effect in effects)]
     files.write(result, *blocks, effects=effects, stability=stable)
 
 
@@ -442,7 +439,7 @@ def similarity(
     with out.progress_bar(1) as step:
         bar = step("Comparing")
         result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
-    files.write(result, result.subtitle, out.similarity_table(result), result.sentence)
+    files.write(result, *result.terminal())
 
 
 def probe(
@@ -489,7 +486,7 @@ def probe(
             seed=seed,
             progress=step("Probing"),
         )
-    files.write(result, result.subtitle, out.probes_table(result), result.sentence)
+    files.write(result, *result.terminal())
 
 
 COMMANDS = (

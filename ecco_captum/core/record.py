@@ -244,6 +244,20 @@ class Record:
                 file.write(text.encode("utf-8"))
         return text
 
+    def terminal(self) -> list[Any]:
+        r"""Returns what a terminal shows: texts and rich's renderables, each a paragraph."""
+        return [repr(self)]
+
+    def __str__(self) -> str:
+        from ecco_captum.display.terminal import as_text
+
+        return as_text(self.terminal())
+
+    def __rich__(self) -> Any:
+        from ecco_captum.display.terminal import grouped
+
+        return grouped(self.terminal())
+
     def _repr_html_(self) -> str:
         return self.fragment()
 

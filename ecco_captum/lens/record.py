@@ -261,6 +261,11 @@ class Rankings(ByLayer, Record):
 
         return str(rankings_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import rankings_blocks
+
+        return rankings_blocks(self)
+
     def __repr__(self) -> str:
         layers, columns = self.ranks.shape
         return f"Rankings({layers} layers, {_tokens(columns)}, {self.generation.model})"
@@ -438,6 +443,11 @@ class WatchedRankings(ByLayer, Record):
 
         return str(watch_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import watched_blocks
+
+        return watched_blocks(self)
+
     def __repr__(self) -> str:
         words = ", ".join(map(repr, self.watch_texts))
         return f"WatchedRankings({words}; {len(self.layers)} layers, {self.model})"
@@ -552,6 +562,11 @@ class LayerPredictions(ByLayer, Record):
         from ecco_captum.lens.html import predictions_view
 
         return str(predictions_view(self))
+
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import predictions_blocks
+
+        return predictions_blocks(self)
 
     def __repr__(self) -> str:
         layers, k = self.token_ids.shape
@@ -680,6 +695,11 @@ class MinimalPairs(ByLayer, Record):
 
         return str(pairs_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import pairs_blocks
+
+        return pairs_blocks(self)
+
     def __repr__(self) -> str:
         return f"MinimalPairs({len(self.prompts)} prompts, {len(self.layers)} layers, {self.model})"
 
@@ -765,8 +785,10 @@ class OrderTest(Record):
 
         return str(order_view(self))
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import order_blocks
+
+        return order_blocks(self)
 
     def __repr__(self) -> str:
         return f"OrderTest({self.sentence})"

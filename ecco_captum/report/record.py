@@ -342,6 +342,11 @@ class Report(Record):
             "the test that could have refuted it"
         )
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.report.terminal import report_blocks
+
+        return report_blocks(self)
+
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{finding.key}: {finding.verdict}" for finding in self.findings)
         return f"Report({self.generation.model}; {verdicts})"

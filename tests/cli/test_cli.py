@@ -9,15 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from probing_samples import TEXT, written
+from record_samples import watched
 
 import ecco_captum
 from ecco_captum import cli
-from ecco_captum.cli.output import progress_bar, show, watched_table
+from ecco_captum.cli.output import progress_bar, show
+from ecco_captum.lens.terminal import watched_blocks
 from ecco_captum.models.language_model import LanguageModel
 
 
@@ -239,20 +240,14 @@ def test_tokens_cannot_act_on_the_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stdout", screen())
     monkeypatch.setenv("NO_COLOR", "1")
-    watched = SimpleNamespace(
-        layer_names=["embedding"],
-        watch_texts=TOKENS,
-        ranks=np.arange(6)[None],
-        top_ids=[0],
-        texts={"0": "\x07"},
-    )
-    show(" and ".join(TOKENS), watched_table(watched))
+    given = {"ranks": np.arange(6)[None] + 2, "top_ids": np.zeros(1, int), "texts": {"0": "\x07"}}
+    show(" and ".join(TOKENS), watched_blocks(watched(TOKENS, 1, **given))[1])
     printed = sys.stdout.getvalue()  # type: ignore[attr-defined]
     plain = printed.replace("\x1b[1m", "").replace("\x1b[0m", "")  # a bold header
     assert plain.startswith("U+001B[31m and [red] and :smile: and \n and    and  Paris\n")
     header = ["LAYER", "U+001B[31m", "[red]", ":smile:", "↵", "␣␣", "Paris", "TOP", "TOKEN"]
     lines = [line.split() for line in plain.splitlines()]
-    assert lines[-2:] == [header, ["embedding", *"012345", "U+0007"]]
+    assert lines[-2:] == [header, ["embedding", *"234567", "U+0007"]]
     assert (plain == printed) == (screen is io.StringIO)
 
 
