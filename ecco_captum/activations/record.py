@@ -56,6 +56,7 @@ class Activations(Record):
         "tokens": "tokens",
         "sequences": "int: texts",
     }
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     values: np.ndarray | StoredValues
     layers: np.ndarray

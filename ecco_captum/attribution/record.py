@@ -230,6 +230,10 @@ class Attribution(Record):
         "deltas differences residuals": "float: explained",
         "spans": "int: positions 2",
     }
+    _labels: ClassVar[dict[str, str]] = {
+        "token": "positions: tokens.texts",
+        "output_token": "explained: output_texts",
+    }
 
     generation: Generation
     scores: np.ndarray
@@ -266,6 +270,12 @@ class Attribution(Record):
         from ecco_captum.attribution.token_groups import grouped_tokens
 
         return grouped_tokens(self.generation.tokens, self.spans)
+
+    @property
+    def output_texts(self) -> list[str]:
+        """(explained,), the texts of the outputs that were explained."""
+        start = self.tokens.prompt_length
+        return [self.tokens.texts[start + output] for output in np.asarray(self.outputs).tolist()]
 
     @property
     def known(self) -> np.ndarray:

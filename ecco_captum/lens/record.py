@@ -99,6 +99,10 @@ class Rankings(ByLayer, Record):
         "ranks top_ids shuffled_ranks": "int: layers columns",
         "logits probs top_probs cosine divergence": "float: layers columns",
     }
+    _labels: ClassVar[dict[str, str]] = {
+        "layer_name": "layers: layer_names",
+        "token": "columns: target_texts",
+    }
 
     generation: Generation
     layers: np.ndarray
@@ -315,6 +319,8 @@ class WatchedRankings(ByLayer, Record):
         "logits probs": "float: ... layers watched",
         "top_ids": "int: ... layers",
     }
+    _leading: ClassVar[tuple[str, ...]] = ("positions",)
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     tokens: Tokens
     watch_ids: np.ndarray
@@ -482,6 +488,7 @@ class LayerPredictions(ByLayer, Record):
         "token_ids": "int: layers k",
         "probs": "float: layers k",
     }
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     generation: Generation
     layers: np.ndarray
@@ -603,6 +610,7 @@ class MinimalPairs(ByLayer, Record):
         "logprobs": "float: prompts layers 2",
         "ranks": "int: prompts layers 2",
     }
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     prompts: tuple[str, ...]
     fillers: tuple[tuple[str, str], ...]
