@@ -12,12 +12,17 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ecco_captum.display.terminal import console, print_blocks, printable, table
+from ecco_captum.display.terminal import as_text, console, print_blocks, printable, table
 
 
 def show(*blocks: RenderableType) -> None:
     """Prints blocks with an empty line between them; plain and unwrapped where is no terminal."""
-    print_blocks(console(sys.stdout), blocks)
+    print(as_text(blocks))
+
+
+def note(*lines: RenderableType) -> None:
+    """Says something that is no result, on standard error."""
+    print_blocks(console(sys.stderr), lines)
 
 
 def fail(message: str) -> None:

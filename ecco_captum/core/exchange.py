@@ -27,7 +27,7 @@ def plain(value: Any) -> Any:
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         said = {name: getattr(value, name, None) for name in ("sentence", "verdict")}
         said = {name: text for name, text in said.items() if text and name not in fields}
-        kind = {} if isinstance(value, Tokens) else {"record": type(value).__name__}
+        kind = {"record": type(value).__name__} if hasattr(value, "to_json") else {}
         return {**kind, **said, **fields}
     if isinstance(value, np.ndarray):
         return plain(value.tolist())

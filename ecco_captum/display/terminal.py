@@ -32,7 +32,7 @@ def one_line(text: str) -> str:
 
 
 class ShadedText(Text):
-    """A text that says nothing without its colours: left out where there are none."""
+    """A text that says nothing without its shades: left out where 16 colours are all there is."""
 
 
 def console(file: TextIO) -> Console:
@@ -44,7 +44,7 @@ def console(file: TextIO) -> Console:
 
 def print_blocks(screen: Console, blocks: Iterable[RenderableType]) -> None:
     """Prints blocks with an empty line between them."""
-    coloured = screen.color_system is not None and not screen.no_color
+    coloured = screen.color_system in ("256", "truecolor") and not screen.no_color
     shown = [block for block in blocks if coloured or not isinstance(block, ShadedText)]
     for k, block in enumerate(shown):
         if k:
@@ -57,8 +57,7 @@ def as_text(blocks: Iterable[RenderableType]) -> str:
     screen = console(sys.stdout)
     with screen.capture() as capture:
         print_blocks(screen, blocks)
-    lines = capture.get().splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+    return capture.get().removesuffix("\n")
 
 
 def grouped(blocks: Sequence[RenderableType]) -> Group:

@@ -111,6 +111,14 @@ def test_no_color_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     assert as_text([shaded(["a", "b"], np.ones(2)), "last"]) == "last"
 
 
+@pytest.mark.parametrize(("term", "shown"), [("xterm-256color", True), ("xterm-16color", False)])
+def test_shades_need_many_colours(term: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_terminal(monkeypatch)
+    monkeypatch.delenv("COLORTERM")
+    monkeypatch.setenv("TERM", term)
+    assert ("48;" in as_text([shaded(["a", "b"], np.ones(2)), "last"])) == shown
+
+
 def test_a_few_of_many_layers() -> None:
     assert spread(31) == [0, 8, 15, 22, 30]
     assert spread(1) == [0]
