@@ -66,6 +66,11 @@ Precision = Annotated[
 Long = Annotated[
     Literal["error", "skip", "split"], option("What to do with texts longer than the context.")
 ]
+_REMOVALS = ("delete", "neighbour", "mask", "mean", "zero", "pad")
+Removals = Annotated[
+    list[str] | None,
+    option(f"{', '.join(_REMOVALS)}; repeatable (default: two kinds).", "--removal"),
+]
 Orders = Annotated[int, option("Random orders in which tokens are removed.")]
 
 
@@ -211,10 +216,7 @@ def faithfulness(
     score: Score = "logit",
     versus: Versus = None,
     outputs: Outputs = None,
-    removal: Annotated[
-        list[str] | None,
-        option("delete, neighbour, mask, mean, zero or pad; repeatable (default: two kinds)."),
-    ] = None,
+    removal: Removals = None,
     orders: Orders = 39,
     draw_seed: Annotated[int, option("The seed of the orders.")] = 0,
 ) -> None:
@@ -239,6 +241,9 @@ def faithfulness(
             progress=progress,
         )
 
+    for kind in removal or ():
+        if kind not in _REMOVALS:
+            raise ValueError(f"--removal: got {kind!r}, accepts {', '.join(_REMOVALS)}")
     model.check(method)
     name = "faithfulness"
     if text.prompts_file is not None:

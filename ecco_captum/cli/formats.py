@@ -67,8 +67,8 @@ def check_formats(paths: Sequence[Path], kind: type) -> None:
         ending = path.suffix.lower()
         if path != STDOUT and ending not in accepted:
             raise ValueError(
-                f"--output: got '{path}', and a {kind.__name__} is no {_LABELS[ending].lower()}; "
-                f"accepts a name with {', '.join(accepted)}"
+                f"--output: got '{path}', and there is no {_LABELS[ending].lower()} of "
+                f"{kind.__name__}; accepts a name with {', '.join(accepted)}"
             )
         for module, (endings, extra) in _NEEDED.items():
             own = ending == ".csv" and not issubclass(kind, Record)

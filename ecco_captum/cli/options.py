@@ -140,6 +140,8 @@ class Prompt:
     def read(self) -> str:
         """Returns the prompt itself, without one newline at the end of a file."""
         if self.prompt_file is not None:
+            if not self.prompt_file.is_file():
+                raise FileNotFoundError(f"--prompt-file: there is no file '{self.prompt_file}'")
             text = self.prompt_file.read_text(encoding="utf-8-sig")
             return _without_newline(text, self.keep_newline)
         if self.prompt == "-":

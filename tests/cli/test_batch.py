@@ -104,7 +104,10 @@ def test_a_file_of_no_prompts_is_refused_before_the_model_is_loaded(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["-o", "a.html"], "a PromptTable is no page; accepts a name with .csv, .json, .parquet"),
+        (
+            ["-o", "a.html"],
+            "no page of PromptTable; accepts a name with .csv, .json, .parquet",
+        ),
         (["--faithfulness"], "not with --prompts-file"),
         (["--open"], "--open: no page is written"),
     ],

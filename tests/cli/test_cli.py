@@ -80,7 +80,7 @@ def test_prompts_from_files_and_standard_input(
         (["--prompt", "a", "-o", "/no/such/folder/r.npz"], "--output: there is no folder"),
         (["--prompt", "a", "-o", "/tmp"], "--output: '/tmp' is a folder"),
         (["--prompt", "a", "-o", "x.html", "-o", "./x.html"], "is named twice"),
-        (["--prompt-file", "/no/such/file"], "No such file"),
+        (["--prompt-file", "/no/such/file"], "--prompt-file: there is no file '/no/such/file'"),
         (["--prompt", "a", "-o", "x.gif"], "got 'x.gif', accepts a name with .html, .npz"),
         (["--prompt", "a", "-o", "noending"], "got 'noending', accepts a name"),
     ],
@@ -302,8 +302,11 @@ def test_rankings_tells_when_tokens_were_decided(
         (["watch", "--prompt", "x"], "WORD: got none, accepts at least one token to watch"),
         (["watch", "--prompt", "x", "a", "-o", "a.gif"], "--output: got 'a.gif', accepts a name"),
         (["watch", "--prompt", "x", "a", "-o", "no/a.pdf"], "--output: there is no folder"),
-        (["order-test", "--prompt", "x", "-o", "a.svg"], "OrderTest is no figure; accepts"),
-        (["report", "--prompt", "x", "-o", "a.png"], "a Report is no figure; accepts"),
+        (
+            ["order-test", "--prompt", "x", "-o", "a.svg"],
+            "no figure of OrderTest; accepts",
+        ),
+        (["report", "--prompt", "x", "-o", "a.png"], "there is no figure of Report; accepts"),
     ],
 )
 def test_what_the_lens_commands_refuse(

@@ -65,7 +65,7 @@ def test_activations_in_files(
     assert acts.shape[0] == layers
     assert "MEAN MAGNITUDE" in capsys.readouterr().out
     assert cli.main([*words, "-o", "a.html"]) == 1
-    assert "Activations is no page; accepts a name with .npz" in capsys.readouterr().err
+    assert "there is no page of Activations; accepts a name with .npz" in capsys.readouterr().err
 
 
 def test_activations_in_a_store(
