@@ -58,7 +58,9 @@ def neurons(
     Args:
         lm (LanguageModel): the model.
         texts (str, list of messages, ids, Generation, or a list or iterator of these): what it
-            reads. Of a Generation, prompt and outputs.
+            reads. Of a Generation, prompt and outputs. Many texts may also be a file (a ``Path``:
+            lines, JSON lines, CSV, Parquet), a ``datasets.Dataset``, or a table or column of
+            pandas, polars or Arrow; of a table, its column ``text``, or its only one.
         layers (slice, int, list of int, optional): blocks, from 0; negative ones count from the
             end. Default: all that have neurons.
         stack (str, optional): of an encoder–decoder, ``"decoder"`` (a Generation's outputs, read

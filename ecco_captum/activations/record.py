@@ -56,6 +56,7 @@ class Activations(Record):
         "tokens": "tokens",
         "sequences": "int: texts",
     }
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     values: np.ndarray | StoredValues
     layers: np.ndarray
@@ -219,6 +220,11 @@ class Activations(Record):
         )
         table = np.asarray(self.values).reshape(-1, features)
         return names.join(data_frame(table))
+
+    def terminal(self) -> list[Any]:
+        from ecco_captum.activations.terminal import activations_blocks
+
+        return activations_blocks(self)
 
     def __repr__(self) -> str:
         layers, tokens, features = self.shape

@@ -87,6 +87,11 @@ class Comparison(Record):
         agreement = {"Spearman": self.rank_correlation, f"top-{_TOP} overlap": self.overlap}
         return str(comparison_view(self, agreement))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.attribution.terminal import comparison_blocks
+
+        return comparison_blocks(self)
+
     def __repr__(self) -> str:
         defined = self.rank_correlation[~np.isnan(self.rank_correlation)]
         mean = defined.mean() if len(defined) else np.nan
@@ -225,6 +230,10 @@ class Attribution(Record):
         "deltas differences residuals": "float: explained",
         "spans": "int: positions 2",
     }
+    _labels: ClassVar[dict[str, str]] = {
+        "token": "positions: tokens.texts",
+        "output_token": "explained: output_texts",
+    }
 
     generation: Generation
     scores: np.ndarray
@@ -261,6 +270,12 @@ class Attribution(Record):
         from ecco_captum.attribution.token_groups import grouped_tokens
 
         return grouped_tokens(self.generation.tokens, self.spans)
+
+    @property
+    def output_texts(self) -> list[str]:
+        """(explained,), the texts of the outputs that were explained."""
+        start = self.tokens.prompt_length
+        return [self.tokens.texts[start + output] for output in np.asarray(self.outputs).tolist()]
 
     @property
     def known(self) -> np.ndarray:
@@ -473,6 +488,11 @@ class Attribution(Record):
         from ecco_captum.attribution.html import saliency_view
 
         return str(saliency_view(self, below=below))
+
+    def terminal(self) -> list[Any]:
+        from ecco_captum.attribution.terminal import attribution_blocks
+
+        return attribution_blocks(self)
 
     def __repr__(self) -> str:
         rows, positions = self.scores.shape

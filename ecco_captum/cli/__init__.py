@@ -14,15 +14,21 @@ import typer
 
 from ecco_captum._version import __version__
 from ecco_captum.cli.commands import COMMANDS
-from ecco_captum.cli.commands import DEMO_PROMPT as DEMO_PROMPT
 from ecco_captum.cli.output import fail
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["--help", "-h"]},
-    epilog="Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.",
+    epilog=(
+        "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 3 some prompts of "
+        "--prompts-file failed (their rows say why), 130 interrupted."
+    ),
 )
+
+
+# What ends a command in one line; anything else is a mistake of ours, and shows where.
+_EXPECTED = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             the process.
 
     Returns:
-        int: the exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 interrupted.
+        int: the exit code: 0 done, 1 it could not be done, 2 wrong usage, 3 some prompts of a file
+        failed, 130 interrupted.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character must not stop the work.
@@ -61,7 +68,7 @@ def _describe(version: Annotated[bool, _VERSION] = False) -> None:
     became the top prediction, neurons that fire together, how similar layers are, what they know.
     ```bash
     ecco-captum demo
-    ecco-captum saliency --model gpt2 --prompt-file prompt.txt -o saliency.html
+    ecco-captum saliency --model gpt2 --prompt-file prompt.txt -o saliency.html -o saliency.npz
     ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
     ecco-captum COMMAND --help
     ```
@@ -85,10 +92,12 @@ def _for_typer(function: Callable[..., None]) -> Callable[..., None]:
         except typer.BadParameter as error:
             error.ctx = context
             raise
+        except typer.Exit:
+            raise
         except KeyboardInterrupt:
             fail("interrupted")
             raise typer.Exit(130) from None
-        except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+        except _EXPECTED as error:
             # Of a broken pipe, whose reader has left, typer says nothing.
             if traceback or isinstance(error, BrokenPipeError):
                 raise

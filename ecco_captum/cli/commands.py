@@ -2,10 +2,8 @@ r"""The commands: each loads a model, runs one analysis, writes its files and pr
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from dataclasses import dataclass, field
-from functools import partial
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,188 +11,90 @@ import typer
 
 import ecco_captum
 from ecco_captum.cli import output as out
+from ecco_captum.cli.batch import FAITHFULNESS, GENERATE, RANKINGS, SALIENCY, run_batch
+from ecco_captum.cli.options import (
+    DEFAULT_MODEL,
+    Aggregate,
+    Files,
+    Generated,
+    Kinds,
+    Label,
+    Layers,
+    Lens,
+    Many,
+    Measure,
+    Method,
+    Methods,
+    ModelOptions,
+    Outputs,
+    Prompt,
+    Score,
+    Seed,
+    StoredFiles,
+    Texts,
+    TheseLayers,
+    Versus,
+    model_option,
+    option,
+    text_option,
+)
+from ecco_captum.core.exchange import plain
+from ecco_captum.corpus.sources import rows_of_file
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from ecco_captum import Activations, Generation, LanguageModel
+    from ecco_captum import Activations, Attribution, Faithfulness, Generation, LanguageModel
     from ecco_captum.core.progress import Progress
+    from ecco_captum.core.record import Record
 
-DEMO_MODEL = "smollm2-135m"
+DEMO_MODEL = DEFAULT_MODEL
 DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
 
-
-def _option(panel: str, words: str, *names: str, **settings: Any) -> Any:
-    return typer.Option(*names, help=words, rich_help_panel=panel, **settings)
-
-
-def _offline() -> list[str]:
-    return [model.name for model in ecco_captum.offline_models()]
-
-
-def parse_slice(text: str) -> slice:
-    """Reads a slice as Python writes it, or one index."""
-    try:
-        if ":" not in text:
-            return slice(int(text), int(text) + 1 or None)
-        start, end = (int(part) if part else None for part in text.split(":"))
-        return slice(start, end)
-    except ValueError:
-        raise typer.BadParameter(f"got {text!r}, accepts START:END or one number") from None
-
-
-option, text_option = partial(_option, "Analysis"), partial(_option, "Text")
-model_option, file_option = partial(_option, "Model"), partial(_option, "Output", metavar="FILE")
-slice_option = partial(option, parser=parse_slice, metavar="START:END")
-
-Model = Annotated[str, model_option("Hub id, path or offline name.", autocompletion=_offline)]
-OwnCode = Annotated[bool, model_option("Let the model's own code run.", "--trust-remote-code")]
-Output = Annotated[Path | None, file_option("Write the HTML report here.", "--output", "-o")]
-Method = Annotated[str, option("The attribution method, such as ig or attn_lrp.")]
-Methods = Annotated[list[str] | None, option("Compare this method; repeatable.", "--method")]
-Score = Annotated[str, option("What to explain: logit, logprob, prob or entropy.")]
-Versus = Annotated[list[str] | None, option("Contrast with this; repeatable.", metavar="TOKEN")]
-Aggregate = Annotated[str | None, option("l2, sum, l1 or max_abs (default: the method's own).")]
-Label = Annotated[str, text_option("The column to predict: upos, xpos, deprel or a feature.")]
-Layers = Annotated[slice | None, slice_option("0 is the embedding, 1 block 0; '-3:' the last 3.")]
-TheseLayers = Annotated[slice | None, slice_option("Only these, counted from 0.")]
-Lens = Annotated[Path | None, option("The folder of a tuned lens, to replace the logit lens.")]
-Positions = Annotated[Literal["outputs", "all"], option("Outputs, or the prompt's tokens too.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Tokens to watch.")]
 Ids = Annotated[list[int] | None, option("Watch this token id; repeatable.", "--id", metavar="N")]
 Negatives = Annotated[Literal["clip", "split", "abs"], option("How to treat negative activations.")]
 Effects = Annotated[list[int] | None, option("Ablate this factor; repeatable.", metavar="K")]
-Kinds = Literal["hidden", "neurons", "both"]
+Position = Annotated[int, option("What follows this token; -1 is the last.")]
+Draws = Annotated[int, option("Draws of the null, for p-values.")]
+Null = Annotated[
+    Literal["texts", "shift", "tokens"] | None, option("What changes places under the null.")
+]
+Bootstrap = Annotated[int, option("Resamples of the texts, for an interval.")]
+Stack = Annotated[Literal["decoder", "encoder"], option("Of an encoder–decoder, whose tokens.")]
+Precision = Annotated[
+    Literal["float32", "float16", "float64"], option("The type of the values.", "--values")
+]
+Long = Annotated[
+    Literal["error", "skip", "split"], option("What to do with texts longer than the context.")
+]
+_REMOVALS = ("delete", "neighbour", "mask", "mean", "zero", "pad")
+Removals = Annotated[
+    list[str] | None,
+    option(f"{', '.join(_REMOVALS)}; repeatable (default: two kinds).", "--removal"),
+]
+Orders = Annotated[int, option("Random orders in which tokens are removed.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Which model, and how it is loaded."""
-
-    model: Model = DEMO_MODEL
-    dtype: Annotated[str | None, model_option("Load as float32, bfloat16 or float16.")] = None
-    trust_remote_code: OwnCode = False
-
-    def load(self, model: str | None = None) -> LanguageModel:
-        """Loads the model, or another in the same way; on a terminal, bars show downloads."""
-        name, terminal = model or self.model, sys.stderr.isatty()
-        if terminal:
-            print(f"Loading {name} …", file=sys.stderr)
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        if terminal:
-            logging.hf_hub_utils.enable_progress_bars()
-        kwargs = {} if self.dtype is None else {"dtype": self.dtype}
-        return ecco_captum.load(name, trust_remote_code=self.trust_remote_code, **kwargs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedModel(ModelOptions):
-    """A model that must be named."""
-
-    model: Model = field()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """The text that the model reads."""
-
-    prompt: Annotated[str | None, text_option("The prompt; '-' reads standard input.")] = None
-    prompt_file: Annotated[Path | None, text_option("Read the prompt from this file.")] = None
-
-    def __post_init__(self) -> None:
-        if (self.prompt is None) == (self.prompt_file is None):
-            raise typer.BadParameter("give one of --prompt and --prompt-file")
-
-    def read(self) -> str:
-        """Returns the prompt itself."""
-        if self.prompt_file is not None:
-            return self.prompt_file.read_text(encoding="utf-8")
-        return sys.stdin.read() if self.prompt == "-" else str(self.prompt)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generated(Prompt):
-    """The prompt, and how the model goes on."""
-
-    max_new_tokens: Annotated[int, text_option("How many tokens to write, at most.")] = 32
-    continuation: Annotated[str | None, text_option("Read this text, generate none.")] = None
-    seed: Annotated[int | None, text_option("Sample with this seed, not greedily.")] = None
-
-    def generate(self, lm: LanguageModel, prompt: str, progress: Progress) -> Generation:
-        """Returns what the model writes, fills in or calls the prompt; or the continuation."""
-        if self.continuation is not None:
-            return ecco_captum.force_decode(lm, prompt, self.continuation)
-        options: dict[str, Any] = {}
-        if lm.model.can_generate():
-            options["max_new_tokens"] = self.max_new_tokens
-            if self.seed is not None:
-                options |= {"do_sample": True, "seed": self.seed}
-        return ecco_captum.generate(lm, prompt, progress=progress, **options)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Where results go; refused before anything is computed that could then not be written."""
-
-    output: Output = None
-    save: Annotated[Path | None, file_option("Save the record (.npz) for load_record().")] = None
-    plot: Annotated[Path | None, file_option("Write the figure (.pdf, .svg, .png).")] = None
-
-    def __post_init__(self) -> None:
-        named: dict[Path, str] = {}
-        for name, path in vars(self).items():
-            if path is None:
-                continue
-            place = path.absolute()
-            if not place.parent.is_dir():
-                raise FileNotFoundError(f"--{name}: there is no folder '{place.parent}'")
-            if path.is_dir():
-                raise IsADirectoryError(f"--{name}: '{path}' is a folder, accepts a file")
-            if (other := named.setdefault(place, name)) != name:
-                raise ValueError(f"--{name}: '{path}' is where --{other} goes; name another file")
-        if self.plot is not None and self.plot.suffix not in (".pdf", ".svg", ".png"):
-            raise ValueError(f"--plot: got '{self.plot}', accepts a name with .pdf, .svg, .png")
-        if self.plot is not None and importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("--plot: needs matplotlib: pip install 'ecco-captum[plot]'")
-
-    def write(self, record: Any, *blocks: RenderableType, **page: Any) -> None:
-        """Writes what was asked for, then prints these blocks and where the files are."""
-        if self.save is not None:
-            record.save(self.save)
-        if self.plot is not None:
-            record.plot().savefig(self.plot)
-        if self.output is not None:
-            record.to_html(self.output, **page)
-        lines = ("Figure", self.plot), ("Report", self.output)
-        out.show(*blocks, *(out.file_line(name, path) for name, path in lines if path is not None))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportFiles(Files):
-    """A report that must be named, and no figure."""
-
-    output: Output = field()
-    plot: Path | None = field(default=None, init=False)
-
-
-def demo(output: Output = Path("ecco-captum-demo.html")) -> None:
+def demo(files: Files) -> None:
     """Run every analysis on a text of SmolLM2-135M."""
-    text = Generated(prompt=DEMO_PROMPT, max_new_tokens=24)
-    report(text=text, model=NamedModel(model=DEMO_MODEL), files=ReportFiles(output=output))
+    _report(Generated(prompt=DEMO_PROMPT, max_new_tokens=24), ModelOptions(), files, "demo")
 
 
-def models() -> None:
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
     """List the models that need no model hub."""
+    if as_json:
+        listed = [{**plain(each), "cached": each.cached} for each in ecco_captum.offline_models()]
+        print(json.dumps(listed))
+        return
     note = "Fetched once, at first use. Any model of the Hugging Face hub works as well, by its id."
     out.show(out.models_table(ecco_captum.offline_models()), note)
 
 
 def report(
     text: Generated,
-    model: NamedModel,
-    files: ReportFiles,
+    model: ModelOptions,
+    files: Files,
     method: Annotated[str | None, option("The method (default: the best of three).")] = None,
     components: Annotated[int, option("How many factors, at most.")] = 6,
     conllu: Annotated[Path | None, text_option("A treebank; else the built-in one.")] = None,
@@ -204,15 +104,26 @@ def report(
 
     Generates the text and writes one page, where each analysis comes with its test.
     ```bash
-    ecco-captum report --model smollm2-135m --prompt "Paris is in" -o paris.html
+    ecco-captum report --prompt "Paris is in" -o paris.html
     ```
     """
-    from ecco_captum.attribution.methods.catalogue import get_method
+    _report(text, model, files, "report", method, components, conllu, label)
 
-    prompt, corpus = text.read(), ecco_captum.read_conllu(conllu)
-    if method is not None:
-        get_method(method)
-    corpus.labels(label)  # before the model is loaded
+
+def _report(
+    text: Generated,
+    model: ModelOptions,
+    files: Files,
+    name: str,
+    method: str | None = None,
+    components: int = 6,
+    conllu: Path | None = None,
+    label: str = "upos",
+) -> None:
+    model.check(*([] if method is None else [method]))
+    paths, corpus = files.paths(ecco_captum.Report, name), ecco_captum.read_conllu(conllu)
+    corpus.labels(label)
+    prompt = text.read()
     lm = model.load()
     with out.progress_bar(2) as step:
         generation = text.generate(lm, prompt, step("Generating"))
@@ -225,101 +136,174 @@ def report(
             label=label,
             progress=step("Analysing"),
         )
-    files.write(result, out.text_of(generation), *out.findings(result))
+    files.write(result, paths)
+
+
+def generate(text: Many, model: ModelOptions, files: Files) -> None:
+    """Write on, or score a given continuation.
+
+    Shows each token that follows, with its logit, probability and rank.
+    ```bash
+    ecco-captum generate --prompt "The capital of France is" --continuation " Rome" -o -
+    ```
+    """
+    model.check()
+    if text.prompts_file is not None:
+        run_batch(text, model, files, "generate", lambda lm, generation: generation, GENERATE)
+        return
+    paths, prompt = files.paths(ecco_captum.Generation, "generate"), text.read()
+    lm = model.load()
+    with out.progress_bar(1) as step:
+        result = text.generate(lm, prompt, step("Generating"))
+    files.write(result, paths)
 
 
 def saliency(
-    text: Generated,
-    model: NamedModel,
-    files: ReportFiles,
+    text: Many,
+    model: ModelOptions,
+    files: Files,
     method: Method = "input_x_gradient",
     score: Score = "logit",
     versus: Versus = None,
     aggregate: Aggregate = None,
-    outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
+    outputs: Outputs = None,
     tested: Annotated[bool, option("Test it by removing top tokens.", "--faithfulness")] = False,
 ) -> None:
     """Show which tokens each token came from.
 
     Generates a text and attributes each generated token to the tokens before it.
     ```bash
-    ecco-captum saliency --model smollm2-135m --prompt "Paris is in" -o paris.html
+    ecco-captum saliency --prompt "Paris is in" -o paris.html
+    ecco-captum saliency --prompts-file prompts.jsonl -o rows.csv
     ```
     """
-    from ecco_captum.attribution.methods.catalogue import get_method
-    from ecco_captum.generation.scores import as_score
 
-    prompt = text.read()
-    get_method(method), as_score(score)  # before the model is loaded
-    lm, test = model.load(), None
-    with out.progress_bar(2 + tested) as step:
-        generation = text.generate(lm, prompt, step("Generating"))
-        attribution = ecco_captum.saliency(
+    def analyse(lm: LanguageModel, generation: Generation, progress: Progress) -> Attribution:
+        return ecco_captum.saliency(
             lm,
             generation,
             method=method,
             score=score,
             versus=versus or None,
-            aggregate=aggregate,  # type: ignore[arg-type]  # checked there
+            aggregate=aggregate,
             outputs=outputs,
-            progress=step("Attributing"),
+            progress=progress,
         )
+
+    model.check(method)
+    if text.prompts_file is not None:
+        if tested:
+            raise ValueError(
+                "--faithfulness: not with --prompts-file; use the command of that name"
+            )
+        run_batch(text, model, files, "saliency", lambda lm, g: analyse(lm, g, False), SALIENCY)
+        return
+    paths, prompt = files.paths(ecco_captum.Attribution, "saliency"), text.read()
+    lm, test = model.load(), None
+    with out.progress_bar(2 + tested) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        attribution = analyse(lm, generation, step("Attributing"))
         if tested:
             test = ecco_captum.faithfulness(lm, attribution, progress=step("Testing"))
-    blocks = attribution.subtitle, out.text_of(generation), out.saliency_table(attribution)
-    files.write(attribution, *blocks, *([str(test)] if tested else []), faithfulness=test)
+    files.write(attribution, paths, *(test.terminal()[1:] if test else ()), faithfulness=test)
+
+
+def faithfulness(
+    text: Many,
+    model: ModelOptions,
+    files: Files,
+    method: Method = "input_x_gradient",
+    score: Score = "logit",
+    versus: Versus = None,
+    outputs: Outputs = None,
+    removal: Removals = None,
+    orders: Orders = 39,
+    draw_seed: Annotated[int, option("The seed of the orders.")] = 0,
+) -> None:
+    """Test an attribution by removing tokens.
+
+    Explains a text, removes its tokens at random, and asks whether the attribution predicts what
+    that costs.
+    ```bash
+    ecco-captum faithfulness --prompt "Paris is in" --method attn_lrp
+    ```
+    """
+
+    def analyse(lm: LanguageModel, generation: Generation, progress: Progress) -> Faithfulness:
+        given: dict[str, Any] = {"score": score, "versus": versus or None, "outputs": outputs}
+        attribution = ecco_captum.saliency(lm, generation, method=method, progress=False, **given)
+        return ecco_captum.faithfulness(
+            lm,
+            attribution,
+            removal=removal or None,
+            orders=orders,
+            seed=draw_seed,
+            progress=progress,
+        )
+
+    for kind in removal or ():
+        if kind not in _REMOVALS:
+            raise ValueError(f"--removal: got {kind!r}, accepts {', '.join(_REMOVALS)}")
+    model.check(method)
+    name = "faithfulness"
+    if text.prompts_file is not None:
+        run_batch(text, model, files, name, lambda lm, g: analyse(lm, g, False), FAITHFULNESS)
+        return
+    paths, prompt = files.paths(ecco_captum.Faithfulness, name), text.read()
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        result = analyse(lm, generation, step("Testing"))
+    files.write(result, paths)
 
 
 def compare_methods(
     text: Generated,
-    model: NamedModel,
+    model: ModelOptions,
     files: Files,
     method: Methods = None,
     score: Score = "logit",
     versus: Versus = None,
-    outputs: Annotated[slice | None, slice_option("Explain these outputs only.")] = None,
-    orders: Annotated[int, option("Random orders in which tokens are removed.")] = 39,
+    outputs: Outputs = None,
+    orders: Orders = 39,
 ) -> None:
     """Compare attribution methods on the same removals.
 
     Explains a text by each method, and tests which predicts what removing tokens costs.
     ```bash
-    ecco-captum compare-methods --model smollm2-135m --prompt "Paris is in" -o methods.html
+    ecco-captum compare-methods --prompt "Paris is in" -o methods.html
     ```
     """
-    from ecco_captum.attribution.method_comparison.compare import METHODS
-    from ecco_captum.attribution.methods.catalogue import get_method
-    from ecco_captum.generation.scores import as_score
-
-    prompt, named = text.read(), method or list(METHODS)
-    for name in named:
-        get_method(name)
-    as_score(score)  # before the model is loaded
+    model.check(*(method or ()))
+    paths = files.paths(ecco_captum.MethodComparison, "compare-methods")
+    prompt = text.read()
+    named: dict[str, Any] = {"methods": method} if method else {}
     lm = model.load()
     with out.progress_bar(2) as step:
         generation = text.generate(lm, prompt, step("Generating"))
         result = ecco_captum.compare_methods(
             lm,
             generation,
-            methods=named,
+            **named,
             score=score,
             versus=versus or None,
             outputs=outputs,
             orders=orders,
             progress=step("Comparing"),
         )
-    blocks = result.subtitle, out.text_of(generation), out.methods_table(result)
-    files.write(result, *blocks, result.sentence)
+    files.write(result, paths)
 
 
 def rankings(
-    text: Generated,
+    text: Many,
     model: ModelOptions,
     files: Files,
     layers: Layers = None,
     lens: Lens = None,
     value: Annotated[Literal["rank", "logit", "prob"], option("What to show.")] = "rank",
-    positions: Positions = "outputs",
+    positions: Annotated[
+        Literal["outputs", "all"], option("Outputs, or the prompt's tokens too.")
+    ] = "outputs",
     no_control: Annotated[bool, option("Leave out the shuffled model.", "--no-control")] = False,
 ) -> None:
     """Rank each generated token at every layer.
@@ -329,12 +313,9 @@ def rankings(
     ecco-captum rankings --prompt "The capital of France is" -o rankings.html
     ```
     """
-    prompt = text.read()
-    lm = model.load()
-    with out.progress_bar(2) as step:
-        generation = text.generate(lm, prompt, step("Generating"))
-        step("Ranking")
-        result = ecco_captum.rankings(
+
+    def analyse(lm: LanguageModel, generation: Generation) -> Record:
+        return ecco_captum.rankings(
             lm,
             generation,
             layers=layers,
@@ -343,8 +324,18 @@ def rankings(
             lens=lens,
             control=not no_control,
         )
-    blocks = result.subtitle, out.text_of(generation), out.rankings_table(result)
-    files.write(result, *blocks, result.sentence)
+
+    model.check()
+    if text.prompts_file is not None:
+        run_batch(text, model, files, "rankings", analyse, RANKINGS)
+        return
+    paths, prompt = files.paths(ecco_captum.Rankings, "rankings"), text.read()
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        step("Ranking")
+        result = analyse(lm, generation)
+    files.write(result, paths)
 
 
 def watch(
@@ -355,7 +346,7 @@ def watch(
     layers: Layers = None,
     lens: Lens = None,
     ids: Ids = None,
-    position: Annotated[int, option("What follows this token; -1 is the last.")] = -1,
+    position: Position = -1,
 ) -> None:
     """Rank several tokens at one position.
 
@@ -364,12 +355,172 @@ def watch(
     ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
     ```
     """
+    model.check()
+    paths = files.paths(ecco_captum.WatchedRankings, "watch")
     prompt, watched = text.read(), [*(words or ()), *(ids or ())]
     if not watched:
         raise ValueError("WORD: got none, accepts at least one token to watch")
     options: dict[str, Any] = {"position": position, "layers": layers, "lens": lens}
     result = ecco_captum.rankings_watch(model.load(), prompt, watched, **options)
-    files.write(result, result.subtitle, out.watched_table(result), result.sentence)
+    files.write(result, paths)
+
+
+def layer_predictions(
+    text: Generated,
+    model: ModelOptions,
+    files: Files,
+    position: Annotated[
+        int | None,
+        option("Which token is predicted, of prompt and outputs (default: the first output)."),
+    ] = None,
+    tokens: Annotated[int, option("How many tokens of each layer.", "--tokens", "-k")] = 10,
+    layers: Layers = None,
+    lens: Lens = None,
+) -> None:
+    """List what each layer would have put in one place.
+
+    ```bash
+    ecco-captum layer-predictions --prompt "The capital of France is" --max-new-tokens 1
+    ```
+    """
+    model.check()
+    paths, prompt = files.paths(ecco_captum.LayerPredictions, "layer-predictions"), text.read()
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        step("Ranking")
+        place = generation.tokens.prompt_length if position is None else position
+        if position is None and generation.places is not None:
+            place = int(generation.places[0])
+        options: dict[str, Any] = {"k": tokens, "layers": layers, "lens": lens}
+        result = ecco_captum.layer_predictions(lm, generation, place, **options)
+    files.write(result, paths)
+
+
+def minimal_pairs(
+    texts: Texts,
+    model: ModelOptions,
+    files: Files,
+    fillers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FITS OTHER", help="The filler that fits, and one that does not."),
+    ] = None,
+    blank: Annotated[str, text_option("How the blank is written.")] = "___",
+    layers: Layers = None,
+    lens: Lens = None,
+) -> None:
+    """Ask in many texts which of two fillers each layer prefers.
+
+    Each text has one blank. Rows of JSON lines may bring fillers of their own:
+    {"text": "The keys ___", "fillers": ["are", "is"]}.
+    ```bash
+    ecco-captum minimal-pairs --text "The keys to the cabinet ___" are is
+    ```
+    """
+    model.check()
+    paths = files.paths(ecco_captum.MinimalPairs, "minimal-pairs")
+    prompts = texts.read()
+    pairs = list(fillers or ()) or _own_fillers(texts)
+    if fillers and len(fillers) != 2:
+        raise ValueError(f"FITS OTHER: got {len(fillers)} words, accepts two")
+    options: dict[str, Any] = {"blank": blank, "layers": layers, "lens": lens}
+    files.write(ecco_captum.minimal_pairs(model.load(), prompts, pairs, **options), paths)
+
+
+def _own_fillers(texts: Texts) -> list[Any]:
+    """The fillers that each row of a file brings."""
+    rows = [] if texts.text_file is None else list(rows_of_file(texts.text_file))
+    own = [row.get("fillers") for row in rows if isinstance(row, Mapping)]
+    if not own or None in own:
+        raise ValueError(
+            "FITS OTHER: got none, accepts two words, or 'fillers' in each row of --text-file"
+        )
+    return own
+
+
+def order_test(
+    text: Prompt,
+    model: ModelOptions,
+    files: Files,
+    words: Words = None,
+    draws: Annotated[int, option("How many random orders.")] = 39,
+    seed: Seed = 0,
+) -> None:
+    """Test whether a lead is for this text, or for its tokens in any order.
+
+    ```bash
+    ecco-captum order-test --prompt "The keys to the cabinet" " is" " are"
+    ```
+    """
+    model.check()
+    paths, prompt = files.paths(ecco_captum.OrderTest, "order-test"), text.read()
+    lm = model.load()
+    result = ecco_captum.order_test(lm, prompt, words or None, draws=draws, seed=seed)
+    files.write(result, paths)
+
+
+def neurons(
+    texts: Texts,
+    model: ModelOptions,
+    files: StoredFiles,
+    layers: TheseLayers = None,
+    stack: Stack = "decoder",
+    values: Precision = "float32",
+    long: Long = "error",
+) -> None:
+    """Read the activations of feed-forward neurons.
+
+    ```bash
+    ecco-captum neurons --text-file corpus.jsonl --layers 10:12 --store neurons.zarr
+    ```
+    """
+    _activations("neurons", texts, model, files, layers, stack, values, long)
+
+
+def hidden_states(
+    texts: Texts,
+    model: ModelOptions,
+    files: StoredFiles,
+    layers: Layers = None,
+    stack: Stack = "decoder",
+    values: Precision = "float32",
+    long: Long = "error",
+) -> None:
+    """Read the residual stream.
+
+    ```bash
+    ecco-captum hidden-states --text "Paris is in France." --layers=-1 -o last.npz
+    ```
+    """
+    _activations("hidden-states", texts, model, files, layers, stack, values, long)
+
+
+def _activations(
+    name: str,
+    texts: Texts,
+    model: ModelOptions,
+    files: StoredFiles,
+    layers: slice | None,
+    stack: Any,
+    values: str,
+    long: Any,
+) -> None:
+    model.check()
+    paths, given = files.paths(ecco_captum.Activations, name), texts.read()
+    read = ecco_captum.neurons if name == "neurons" else ecco_captum.hidden_states
+    lm = model.load()
+    with out.progress_bar(1) as step:
+        result = read(
+            lm,
+            given,
+            layers=layers,
+            stack=stack,
+            dtype=values,
+            store=files.store,
+            long=long,
+            progress=step("Reading"),
+        )
+    files.write(result, paths)
 
 
 def factors(
@@ -389,6 +540,8 @@ def factors(
     ecco-captum factors --prompt-file text.txt --components 10 -o factors.html
     ```
     """
+    model.check()
+    paths = files.paths(ecco_captum.Factors, "factors")
     prompt, ablated = text.read(), effect or []
     lm = model.load()
     with out.progress_bar(3 + len(ablated)) as step:
@@ -398,25 +551,22 @@ def factors(
         step("Fitting again")
         stable = result.stability(stability) if stability else None
         effects = [result.effect(lm, prompt, k, progress=step("Ablating")) for k in ablated]
-    sentences = "\n".join([result.sentence, *(effect.sentence for effect in effects)])
-    blocks = result.subtitle, out.factors_table(result), sentences
-    files.write(result, *blocks, effects=effects, stability=stable)
+    said = (effect.sentence for effect in effects)
+    files.write(result, paths, *said, effects=effects, stability=stable)
 
 
 def similarity(
-    text_file: Annotated[Path, text_option("Texts, one in each line.")],
+    texts: Texts,
     model: ModelOptions,
     files: Files,
     other_model: Annotated[str | None, model_option("Compare with this model.")] = None,
-    measure: Annotated[Literal["cca", "svcca", "pwcca", "cka"], option("How to compare.")] = "cka",
+    measure: Measure = "cka",
     representations: Annotated[Kinds, option("Which activations to compare.")] = "hidden",
     layers: TheseLayers = None,
-    draws: Annotated[int, option("Draws of the null, for p-values.")] = 99,
-    null: Annotated[
-        Literal["texts", "shift", "tokens"] | None, option("What changes places under the null.")
-    ] = None,
-    bootstrap: Annotated[int, option("Resamples of the texts, for an interval.")] = 0,
-    seed: Annotated[int, option("The seed of draws and resamples.")] = 0,
+    draws: Draws = 99,
+    null: Null = None,
+    bootstrap: Bootstrap = 0,
+    seed: Seed = 0,
 ) -> None:
     """Compare layers of a model, or of two.
 
@@ -425,24 +575,83 @@ def similarity(
     ecco-captum similarity --model minilm-l6 --text-file lines.txt -o similarity.html
     ```
     """
-    lines = text_file.read_text(encoding="utf-8").splitlines()
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise ValueError(f"--text-file: {str(text_file)!r} is empty, accepts some lines")
+    model.check()
+    paths, given = files.paths(ecco_captum.Similarity, "similarity"), texts.read()
     readers = {"hidden": ecco_captum.hidden_states, "neurons": ecco_captum.neurons}
     chosen = [read for kind, read in readers.items() if representations in (kind, "both")]
 
     def states(name: str) -> list[Activations]:
         lm = model.load(name)
         with out.progress_bar(len(chosen)) as step:
-            return [read(lm, texts, layers=layers, progress=step("Reading")) for read in chosen]
+            return [read(lm, given, layers=layers, progress=step("Reading")) for read in chosen]
 
     x, y = states(model.model), None if other_model is None else states(other_model)
     sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
     with out.progress_bar(1) as step:
         bar = step("Comparing")
         result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
-    files.write(result, result.subtitle, out.similarity_table(result), result.sentence)
+    files.write(result, paths)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A saved record, or a store.")],
+    files: Files,
+    second: Annotated[
+        Path | None, typer.Argument(metavar="SECOND", help="Another (activations: or none).")
+    ] = None,
+    measure: Measure = "cka",
+    draws: Draws = 99,
+    null: Null = None,
+    bootstrap: Bootstrap = 0,
+    seed: Seed = 0,
+) -> None:
+    """Compare two saved results: attributions, or activations.
+
+    Of two attributions of one text it shows how far they agree; of activations, how alike their
+    layers are.
+    ```bash
+    ecco-captum compare ig.npz attn_lrp.npz
+    ecco-captum compare states.npz neurons.zarr --measure pwcca
+    ```
+    """
+    kinds = ecco_captum.Attribution, ecco_captum.Activations
+    x, y = _saved(first), None if second is None else _saved(second)
+    if isinstance(x, kinds[0]) and isinstance(y, kinds[0]):
+        paths = files.paths(ecco_captum.Comparison, "compare")
+        files.write(x.compare(y), paths)
+        return
+    if not isinstance(x, kinds[1]) or not isinstance(y, kinds[1] | None):
+        names = " and ".join(type(given).__name__ for given in (x, y) if given is not None)
+        raise ValueError(
+            f"FIRST SECOND: got {names}, accepts two of Attribution, or Activations and none or "
+            "another"
+        )
+    paths = files.paths(ecco_captum.Similarity, "compare")
+    with out.progress_bar(1) as step:
+        sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
+        bar = step("Comparing")
+        result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
+    files.write(result, paths)
+
+
+def _saved(path: Path) -> Record:
+    """A record, or the activations of a store's folder."""
+    return ecco_captum.Activations.open(path) if path.is_dir() else ecco_captum.load_record(path)
+
+
+def show(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="A saved record, or a store.")],
+    files: Files,
+) -> None:
+    """Show a saved record, or write it in another format.
+
+    ```bash
+    ecco-captum show paris.npz -o paris.pdf -o paris.csv
+    ```
+    """
+    result = _saved(record)
+    chosen = files.output is None and not files.as_json and not files.open_page
+    files.write(result, [] if chosen else files.paths(type(result), "show"))
 
 
 def probe(
@@ -459,7 +668,7 @@ def probe(
     split: Annotated[Literal["token", "sentence"], option("What to hold out.")] = "token",
     codelength: Annotated[bool, option("Also the description length.", "--codelength")] = False,
     checkpoint: Annotated[Path | None, option("Keep finished parts in this folder.")] = None,
-    seed: Annotated[int, option("The seed of all random draws.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Train linear probes on each layer.
 
@@ -468,7 +677,8 @@ def probe(
     ecco-captum probe --model minilm-l6 --conllu en_ewt-ud-dev.conllu -o probes.html
     ```
     """
-    corpus = ecco_captum.read_conllu(conllu)
+    model.check()
+    paths, corpus = files.paths(ecco_captum.ProbeReport, "probe"), ecco_captum.read_conllu(conllu)
     corpus.labels(label)  # before the model is loaded
     lm = model.load()
     kinds = ["hidden", "neurons"] if representations == "both" else [representations]
@@ -489,10 +699,11 @@ def probe(
             seed=seed,
             progress=step("Probing"),
         )
-    files.write(result, result.subtitle, out.probes_table(result), result.sentence)
+    files.write(result, paths)
 
 
 COMMANDS = (
-    *(demo, models, report, saliency, compare_methods),
-    *(rankings, watch, factors, similarity, probe),
+    *(demo, models, report, generate, saliency, faithfulness, compare_methods),
+    *(rankings, watch, layer_predictions, minimal_pairs, order_test),
+    *(neurons, hidden_states, factors, similarity, compare, probe, show),
 )

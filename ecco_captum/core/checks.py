@@ -67,7 +67,7 @@ def chosen_numbers(name: str, given: Any, count: int) -> list[int]:
             f"{count - 1}"
         ) from error
     if not chosen:
-        raise ValueError(f"{name}: {given!r} chooses none, of {count}")
+        raise ValueError(f"{name}: {given!r} chooses none, accepts some of 0 to {count - 1}")
     return sorted(set(chosen))
 
 

@@ -8,27 +8,27 @@ is executed when it is read.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
 import operator
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ecco_captum.core.field_types import check_dtype, check_fields
-from ecco_captum.core.record_file import is_zip, read_arrays
+from ecco_captum.core.record_file import is_zip, read_arrays, replacing
 from ecco_captum.core.stored_array import StoredValues
 from ecco_captum.core.tokens import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    import xarray as xr
     from matplotlib.figure import Figure
 
     from ecco_captum.models.language_model import LanguageModel
@@ -71,6 +71,10 @@ class Record:
     # of its axes. Axes of one name are equally long, "3" is an axis of that length, "a+b" as long
     # as both, and "..." stands for any axes in front. "generation.tokens" is a field of a field.
     _axes: ClassVar[Mapping[str, str]] = {}
+    # What "..." stands for, where it is there.
+    _leading: ClassVar[tuple[str, ...]] = ()
+    # What names the elements of an axis: from the label's name to "axis: attribute".
+    _labels: ClassVar[Mapping[str, str]] = {}
     # Fields of files that an older version wrote, and what they are called now.
     _renamed: ClassVar[Mapping[str, str]] = {}
     # Fields of such files that are read no longer.
@@ -117,6 +121,70 @@ class Record:
             ImportError: if pandas is not installed (``pip install 'ecco-captum[data]'``).
         """
         raise TypeError(f"a {type(self).__name__} has no table")
+
+    def to_arrow(self) -> pa.Table:
+        r"""Returns the same table as Arrow's, for polars, DuckDB, datasets and Parquet files.
+
+        Raises:
+            ImportError: if pandas or pyarrow is missing (``pip install 'ecco-captum[arrow]'``).
+            TypeError: if there is no table of this kind of record.
+
+        Examples::
+
+            >>> rankings.to_arrow().column_names[:3]  # doctest: +SKIP
+            ['layer', 'name', 'position']
+        """
+        from ecco_captum.core.exchange import arrow_table
+
+        return arrow_table(self.to_pandas())
+
+    def to_xarray(self) -> xr.Dataset:
+        r"""Returns the record's arrays with the names of their axes, as an ``xarray.Dataset``.
+
+        Each variable is an array of the record, and each dimension an axis as the record's class
+        documents it; what names the layers, and the texts of the tokens, are coordinates. Numbers
+        and texts are attributes. Records inside this one are left to their own ``to_xarray``.
+
+        Raises:
+            ImportError: if xarray is not installed (``pip install 'ecco-captum[xarray]'``).
+            TypeError: if the record has no axes.
+
+        Examples::
+
+            >>> attribution.to_xarray()["scores"].dims  # doctest: +SKIP
+            ('explained', 'positions')
+        """
+        from ecco_captum.core.exchange import labelled_arrays
+
+        own = {name: (value, axes) for name, value, _, axes in self._declared() if "." not in name}
+        return labelled_arrays(self, own)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        r"""Returns the record's fields as JSON, with its sentence and verdict where it has them.
+
+        Arrays are lists of lists; NaN and infinity, which JSON lacks, are null. Values that lie on
+        disk stay there: the place is named. :func:`load_record` does not read it; save for that.
+
+        Args:
+            path (str or PathLike, optional): where to write it as well; an existing file is
+                replaced in one step.
+
+        Returns:
+            str: one line of ASCII.
+
+        Examples::
+
+            >>> import json
+            >>> json.loads(attribution.to_json())["method"]
+            'input_x_gradient'
+        """
+        from ecco_captum.core.exchange import plain
+
+        text = json.dumps(plain(self), allow_nan=False)
+        if path is not None:
+            with replacing(Path(path)) as file:
+                file.write(text.encode() + b"\n")
+        return text
 
     def to_html(
         self, path: str | os.PathLike[str] | None = None, *, interactive: bool = True
@@ -176,7 +244,7 @@ class Record:
         meta = {"format": _FORMAT, "record": _pack(self, "", arrays)}
         _unpack(meta["record"], arrays)  # what could not be read again is refused now
         arrays[_META] = np.array(json.dumps(meta, ensure_ascii=False))
-        with _replacing(path) as file:
+        with replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         return path
 
@@ -240,9 +308,23 @@ class Record:
         body = body if interactive else without_scripts(body)
         text = page(body, title=self.title)
         if path is not None:
-            with _replacing(Path(path)) as file:
+            with replacing(Path(path)) as file:
                 file.write(text.encode("utf-8"))
         return text
+
+    def terminal(self) -> list[Any]:
+        r"""Returns what a terminal shows: texts and rich's renderables, each a paragraph."""
+        return [repr(self)]
+
+    def __str__(self) -> str:
+        from ecco_captum.display.terminal import as_text
+
+        return as_text(self.terminal())
+
+    def __rich__(self) -> Any:
+        from ecco_captum.display.terminal import grouped
+
+        return grouped(self.terminal())
 
     def _repr_html_(self) -> str:
         return self.fragment()
@@ -432,17 +514,3 @@ def _wanted(axis: str, length: int | None, lengths: dict[str, int]) -> int | str
         lengths[new[0]] = length - rest
         return length
     return rest
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a temporary file beside ``path`` that takes its place if all went well."""
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"path: there is no folder {str(path.absolute().parent)!r}")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

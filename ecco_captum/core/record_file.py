@@ -2,12 +2,16 @@ r"""The file of a record, read without trusting what it says of itself."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
 import tokenize
+import uuid
 import zipfile
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -98,3 +102,17 @@ def _header(name: str, member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"the array {name!r} holds {dtype} and no numbers or texts")
     return shape, dtype
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside ``path`` that takes its place if all went well."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(path.absolute().parent)!r}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from transformers import BatchEncoding
 
 from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.core.tokens import display_texts
+from ecco_captum.corpus.sources import texts_of
 from ecco_captum.generation.generate import decoder_starts
 from ecco_captum.generation.record import Generation
 from ecco_captum.models.anatomy.verify import TEXTS
@@ -156,14 +157,17 @@ def batches(texts: Sequence[ReadText], budget: int, together: bool) -> Iterator[
 
 
 def _several(given: Any) -> Iterable[Any] | None:
-    """A list of texts, of Generations or of lists of ids, or an iterator; None is one text."""
+    """A list of texts, of Generations or of lists of ids, an iterator, a file, a table or a column;
+    None is one text."""
+    if (texts := texts_of(given)) is not None:
+        return texts
     if isinstance(given, Iterator):
         return given
     # A tuple of texts is a pair, which is one text.
     pair = isinstance(given, tuple) and any(isinstance(item, str) for item in given)
     several = isinstance(given, list | tuple) and not pair
-    texts = (str, Generation, list, tuple, np.ndarray, BatchEncoding)
-    return given if several and all(isinstance(item, texts) for item in given) else None
+    kinds = (str, Generation, list, tuple, np.ndarray, BatchEncoding)
+    return given if several and all(isinstance(item, kinds) for item in given) else None
 
 
 def _text(lm: LanguageModel, given: Any, name: str) -> ReadText:

@@ -14,6 +14,7 @@ from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.intervals import bootstrap_mean
 from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.corpus.sources import texts_of
 from ecco_captum.corpus.texts import ReadText, read_texts
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import evaluation_mode
@@ -48,8 +49,9 @@ def measured_effect(
     check_whole("seed", seed, least=0)
     if isinstance(share, bool) or not isinstance(share, float | int) or not 0 < share <= 0.5:
         raise ValueError(f"share: got {share!r}, accepts a number above 0, up to 0.5")
-    if isinstance(texts, Iterator):  # they are read several times
-        texts = list(texts)
+    several = texts_of(texts)
+    if several is not None or isinstance(texts, Iterator):  # they are read several times
+        texts = list(texts if several is None else several)
     chosen = [(block, neuron) for block, neuron, _ in factors.top_neurons(component, n_neurons)]
     if len(chosen) < n_neurons:
         raise ValueError(f"n_neurons: got {n_neurons}, the factor is of {len(chosen)}")

@@ -351,6 +351,11 @@ class Factors(Record):
             }
         )
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.factors.terminal import factors_blocks
+
+        return factors_blocks(self)
+
     def __repr__(self) -> str:
         return (
             f"Factors({self.count} of {self.activations!r}, error {self.error:.3f}, "
@@ -525,8 +530,10 @@ class FactorEffect(Record):
             }
         )
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.factors.terminal import effect_blocks
+
+        return effect_blocks(self)
 
     def __repr__(self) -> str:
         return f"FactorEffect({self.sentence})"

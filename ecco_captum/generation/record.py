@@ -108,6 +108,11 @@ class Generation(Record):
 
         return str(generation_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.generation.terminal import generation_blocks
+
+        return generation_blocks(self)
+
     def __repr__(self) -> str:
         sizes = f"{len(self.prompt_ids)} prompt tokens, {len(self.output_ids)} outputs"
         return f"Generation({self.text!r}, {sizes}, {self.model})"

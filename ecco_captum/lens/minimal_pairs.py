@@ -9,6 +9,7 @@ import numpy as np
 
 from ecco_captum.core.checks import UnsupportedError
 from ecco_captum.core.tokens import lone_texts
+from ecco_captum.corpus.sources import texts_of
 from ecco_captum.generation.tasks import task_of
 from ecco_captum.lens.record import MinimalPairs
 from ecco_captum.lens.unembedding import read_translators
@@ -19,7 +20,7 @@ from ecco_captum.models.language_model import LanguageModel
 
 def minimal_pairs(
     lm: LanguageModel,
-    prompts: str | Sequence[str],
+    prompts: Any,
     fillers: Sequence[Any],
     *,
     blank: str = "___",
@@ -34,8 +35,9 @@ def minimal_pairs(
 
     Args:
         lm (LanguageModel): a causal or masked language model.
-        prompts (str or list of str): texts with one blank each. A causal model reads what is before
-            it, a masked model also what follows.
+        prompts (str, list of str, file, table or column): texts with one blank each. A causal
+            model reads what is before it, a masked model also what follows. Files, tables and
+            columns as in :func:`neurons`.
         fillers (pair, or list of pairs): the filler that fits and the one that does not, as texts
             of one token or ids; one pair for all prompts, or one for each. A text gets a leading
             space where the blank has one before it.
@@ -66,6 +68,8 @@ def minimal_pairs(
         )
     if not isinstance(blank, str) or not blank:
         raise ValueError(f"blank: got {blank!r}, accepts a text")
+    given = texts_of(prompts)
+    prompts = prompts if given is None else list(given)
     texts: list[Any] = list(prompts) if isinstance(prompts, list | tuple) else [prompts]
     if not texts:
         raise ValueError("prompts: got an empty list, accepts at least one text")

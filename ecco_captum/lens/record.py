@@ -99,6 +99,10 @@ class Rankings(ByLayer, Record):
         "ranks top_ids shuffled_ranks": "int: layers columns",
         "logits probs top_probs cosine divergence": "float: layers columns",
     }
+    _labels: ClassVar[dict[str, str]] = {
+        "layer_name": "layers: layer_names",
+        "token": "columns: target_texts",
+    }
 
     generation: Generation
     layers: np.ndarray
@@ -261,6 +265,11 @@ class Rankings(ByLayer, Record):
 
         return str(rankings_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import rankings_blocks
+
+        return rankings_blocks(self)
+
     def __repr__(self) -> str:
         layers, columns = self.ranks.shape
         return f"Rankings({layers} layers, {_tokens(columns)}, {self.generation.model})"
@@ -310,6 +319,8 @@ class WatchedRankings(ByLayer, Record):
         "logits probs": "float: ... layers watched",
         "top_ids": "int: ... layers",
     }
+    _leading: ClassVar[tuple[str, ...]] = ("positions",)
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     tokens: Tokens
     watch_ids: np.ndarray
@@ -438,6 +449,11 @@ class WatchedRankings(ByLayer, Record):
 
         return str(watch_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import watched_blocks
+
+        return watched_blocks(self)
+
     def __repr__(self) -> str:
         words = ", ".join(map(repr, self.watch_texts))
         return f"WatchedRankings({words}; {len(self.layers)} layers, {self.model})"
@@ -472,6 +488,7 @@ class LayerPredictions(ByLayer, Record):
         "token_ids": "int: layers k",
         "probs": "float: layers k",
     }
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     generation: Generation
     layers: np.ndarray
@@ -553,6 +570,11 @@ class LayerPredictions(ByLayer, Record):
 
         return str(predictions_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import predictions_blocks
+
+        return predictions_blocks(self)
+
     def __repr__(self) -> str:
         layers, k = self.token_ids.shape
         return f"LayerPredictions({layers} layers, {k} tokens each, {self.generation.model})"
@@ -588,6 +610,7 @@ class MinimalPairs(ByLayer, Record):
         "logprobs": "float: prompts layers 2",
         "ranks": "int: prompts layers 2",
     }
+    _labels: ClassVar[dict[str, str]] = {"layer_name": "layers: layer_names"}
 
     prompts: tuple[str, ...]
     fillers: tuple[tuple[str, str], ...]
@@ -680,6 +703,11 @@ class MinimalPairs(ByLayer, Record):
 
         return str(pairs_view(self))
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import pairs_blocks
+
+        return pairs_blocks(self)
+
     def __repr__(self) -> str:
         return f"MinimalPairs({len(self.prompts)} prompts, {len(self.layers)} layers, {self.model})"
 
@@ -765,8 +793,10 @@ class OrderTest(Record):
 
         return str(order_view(self))
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.lens.terminal import order_blocks
+
+        return order_blocks(self)
 
     def __repr__(self) -> str:
         return f"OrderTest({self.sentence})"

@@ -139,6 +139,15 @@ def offline_path(name: str) -> Path:
     return model._cache
 
 
+def local_folder(name: str) -> Path | None:
+    """The folder of an offline model that is here already; None if it has to be fetched."""
+    model = next(model for model in _MODELS if model.name == name)
+    installed = _installed_folder(model)
+    if installed is not None and model.gguf is None:
+        return installed
+    return model._cache if model._cache.is_dir() else None
+
+
 def _installed_folder(model: OfflineModel) -> Path | None:
     """The model's folder in the installed package; None if that version is not installed."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -17,6 +17,7 @@ from ecco_captum.models.anatomy.find import find_anatomy
 from ecco_captum.models.anatomy.parts import Anatomy
 from ecco_captum.models.anatomy.verify import input_device
 from ecco_captum.models.bundled import is_offline_name, offline_models, offline_path
+from ecco_captum.models.checkpoint import check_reachable, is_cached_only
 from ecco_captum.models.embedding_site import EmbeddingSite, embed, embedding_sites, entering
 from ecco_captum.models.modes import evaluation_mode
 from ecco_captum.models.positions import position_limit
@@ -180,6 +181,11 @@ def load(
         >>> lm = load("gpt2", dtype="bfloat16")  # doctest: +SKIP
     """
     shown = os.fspath(name)
+    elsewhere = {"cache_dir", "token", "local_files_only"} & set(kwargs)
+    if not elsewhere:  # places and rights of its own are transformers' business
+        check_reachable(shown)
+        if is_cached_only(shown):  # transformers would ask for half a minute
+            kwargs["local_files_only"] = True
     source: dict[str, Any] = {"pretrained_model_name_or_path": shown}
     if is_offline_name(shown):
         source["pretrained_model_name_or_path"] = str(offline_path(shown))

@@ -289,8 +289,10 @@ class ProbeReport(Record):
         kind = self.representations[row]
         return f"{name.get(kind, kind)} of {self.layers[row]}"
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.probing.terminal import probe_blocks
+
+        return probe_blocks(self)
 
     def __repr__(self) -> str:
         return f"ProbeReport({self.subtitle}: {len(self.layers)} layers)"

@@ -446,6 +446,11 @@ class Report(Record):
             parts.append(f"{self.settings['seconds']:.0f} s")
         return " · ".join([*parts, "how each claim was tested is below it"])
 
+    def terminal(self) -> list[Any]:
+        from ecco_captum.report.terminal import report_blocks
+
+        return report_blocks(self)
+
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{finding.key}: {finding.verdict}" for finding in self.findings)
         return f"Report({self.generation.model}; {verdicts})"

@@ -289,8 +289,10 @@ class Similarity(Record):
 
         return similarity_figure(self, width=width, title=title)
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.similarity.terminal import similarity_blocks
+
+        return similarity_blocks(self)
 
     def __repr__(self) -> str:
         return f"Similarity({self.subtitle}: {len(self.rows)} × {len(self.columns)} layers)"
@@ -337,6 +339,11 @@ class CanonicalCorrelations(Record):
     def to_pandas(self) -> pd.DataFrame:
         r"""Returns one row a canonical correlation: correlation, weight."""
         return data_frame({"correlation": self.correlations, "weight": self.weights})
+
+    def terminal(self) -> list[Any]:
+        from ecco_captum.similarity.terminal import canonical_blocks
+
+        return canonical_blocks(self)
 
     def __repr__(self) -> str:
         return f"CanonicalCorrelations({self.value:.4f}, of {len(self.correlations)} correlations)"

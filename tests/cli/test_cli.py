@@ -7,33 +7,17 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from probing_samples import TEXT, written
+from record_samples import watched
 
 import ecco_captum
 from ecco_captum import cli
-from ecco_captum.cli.output import progress_bar, show, watched_table
-from ecco_captum.models.language_model import LanguageModel
-
-
-@pytest.fixture(autouse=True)
-def plain_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    """typer takes GitHub's log for a terminal; lines are as wide there as here."""
-    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", False)
-    monkeypatch.setenv("COLUMNS", "100")
-
-
-@pytest.fixture
-def model(tiny_lm: Callable[..., LanguageModel], tmp_path: Path) -> str:
-    lm = tiny_lm("gpt2")
-    lm.model.save_pretrained(tmp_path / "model")
-    lm.tokenizer.save_pretrained(tmp_path / "model")
-    return str(tmp_path / "model")
+from ecco_captum.cli.output import progress_bar, show
+from ecco_captum.lens.terminal import watched_blocks
 
 
 def test_saliency_writes_the_report_and_the_record(
@@ -41,9 +25,9 @@ def test_saliency_writes_the_report_and_the_record(
 ) -> None:
     report, record = tmp_path / "r.html", tmp_path / "r.npz"
     words = ["saliency", "--model", model, "--prompt", "The keys\n", "-o", str(report)]
-    assert cli.main([*words, "--max-new-tokens", "3", "--save", str(record)]) == 0
+    assert cli.main([*words, "--max-new-tokens", "3", "-o", str(record)]) == 0
     out = capsys.readouterr().out
-    assert f"Report: {report}" in out
+    assert f"Page: {report}" in out
     attribution = ecco_captum.load_record(record)
     assert isinstance(attribution, ecco_captum.Attribution)
     assert len(attribution.scores) == 3
@@ -58,7 +42,7 @@ def test_a_report_of_every_analysis(
 ) -> None:
     page, record = tmp_path / "r.html", tmp_path / "r.npz"
     words = ["report", "--model", model, "--prompt", "The keys to the", "-o", str(page)]
-    words += ["--max-new-tokens", "6", "--components", "2", "--save", str(record)]
+    words += ["--max-new-tokens", "6", "--components", "2", "-o", str(record)]
     assert cli.main(words) == 0
     loaded, out = ecco_captum.Report.load(record), capsys.readouterr().out
     assert page.read_text(encoding="utf-8") == loaded.to_html()
@@ -78,7 +62,7 @@ def test_prompts_from_files_and_standard_input(
     texts = []
     for given in (["--prompt-file", str(tmp_path / "prompt.txt")], ["--prompt", "-"]):
         monkeypatch.setattr("sys.stdin.read", lambda: "The keys 🙂", raising=False)
-        save = ["--save", str(tmp_path / "a.npz"), "-o", str(tmp_path / "a.html")]
+        save = ["-o", str(tmp_path / "a.npz"), "-o", str(tmp_path / "a.html")]
         assert cli.main([*common, *given, *save]) == 0
         generation = ecco_captum.Attribution.load(tmp_path / "a.npz").generation
         assert generation.prompt == "The keys 🙂"
@@ -93,10 +77,12 @@ def test_prompts_from_files_and_standard_input(
         (["--prompt", "a", "--method", "magic"], "method: got 'magic'"),
         (["--prompt", "a", "--max-new-tokens", "0"], "max_new_tokens: got 0"),
         (["--prompt", "a", "-o", "/no/such/folder/r.html"], "no folder '/no/such/folder'"),
-        (["--prompt", "a", "--save", "/no/such/folder/r.npz"], "--save: there is no folder"),
+        (["--prompt", "a", "-o", "/no/such/folder/r.npz"], "--output: there is no folder"),
         (["--prompt", "a", "-o", "/tmp"], "--output: '/tmp' is a folder"),
-        (["--prompt", "a", "-o", "x.html", "--save", "x.html"], "name another file"),
-        (["--prompt-file", "/no/such/file"], "No such file"),
+        (["--prompt", "a", "-o", "x.html", "-o", "./x.html"], "is named twice"),
+        (["--prompt-file", "/no/such/file"], "--prompt-file: there is no file '/no/such/file'"),
+        (["--prompt", "a", "-o", "x.gif"], "got 'x.gif', accepts a name with .html, .npz"),
+        (["--prompt", "a", "-o", "noending"], "got 'noending', accepts a name"),
     ],
 )
 def test_errors_take_one_line_and_leave_no_file(
@@ -163,7 +149,7 @@ def test_the_help_of_the_whole_names_commands_and_exit_codes(
 ) -> None:
     assert cli.main(["--help"]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    assert "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130" in page
+    assert "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 3 some prompts" in page
     for word in (*COMMANDS, "--install-completion", "--show-completion"):
         assert f" {word} " in page
 
@@ -175,8 +161,10 @@ def test_the_help_of_the_whole_names_commands_and_exit_codes(
         (["salience"], "saliency"),
         (["models", "--none-such"], "--none-such"),
         (["saliency", "--model", "x", "-o", "a.html"], "--prompt"),
-        (["saliency", "--model", "x", "--prompt", "a"], "--output"),
-        (["saliency", "-o", "a.html", "--prompt", "a"], "--model"),
+        (["saliency", "--prompt", "a", "--prompts-file", "b"], "--prompts-file"),
+        (["saliency", "--prompt", "a", "--score", "loss"], "logprob"),
+        (["saliency", "--prompt", "a", "--aggregate", "mean"], "max_abs"),
+        (["neurons", "--text", "a", "--text-file", "b"], "one of --text-file and --text"),
         (
             ["watch", "a", "--prompt", "a", "--prompt-file", "b"],
             "one of --prompt and --prompt-file",
@@ -239,20 +227,14 @@ def test_tokens_cannot_act_on_the_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stdout", screen())
     monkeypatch.setenv("NO_COLOR", "1")
-    watched = SimpleNamespace(
-        layer_names=["embedding"],
-        watch_texts=TOKENS,
-        ranks=np.arange(6)[None],
-        top_ids=[0],
-        texts={"0": "\x07"},
-    )
-    show(" and ".join(TOKENS), watched_table(watched))
+    given = {"ranks": np.arange(6)[None] + 2, "top_ids": np.zeros(1, int), "texts": {"0": "\x07"}}
+    show(" and ".join(TOKENS), watched_blocks(watched(TOKENS, 1, **given))[1])
     printed = sys.stdout.getvalue()  # type: ignore[attr-defined]
     plain = printed.replace("\x1b[1m", "").replace("\x1b[0m", "")  # a bold header
     assert plain.startswith("U+001B[31m and [red] and :smile: and \n and    and  Paris\n")
     header = ["LAYER", "U+001B[31m", "[red]", ":smile:", "↵", "␣␣", "Paris", "TOP", "TOKEN"]
     lines = [line.split() for line in plain.splitlines()]
-    assert lines[-2:] == [header, ["embedding", *"012345", "U+0007"]]
+    assert lines[-2:] == [header, ["embedding", *"234567", "U+0007"]]
     assert (plain == printed) == (screen is io.StringIO)
 
 
@@ -287,7 +269,7 @@ def test_watch_tells_ranks_and_writes_what_was_asked_for(
     assert ["block", "1", *map(str, expected.ranks[2])] in [line[:4] for line in lines]
     assert expected.sentence in out
     assert not list(tmp_path.glob("w.*"))
-    files = ["-o", str(report), "--save", str(record), "--plot", str(figure)]
+    files = ["-o", str(report), "-o", str(record), "-o", str(figure)]
     assert cli.main([*words, *files, "--layers", "1:", "--position", "0"]) == 0
     loaded = ecco_captum.WatchedRankings.load(record)
     assert (loaded.layers.tolist(), loaded.positions.tolist()) == ([1, 2, 3], [0])
@@ -300,7 +282,7 @@ def test_rankings_tells_when_tokens_were_decided(
 ) -> None:
     report, record = tmp_path / "r.html", tmp_path / "r.npz"
     words = ["rankings", "--model", model, "--prompt", "The keys", "--max-new-tokens", "3"]
-    assert cli.main([*words, "-o", str(report), "--save", str(record), "--value", "prob"]) == 0
+    assert cli.main([*words, "-o", str(report), "-o", str(record), "--value", "prob"]) == 0
     out = capsys.readouterr().out
     loaded = ecco_captum.Rankings.load(record)
     assert loaded.value == "prob"
@@ -308,7 +290,7 @@ def test_rankings_tells_when_tokens_were_decided(
     assert loaded.sentence in out
     assert out.count("block 2") >= 1
     assert report.read_text(encoding="utf-8") == loaded.to_html()
-    assert cli.main([*words, "--save", str(record), "--no-control", "--positions", "all"]) == 0
+    assert cli.main([*words, "-o", str(record), "--no-control", "--positions", "all"]) == 0
     again = ecco_captum.Rankings.load(record)
     assert again.shuffled_ranks is None
     assert again.ranks.shape[1] > 3
@@ -318,9 +300,13 @@ def test_rankings_tells_when_tokens_were_decided(
     ("words", "line"),
     [
         (["watch", "--prompt", "x"], "WORD: got none, accepts at least one token to watch"),
-        (["watch", "--prompt", "x", "a", "--plot", "a.gif"], "--plot: got 'a.gif', accepts a name"),
-        (["watch", "--prompt", "x", "a", "--plot", "no/a.pdf"], "--plot: there is no folder"),
-        (["rankings", "--prompt", "x", "-o", "a.svg", "--plot", "a.svg"], "is where --output goes"),
+        (["watch", "--prompt", "x", "a", "-o", "a.gif"], "--output: got 'a.gif', accepts a name"),
+        (["watch", "--prompt", "x", "a", "-o", "no/a.pdf"], "--output: there is no folder"),
+        (
+            ["order-test", "--prompt", "x", "-o", "a.svg"],
+            "no figure of OrderTest; accepts",
+        ),
+        (["report", "--prompt", "x", "-o", "a.png"], "there is no figure of Report; accepts"),
     ],
 )
 def test_what_the_lens_commands_refuse(
@@ -335,7 +321,7 @@ def test_factors_tell_their_top_tokens(
 ) -> None:
     text, report, record = "The keys to the cabinet are", tmp_path / "f.html", tmp_path / "f.npz"
     words = ["factors", "--model", model, "--prompt", text, "--components", "2", "--effect", "1"]
-    files = ["-o", str(report), "--save", str(record), "--plot", str(tmp_path / "f.svg")]
+    files = ["-o", str(report), "-o", str(record), "-o", str(tmp_path / "f.svg")]
     assert cli.main([*words, *files, "--stability", "1", "--layers", "1:"]) == 0
     out = capsys.readouterr().out
     loaded = ecco_captum.Factors.load(record)
@@ -352,12 +338,12 @@ def test_similarity_compares_the_texts_of_a_file(
 ) -> None:
     texts, record = tmp_path / "lines.txt", tmp_path / "s.npz"
     texts.write_text("\n".join(["The keys to the cabinet are here.", "", " A dog 🙂"] * 12))
-    words = ["similarity", "--model", model, "--text-file", str(texts), "--save", str(record)]
+    words = ["similarity", "--model", model, "--text-file", str(texts), "-o", str(record)]
     words += ["--representations", "both", "--draws", "4", "-o", str(tmp_path / "s.html")]
-    assert cli.main([*words, "--bootstrap", "5", "--plot", str(tmp_path / "s.svg")]) == 0
+    assert cli.main([*words, "--bootstrap", "5", "-o", str(tmp_path / "s.svg")]) == 0
     loaded = ecco_captum.Similarity.load(record)
     lm = ecco_captum.load(model)
-    lines = ["The keys to the cabinet are here.", "A dog 🙂"] * 12
+    lines = ["The keys to the cabinet are here.", " A dog 🙂"] * 12
     read = [ecco_captum.hidden_states(lm, lines), ecco_captum.neurons(lm, lines)]
     expected = ecco_captum.compare(read, measure="cka", n_draws=4, bootstrap=5)
     for field in ("values", "null_mean", "null_95", "interval"):
@@ -373,7 +359,7 @@ def test_similarity_of_two_models(model: str, tmp_path: Path) -> None:
     texts, record = tmp_path / "lines.txt", tmp_path / "s.npz"
     texts.write_text("The keys to the cabinet are here.\nA dog saw the cat.\n" * 3)
     words = ["similarity", "--model", model, "--other-model", model, "--text-file", str(texts)]
-    assert cli.main([*words, "--layers", "1:3", "--save", str(record)]) == 0
+    assert cli.main([*words, "--layers", "1:3", "-o", str(record)]) == 0
     loaded = ecco_captum.Similarity.load(record)
     assert loaded.values.shape == (2, 2)
     assert not loaded.is_square
@@ -393,10 +379,10 @@ def test_probes_of_a_treebank(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     treebank, record = written(tmp_path, (TEXT + "\n") * 20), tmp_path / "p.npz"
-    words = ["probe", "--model", model, "--conllu", str(treebank), "--save", str(record)]
+    words = ["probe", "--model", model, "--conllu", str(treebank), "-o", str(record)]
     words += ["--layers", "0:1", "--trials", "2", "--epochs", "2", "-o", str(tmp_path / "p.html")]
     words += ["--codelength", "--checkpoint", str(tmp_path / "kept")]
-    words += ["--plot", str(tmp_path / "p.pdf")]
+    words += ["-o", str(tmp_path / "p.pdf")]
     assert cli.main(words) == 0
     loaded = ecco_captum.ProbeReport.load(record)
     assert loaded.codelength is not None

@@ -61,7 +61,7 @@ def test_in_half_precision_the_last_row_is_still_the_models_own(
         ({"value": "ranks"}, "value: got 'ranks', accepts 'rank', 'logit', 'prob'"),
         ({"positions": "prompt"}, "positions: got 'prompt', accepts 'outputs', 'all'"),
         ({"layers": 99}, "layers: got 99, accepts a slice, a number or a list of numbers from 0 "),
-        ({"layers": []}, r"layers: \[\] chooses none, of 4"),
+        ({"layers": []}, r"layers: \[\] chooses none, accepts some of 0 to 3"),
         ({"layers": "last"}, "layers: got 'last'"),
     ],
 )

@@ -72,7 +72,7 @@ def test_what_cannot_be_loaded_says_what_can(tmp_path: Path) -> None:
     for name in ("no-such/model", str(tmp_path), str(tmp_path / "x.gguf")):
         with pytest.raises(ValueError, match="name: ") as caught:
             ecco_captum.load(name)
-        assert re.search(r"could not be loaded\. Accepted: a hub id|no file", str(caught.value))
+        assert re.search(r"could not be loaded.* Accepted: a hub id", str(caught.value))
 
 
 def test_a_damaged_checkpoint_is_named(tiny_lm: MakeLM, tmp_path: Path) -> None:

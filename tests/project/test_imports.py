@@ -22,8 +22,9 @@ HEAVY = (
     "pandas",
     "sklearn",
 )
-# In every folder these file names mean the same: a result, its page and its figure.
-VIEWS = sorted(path for name in ("record", "html", "plot") for path in PACKAGE.rglob(f"{name}.py"))
+# In every folder these file names mean the same: a result, its page, its figure, its print.
+KINDS = ("record", "html", "plot", "terminal")
+VIEWS = sorted(path for name in KINDS for path in PACKAGE.rglob(f"{name}.py"))
 
 
 def fresh(code: str) -> str:

@@ -336,8 +336,10 @@ class Faithfulness(Record):
 
         return str(faithfulness_view(self))
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.attribution.faithfulness.terminal import faithfulness_blocks
+
+        return faithfulness_blocks(self)
 
     def __repr__(self) -> str:
         return f"Faithfulness({self.verdict}: {self.sentence})"

@@ -231,8 +231,10 @@ class MethodComparison(Record):
 
         return method_comparison_figure(self, width=width, title=title)
 
-    def __str__(self) -> str:
-        return self.sentence
+    def terminal(self) -> list[Any]:
+        from ecco_captum.attribution.method_comparison.terminal import method_comparison_blocks
+
+        return method_comparison_blocks(self)
 
     def __repr__(self) -> str:
         return f"MethodComparison({self.subtitle}; best: {self.best})"

@@ -15,6 +15,8 @@ from ecco_captum.attribution.methods.attention import ATTENTION_METHODS
 from ecco_captum.attribution.methods.base import Method, MethodInput, UnsupportedMethodError
 from ecco_captum.attribution.methods.gradient import GRADIENT_METHODS, target_gradients
 from ecco_captum.attribution.methods.masked_scorer import MaskedScorer
+from ecco_captum.attribution.methods.names import ALIASES as ALIASES
+from ecco_captum.attribution.methods.names import check_name
 from ecco_captum.attribution.methods.perturbation import PERTURBATION_METHODS
 from ecco_captum.models.modes import drawing
 
@@ -46,24 +48,6 @@ METHODS = {
         Method("lrp", "LRP", _lrp),
         Method("guided_gradcam", "guided Grad-CAM", _guided_gradcam),
     )
-}
-
-# Ecco's names, and common ones.
-ALIASES = {
-    "grad_x_input": "input_x_gradient",
-    "gradient": "saliency",
-    "ig": "integrated_gradients",
-    "dl": "deep_lift",
-    "dls": "deep_lift_shap",
-    "gb": "guided_backprop",
-    "gg": "guided_gradcam",
-    "deconv": "deconvolution",
-    "gs": "gradient_shap",
-    "layer_relevance_propagation": "lrp",
-    "attnlrp": "attn_lrp",
-    "smoothgrad": "smooth_grad",
-    "rollout": "attention_rollout",
-    "shapley": "shapley_value_sampling",
 }
 
 # Captum's own classes; what is derived from them runs as it is.
@@ -98,10 +82,7 @@ def get_method(method: Any) -> Method:
     neurons, or is no attribution, a TypeError.
     """
     if isinstance(method, str):
-        name = ALIASES.get(method, method)
-        if name not in METHODS:
-            raise ValueError(f"method: got {method!r}, accepts {', '.join(map(repr, METHODS))}")
-        return METHODS[name]
+        return METHODS[check_name(method)]
     base = captum.attr.Attribution
     is_class = isinstance(method, type)
     if not (issubclass(method, base) if is_class else isinstance(method, base)):

@@ -283,7 +283,7 @@ def test_it_has_a_table_and_stands_under_its_attribution(tiny_lm: MakeLM) -> Non
     attribution = saliency(lm, text(lm), score="logprob", outputs=[1, 3])
     tested = faithfulness(lm, attribution, progress=False)
     assert tested.outputs.tolist() == [1, 3]
-    assert str(tested) == tested.sentence
+    assert tested.sentence in str(tested)
     assert " nats, random tokens " in tested.sentence
     assert len(tested.to_pandas()) == 2 * 2
     assert tested.to_pandas()["lds"].mean() == pytest.approx(tested.lds)
