@@ -34,6 +34,7 @@ from ecco_captum.cli.options import (
     Texts,
     TheseLayers,
     Versus,
+    method_names,
     model_option,
     option,
     text_option,
@@ -95,14 +96,22 @@ def report(
     text: Generated,
     model: ModelOptions,
     files: Files,
-    method: Annotated[str | None, option("The method (default: the best of three).")] = None,
+    method: Annotated[
+        list[str] | None,
+        option(
+            "The method; repeat it, and the best one on the text is taken (default: the best of "
+            "four).",
+            autocompletion=method_names,
+        ),
+    ] = None,
     components: Annotated[int, option("How many factors, at most.")] = 6,
     conllu: Annotated[Path | None, text_option("A treebank; else the built-in one.")] = None,
     label: Label = "upos",
 ) -> None:
     """Run every analysis on one text.
 
-    Generates the text and writes one page, where each analysis comes with its test.
+    Generates the text and writes one page, where each analysis comes with its test. The page is
+    there as soon as the text is explained, and grows with each analysis.
     ```bash
     ecco-captum report --prompt "Paris is in" -o paris.html
     ```
@@ -115,13 +124,14 @@ def _report(
     model: ModelOptions,
     files: Files,
     name: str,
-    method: str | None = None,
+    method: list[str] | None = None,
     components: int = 6,
     conllu: Path | None = None,
     label: str = "upos",
 ) -> None:
-    model.check(*([] if method is None else [method]))
+    model.check(*(method or ()))
     paths, corpus = files.paths(ecco_captum.Report, name), ecco_captum.read_conllu(conllu)
+    early = files.early_page(paths)
     corpus.labels(label)
     prompt = text.read()
     lm = model.load()
@@ -130,13 +140,14 @@ def _report(
         result = ecco_captum.report(
             lm,
             generation,
-            method=method,
+            method=method or None,
             n_components=components,
             corpus=corpus,
             label=label,
             progress=step("Analysing"),
+            update=early.update,
         )
-    files.write(result, paths)
+    files.write(result, paths, opened=early.opened)
 
 
 def generate(text: Many, model: ModelOptions, files: Files) -> None:

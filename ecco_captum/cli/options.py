@@ -37,7 +37,7 @@ def _offline() -> list[str]:
     return [model.name for model in ecco_captum.offline_models()]
 
 
-def _methods(context: typer.Context) -> list[str]:
+def method_names(context: typer.Context) -> list[str]:
     return list(possible_names(config_of(context.params.get("model") or DEFAULT_MODEL)))
 
 
@@ -57,11 +57,11 @@ model_option, file_option = partial(_option, "Model"), partial(_option, "Output"
 slice_option = partial(option, parser=parse_slice, metavar="START:END")
 
 Method = Annotated[
-    str, option("The attribution method, such as ig or attn_lrp.", autocompletion=_methods)
+    str, option("The attribution method, such as ig or attn_lrp.", autocompletion=method_names)
 ]
 Methods = Annotated[
     list[str] | None,
-    option("Compare this method; repeatable.", "--method", autocompletion=_methods),
+    option("Compare this method; repeatable.", "--method", autocompletion=method_names),
 ]
 Score = Annotated[Literal["logit", "logprob", "prob", "entropy"], option("What to explain.")]
 Versus = Annotated[list[str] | None, option("Contrast with this; repeatable.", metavar="TOKEN")]
@@ -285,8 +285,17 @@ class Files:
             raise ValueError("--open: no page is written, accepts it with -o NAME.html")
         return paths
 
+    def early_page(self, paths: Sequence[Path]) -> EarlyPage:
+        """What shows the pages among these before the result is whole."""
+        return EarlyPage([path for path in paths if path.suffix.lower() == ".html"], self.open_page)
+
     def write(
-        self, result: Any, paths: Sequence[Path], *blocks: RenderableType, **beside: Any
+        self,
+        result: Any,
+        paths: Sequence[Path],
+        *blocks: RenderableType,
+        opened: bool = False,
+        **beside: Any,
     ) -> None:
         """Writes the files and prints the result, these blocks, and where the files are."""
         lines = [out.file_line(write(result, path, beside), path) for path in paths]
@@ -295,10 +304,34 @@ class Files:
             out.note(*lines)
         else:
             out.show(*result.terminal(), *blocks, *lines)
-        if self.open_page:
-            page = next(path for path in paths if path.suffix.lower() == ".html")
-            if not webbrowser.open(page.absolute().as_uri()):
-                out.fail(f"no browser was found to open {page.absolute()}")
+        if self.open_page and not opened:
+            open_in_browser(next(path for path in paths if path.suffix.lower() == ".html"))
+
+
+def open_in_browser(page: Path) -> None:
+    """Opens a page, or says that it cannot be."""
+    if not webbrowser.open(page.absolute().as_uri()):
+        out.fail(f"no browser was found to open {page.absolute()}")
+
+
+@dataclass
+class EarlyPage:
+    """Writes pages of a result that grows; a page that is open loads itself again meanwhile."""
+
+    pages: list[Path]
+    open_page: bool
+    opened: bool = False
+
+    def update(self, so_far: Any) -> None:
+        """Writes what is there so far; of the first time, opens it or says where it is."""
+        for page in self.pages:
+            so_far.to_html(page)
+        if self.pages and not self.opened:
+            self.opened = True
+            if self.open_page:
+                open_in_browser(self.pages[0])
+            elif sys.stderr.isatty():
+                out.note(out.file_line("The page grows here", self.pages[0]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,9 +33,21 @@ def fail(message: str) -> None:
 @contextlib.contextmanager
 def progress_bar(steps: int) -> Iterator[Callable[[str], Callable[[float], None]]]:
     """One bar on a terminal: what it gives starts a step, and returns that step's progress."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = TextColumn("{task.description:11}"), BarColumn(), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description:11}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
     screen, hidden = console(sys.stderr), not sys.stderr.isatty()
     with Progress(*columns, console=screen, transient=True, disable=hidden) as bar:
         task, done = bar.add_task("", total=steps), iter(range(steps))

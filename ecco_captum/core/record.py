@@ -66,6 +66,9 @@ class Record:
     title: ClassVar[str] = ""
     """The reader's question that the view answers."""
 
+    _again: ClassVar[int] = 0
+    # Seconds after which the page of a record that is still growing loads itself again.
+
     _kinds: ClassVar[dict[str, str]] = {}
     # From names of fields to what an array of them holds ("int", "float" or "bool") and the names
     # of its axes. Axes of one name are equally long, "3" is an axis of that length, "a+b" as long
@@ -306,7 +309,7 @@ class Record:
         from ecco_captum.display.page import page, without_scripts
 
         body = body if interactive else without_scripts(body)
-        text = page(body, title=self.title)
+        text = page(body, title=self.title, again=self._again)
         if path is not None:
             with replacing(Path(path)) as file:
                 file.write(text.encode("utf-8"))

@@ -138,9 +138,12 @@ def without_scripts(html: str) -> str:
     return re.sub(r"<script\b.*?</script>", "", html, flags=re.DOTALL)
 
 
-def page(body: str, *, title: str) -> str:
-    """A whole document around one or several views; it loads nothing from anywhere."""
-    return str(render("display/page.html.j2", body=Markup(body), title=title))
+def page(body: str, *, title: str, again: int = 0) -> str:
+    """A whole document around one or several views; it loads nothing from anywhere.
+
+    One that is still being made loads itself again after so many seconds.
+    """
+    return str(render("display/page.html.j2", body=Markup(body), title=title, again=again))
 
 
 _OPEN_ROWS = 40  # rows of the plain table before the others are folded away

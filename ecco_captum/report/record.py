@@ -364,6 +364,10 @@ class Report(Record):
     pending: tuple[str, ...] = ()
 
     @property
+    def _again(self) -> int:  # type: ignore[override]  # only while it grows
+        return 5 if self.pending else 0
+
+    @property
     def title(self) -> str:  # type: ignore[override]  # it names the model
         """What the page is of."""
         return f"What {self.generation.model} did while it wrote"

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 def report_blocks(report: Report) -> list[RenderableType]:
-    """Of each analysis the question, the verdict, the number and the test; and what was skipped."""
+    """The text, and of each analysis the question, the verdict and the number; what was skipped."""
     generation = report.generation
     blocks: list[RenderableType] = [report.title, f"{generation.prompt}[{generation.text}]"]
     for finding in report.findings:
         verdict = (f"[{finding.verdict}]", VERDICTS.get(finding.verdict, ""))
         title = Text.assemble((finding.question, "bold"), "  ", verdict)
-        lines = (Text(printable(line)) for line in (finding.answer, finding.outcome))
-        blocks.append(Group(title, *(Padding.indent(line, 2) for line in lines)))
+        blocks.append(Group(title, Padding.indent(Text(printable(finding.line)), 2)))
     return [*blocks, *(f"Skipped: {name}: {why}" for name, why in report.refused.items())]

@@ -48,7 +48,7 @@ def test_a_report_of_every_analysis(
     assert page.read_text(encoding="utf-8") == loaded.to_html()
     for finding in loaded.findings:
         assert f"{finding.question}  [{finding.verdict}]" in out
-        assert finding.answer.split()[-1] in out
+        assert finding.line.split()[-1] in out
     assert cli.main([*words, "--label", "pos"]) == 1
     assert "label: got 'pos'" in capsys.readouterr().err
     assert cli.main([*words, "--method", "none such"]) == 1

@@ -179,6 +179,7 @@ def test_it_is_shown_as_it_grows(lm: LanguageModel) -> None:
     assert [len(each.pending) for each in seen] == [5, 5, 4, 3, 2, 1, 0]
     assert last.pending == made.pending == ()
     assert "running …" not in made.to_html()
+    assert [each.to_html().count('http-equiv="refresh"') for each in (first, made)] == [1, 0]
     assert [each.verdict for each in last.findings] == [each.verdict for each in made.findings]
 
 
