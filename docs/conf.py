@@ -56,7 +56,8 @@ napoleon_custom_sections = [("Fields", "params_style")]
 
 # Names of other libraries: their inventories would have to be fetched.
 _OTHERS = (
-    "captum|collections|ipywidgets|matplotlib|np|numpy|os|pandas|pathlib|pd|torch|transformers"
+    "captum|collections|ipywidgets|matplotlib|np|numpy|os|pandas|pa|pathlib|pd|pyarrow|torch|transformers"
+    "|xarray|xr"
 )
 # The same where the package's annotations call them by their last name alone, and types that it has
 # for itself: unions of what the docstrings spell out.

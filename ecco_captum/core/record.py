@@ -131,11 +131,6 @@ class Record:
         Raises:
             ImportError: if pandas or pyarrow is missing (``pip install 'ecco-captum[arrow]'``).
             TypeError: if there is no table of this kind of record.
-
-        Examples::
-
-            >>> rankings.to_arrow().column_names[:3]  # doctest: +SKIP
-            ['layer', 'name', 'position']
         """
         from ecco_captum.core.exchange import arrow_table
 
@@ -151,11 +146,6 @@ class Record:
         Raises:
             ImportError: if xarray is not installed (``pip install 'ecco-captum[xarray]'``).
             TypeError: if the record has no axes.
-
-        Examples::
-
-            >>> attribution.to_xarray()["scores"].dims  # doctest: +SKIP
-            ('explained', 'positions')
         """
         from ecco_captum.core.exchange import labelled_arrays
 
