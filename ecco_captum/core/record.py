@@ -40,7 +40,12 @@ def data_frame(values: Any, columns: list[str] | None = None) -> pd.DataFrame:
         import pandas
     except ImportError as error:
         raise ImportError("tables need pandas: pip install 'ecco-captum[data]'") from error
-    return pandas.DataFrame(values, columns=columns)
+    try:
+        return pandas.DataFrame(values, columns=columns)
+    except UnicodeEncodeError:
+        # Arrow's strings, which pandas takes where they are installed, hold no lone surrogates.
+        with pandas.option_context("future.infer_string", False):
+            return pandas.DataFrame(values, columns=columns)
 
 
 R = TypeVar("R", bound="Record")
