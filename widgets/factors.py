@@ -12,7 +12,8 @@ import traitlets
 from ecco_captum.core.text import format_number
 from ecco_captum.display.page import escape
 from ecco_captum.widgets.charts import Bars
-from ecco_captum.widgets.explorer import Explorer, Runner, row, sides
+from ecco_captum.widgets.explorer import Explorer, row, sides
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:

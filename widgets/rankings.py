@@ -11,7 +11,8 @@ import traitlets
 
 from ecco_captum.core.text import visible
 from ecco_captum.widgets.charts import Bars, Lines
-from ecco_captum.widgets.explorer import Explorer, Runner, choice, row, sides
+from ecco_captum.widgets.explorer import Explorer, choice, row, sides
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import traitlets
 
-from ecco_captum.widgets.explorer import Explorer, Runner, choice, row
+from ecco_captum.widgets.explorer import Explorer, choice, row
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import TokenStrip
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class SaliencyExplorer(Explorer):
         keys = [self._key(method) for method in wanted]
         missing = [key for key in dict.fromkeys(keys) if key not in self._known]
         if not missing:
-            self.runner.cancel()  # what was wanted before must not take this one's place
+            self.runner.drop()  # what was wanted before must not take this one's place
             self._put(keys)
             return
 

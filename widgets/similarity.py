@@ -10,7 +10,8 @@ import numpy as np
 import traitlets
 
 from ecco_captum.widgets.charts import Lines
-from ecco_captum.widgets.explorer import Explorer, Runner, choice, row, sides
+from ecco_captum.widgets.explorer import Explorer, choice, row, sides
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class SimilarityExplorer(Explorer):
     def _asked(self, change: Any) -> None:
         name, compute = change["new"], self._compute
         if name in self._known:
-            self.runner.cancel()  # what was wanted before must not take this one's place
+            self.runner.drop()  # what was wanted before must not take this one's place
             self._put(self._known[name])
             return
         assert compute is not None

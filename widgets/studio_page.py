@@ -10,7 +10,8 @@ import ipywidgets
 
 from ecco_captum.display.colours import theme_css
 from ecco_captum.display.page import escape
-from ecco_captum.widgets.explorer import SHEET, Runner, row
+from ecco_captum.widgets.explorer import SHEET, row
+from ecco_captum.widgets.runner import Runner
 
 _PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
 

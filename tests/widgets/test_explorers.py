@@ -89,7 +89,7 @@ def test_a_contrast_that_is_no_token_says_so_and_changes_nothing() -> None:
     record = ec.saliency(LM, GENERATION, progress=False)
     explorer = record.explore(LM)
     explorer.versus.value = "no single token at all"
-    assert "versus" in settled(explorer.runner)
+    assert "Contrast" in settled(explorer.runner)
     assert explorer.shown == (record,)
     explorer.versus.value = ""
     explorer.check.click()

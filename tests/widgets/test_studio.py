@@ -10,7 +10,7 @@ from explorer_samples import GENERATION, LM, settled
 
 import ecco_captum as ec
 from ecco_captum import widgets
-from ecco_captum.widgets.explorer import CancelledError, Runner
+from ecco_captum.widgets.runner import CancelledError, Runner
 
 
 def test_the_studio_writes_and_opens_every_tab() -> None:
@@ -72,6 +72,61 @@ def test_work_is_cancelled_where_it_tells_how_far_it_is() -> None:
     assert results == [2], "a new one takes the place of the one before"
 
 
+def test_a_run_that_was_replaced_leaves_the_bar_to_its_successor() -> None:
+    runner, begun, go_on = Runner(), threading.Event(), threading.Event()
+    first_ends, done = threading.Event(), list[int]()
+
+    def first(tell: Callable[[float], None]) -> int:
+        begun.set()
+        first_ends.wait(10)
+        tell(0.5)  # ends here, by an error: it was replaced
+        return 1
+
+    second_begun = threading.Event()
+
+    def second(tell: Callable[[float], None]) -> int:
+        second_begun.set()
+        go_on.wait(10)
+        return 2
+
+    runner.run("First", first, done.append)
+    assert begun.wait(10)
+    runner.run("Second", second, done.append)
+    first_ends.set()
+    assert second_begun.wait(10)
+    assert runner.bar.layout.display == runner.button.layout.display == ""
+    assert "Second" in str(runner.message.value)
+    runner.button.click()
+    go_on.set()
+    assert "Second: cancelled" in settled(runner)
+    assert runner.button.layout.display == "none"
+    assert not done
+
+
+@pytest.mark.parametrize("ending", [ValueError("x: got 1"), None])
+def test_what_a_replaced_run_ends_with_is_not_shown(ending: Exception | None) -> None:
+    runner, begun, release = Runner(), threading.Event(), threading.Event()
+
+    def first(tell: Callable[[float], None]) -> None:
+        begun.set()
+        release.wait(10)
+        if ending:
+            raise ending
+
+    def second(tell: Callable[[float], None]) -> str:
+        return str(runner.message.value) + str(runner.bar.layout.display)
+
+    seen = list[str]()
+    runner.run("First", first, print)
+    assert begun.wait(10)
+    runner.run("Second", second, seen.append)
+    release.set()
+    settled(runner)
+    assert "Second" in seen[0]
+    assert "none" not in seen[0]
+    assert "First" not in seen[0]
+
+
 def test_what_fails_says_why_and_is_no_markup() -> None:
     runner = Runner()
 
@@ -79,7 +134,7 @@ def test_what_fails_says_why_and_is_no_markup() -> None:
         raise ValueError("x: got <b>")
 
     runner.run("Work", work, print)
-    assert "Work: x: got &lt;b&gt;" in settled(runner)
+    assert "Work: &lt;b&gt; does not work" in settled(runner)
     assert issubclass(CancelledError, Exception)
 
 
