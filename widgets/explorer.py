@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import ipywidgets
 
 from ecco_captum.core.record import Record
 from ecco_captum.display.colours import theme_css
+from ecco_captum.display.page import escape
+from ecco_captum.widgets.share import Share
 
+_STALE = "ecco-stale"
 SHEET = (Path(__file__).parent / "explorer.css").read_text(encoding="utf-8")
 
 
@@ -29,12 +33,61 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         self.record = record
         style = ipywidgets.HTML(f"<style>{theme_css('.ecco-explorer')}{SHEET}</style>")
         style.layout.display = "none"
-        super().__init__([style, *children])
+        self.share = Share(self.shown_html)
+        super().__init__([style, *children, self.share])
         self.add_class("ecco-explorer")
+
+    def shown_html(self) -> str:
+        r"""Returns what is shown as an HTML fragment that needs nothing from anywhere."""
+        return str(self.record.fragment())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**kwargs)
         return {**bundle, "text/html": self.record._repr_html_()}
+
+
+class Stale(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
+    r"""
+    A line above pictures whose controls say something else by now; it is there only then.
+
+    Args:
+        back (Callable, optional): Sets the controls to what is shown. Default: ``None``
+    """
+
+    def __init__(self, back: Callable[[], object] | None = None) -> None:
+        self.line = ipywidgets.HTML()
+        self.button = ipywidgets.Button(
+            description="Back to it",
+            tooltip="Sets the controls to what the picture shows",
+            layout={"width": "auto"},
+        )
+        self._views: tuple[Any, ...] = ()
+        super().__init__([self.line, self.button] if back else [self.line])
+        self.add_class("ecco-stale-line")
+        self.layout.display = "none"
+        if back is not None:
+            self.button.on_click(lambda _: back())
+
+    def mark(self, shown: str, *views: Any) -> None:
+        r"""Marks views as earlier ones, and says what they show."""
+        self.clear()
+        self._views = views
+        for view in views:
+            view.add_class(_STALE)
+        self.line.value = f'<span class="ecco-message">Still shown: {escape(shown)}.</span>'
+        self.layout.display = ""
+
+    def clear(self) -> None:
+        r"""What is shown is what the controls say."""
+        for view in self._views:
+            view.remove_class(_STALE)
+        self._views = ()
+        self.layout.display = "none"
+
+    @property
+    def on(self) -> bool:
+        r"""Whether views are marked."""
+        return bool(self._views)
 
 
 def row(*children: Any) -> Any:
@@ -44,18 +97,20 @@ def row(*children: Any) -> Any:
     return box
 
 
-def sides(*children: Any) -> Any:
-    r"""Panels side by side, or below each other where it is narrow."""
-    for child in children:
-        child.add_class("ecco-side")
+def beside(picture: Any, *follows: Any) -> Any:
+    r"""A picture, and beside it what a click on it draws; below it where it is narrow."""
+    picture.add_class("ecco-main")
+    panel = ipywidgets.VBox(list(follows))
+    panel.add_class("ecco-follows")
+    for child in follows:
         child.add_class("ecco-panel")
-    box = ipywidgets.HBox(list(children))
-    box.add_class("ecco-sides")
+    box = ipywidgets.HBox([picture, panel])
+    box.add_class("ecco-beside-view")
     return box
 
 
 def choice(description: str, options: Any, value: Any = None, **kwargs: Any) -> Any:
-    r"""A list to choose one of."""
+    r"""A list to choose one of; ``tooltip`` says what it changes."""
     chosen = {} if value is None else {"value": value}
     style = {"description_width": "initial"}
     layout = ipywidgets.Layout(width="auto")

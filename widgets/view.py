@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,7 +128,13 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         self.show(attribution, below=below)
 
     def show(
-        self, attribution: Attribution, *, below: str = "", selected: int | None = None
+        self,
+        attribution: Attribution,
+        *,
+        below: str = "",
+        selected: int | None = None,
+        title: str = "",
+        tops: Sequence[float] | None = None,
     ) -> None:
         r"""
         Draws another attribution in the same place.
@@ -137,11 +144,16 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
             below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
             selected (int, optional): The output that is chosen, if it is explained.
                 Default: the one whose sources are the most concentrated
+            title (str, optional): Instead of the attribution's own. Default: ``""``
+            tops (sequence of float, optional): For each output, the share that has the deepest
+                shade, so that several strips have one scale. Default: each output's own top share
         """
         data = saliency_data(attribution)
+        if tops is not None:
+            data["tops"] = [float(top) for top in tops]
         later = int(attribution.known.sum()) > MOST_SCORES
         words = {
-            "title": attribution.title,
+            "title": title or attribution.title,
             "subtitle": attribution.subtitle,
             "note": attribution.note,
         }

@@ -76,7 +76,8 @@ class Field:
     width: int
 
     def packed(self, *, whole: bool = False) -> dict[str, object]:
-        """As the script reads it: cell after cell in the order of the page, levels in base 36."""
+        """As the script reads it: cell after cell in the order of the page, levels in base 36, or
+        as numbers where some are below 0."""
         parts = [slice(None)] if whole else blocks(self.levels.shape[1])
         cells = (text for part in parts for row in self.texts for text in row[part])
         levels = np.concatenate([self.levels[:, part].ravel() for part in parts])
@@ -84,7 +85,9 @@ class Field:
             "name": self.name,
             "meaning": self.meaning,
             "texts": " ".join(cells),
-            "levels": "".join(_DIGITS[level] for level in levels),
+            "levels": levels.tolist()
+            if levels.min(initial=0) < 0
+            else "".join(_DIGITS[level] for level in levels),
             "ends": self.ends,
             "width": self.width,
         }

@@ -101,7 +101,7 @@ def test_methods_are_computed_beside_each_other(notebook: Notebook, at: Any) -> 
     choose(explorer, "Method", "gradient")
     notebook.until("[one.method for one in a.shown]", "['saliency']")
     expect(explorer.get_by_text("· gradient ·").first).to_be_visible()
-    choose(explorer, "Beside", "gradient × input")
+    choose(explorer, "Side by side", "gradient × input")
     notebook.until("[one.method for one in a.shown]", "['saliency', 'input_x_gradient']")
     strips = explorer.locator(".ecco-output")
     expect(strips).to_have_count(2)
@@ -113,7 +113,7 @@ def test_methods_are_computed_beside_each_other(notebook: Notebook, at: Any) -> 
     notebook.until("a.group.value", "'words'")
     expect(explorer.locator(".ecco-output").first).to_be_visible()
     explorer.get_by_role("button", name="tokens").click()
-    choose(explorer, "Beside", "nothing")
+    choose(explorer, "Side by side", "nothing")
     expect(explorer.locator(".ecco-output")).to_have_count(1)
 
 
