@@ -6,6 +6,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial, singledispatch
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ _OFFERED = (
     ),
 )
 _COMPONENTS, _WATCHED = 8, 3
+_PROBED, _WORDS = 7, 2000  # layers, and words of the treebank
 
 
 def functions(lm: LanguageModel, record: Record) -> dict[str, Callable[..., Any] | Any]:
@@ -242,9 +244,16 @@ def analyses(lm: LanguageModel) -> Analyses:
         "Runner-up tokens": _watch,
         "Neuron factors": _factors,
         "Layer similarity": _similarity,
+        "Probes": _probes,
     }
-    write = partial(_write, lm)
-    return Analyses(lm.name, write, {title: partial(tab, lm) for title, tab in tabs.items()})
+    return Analyses(
+        lm.name,
+        partial(_write, lm),
+        {title: partial(tab, lm) for title, tab in tabs.items()},
+        partial(_report, lm),
+        lm.model.can_generate(),
+        ("Saliency", "Neuron factors"),
+    )
 
 
 def _write(lm: LanguageModel, prompt: str, *, progress: Progress, **options: Any) -> Generation:
@@ -297,3 +306,29 @@ def _similarity(lm: LanguageModel, generation: Generation, *, progress: Progress
         return compare(acts, measure=measure, progress=progress)
 
     return SimilarityExplorer(other("cka", progress=progress), compute=other)
+
+
+def _probes(lm: LanguageModel, generation: Generation, *, progress: Progress) -> Any:
+    """Parts of speech, of the package's own treebank: a text alone has no labels."""
+    from ecco_captum.probing.probe import probe
+    from ecco_captum.probing.treebank import read_conllu
+
+    last = len(lm.anatomy.blocks)
+    layers = sorted({round(row) for row in np.linspace(0, last, min(_PROBED, last + 1))})
+    return probe(
+        lm,
+        read_conllu(),
+        label="upos",
+        representations=["hidden"],
+        layers=layers,
+        n_tokens=_WORDS,
+        progress=progress,
+    ).explore()
+
+
+def _report(lm: LanguageModel, generation: Generation, path: str, *, progress: Progress) -> str:
+    from ecco_captum.report.make import report
+
+    where = Path(path).expanduser()
+    report(lm, generation, progress=progress).to_html(where)
+    return str(where)

@@ -74,7 +74,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
         self._job: _Job | None = None
         self._waits: _Job | None = None
         self._lock = threading.RLock()
-        self._rests: Callable[[], object] = lambda: None
+        self._last = ""
         super().__init__([self.bar, self.start, self.button, self.message])
         self.layout.align_items = "center"
         self.add_class("ecco-runner")
@@ -101,6 +101,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
         """
         with self._lock:
             self.drop()
+            self._last = ""
             self._job = _Job(what, work, done, threading.Event(), self._thread, estimate)
             self.bar.value = 0.0
             self.bar.layout.display = self.button.layout.display = ""
@@ -131,14 +132,9 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def fail(self, message: str) -> None:
-        r"""Says why something cannot be done, as of work that failed."""
-        self.drop()
-        self._say(message, error=True)
-
-    def on_rest(self, action: Callable[[], object]) -> None:
-        r"""Calls an action whenever work has ended, well or not."""
-        self._rests = action
+    def say_last(self, message: str) -> None:
+        r"""What is said once the work has ended well, by the function that takes its result."""
+        self._last = message
 
     @property
     def busy(self) -> bool:
@@ -180,7 +176,7 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
         except Exception as error:  # it has no other way to the reader
             self._settle(job, f"{job.what}: {plain_words(error)}", error=True)
         else:
-            self._settle(job, "")
+            self._settle(job, self._last)
 
     def _is_long(self, job: _Job, estimate: Estimate | None) -> bool:
         """Of long work, how long it takes; it then waits for the button that starts it."""
@@ -212,7 +208,6 @@ class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
                 return
             self._job = None
             self._at_rest(message, error=error)
-            self._rests()
 
     def _at_rest(self, message: str, *, error: bool = False) -> None:
         for part in (self.bar, self.start, self.button):
