@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import ipywidgets
 
 from ecco_captum.core.record import Record
 from ecco_captum.display.colours import theme_css
-from ecco_captum.display.page import escape
+from ecco_captum.display.page import escape, page
 from ecco_captum.widgets.share import Share
 
 _STALE = "ecco-stale"
+_STILL = (
+    "This front end cannot draw the explorer's charts and controls, so here is the view without "
+    "them; JupyterLab, Notebook, VS Code and Colab draw them."
+)
+_FOLLOW = (Path(__file__).parent / "still.js").read_text(encoding="utf-8")
 SHEET = (Path(__file__).parent / "explorer.css").read_text(encoding="utf-8")
 
 
@@ -41,9 +47,36 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         r"""Returns what is shown as an HTML fragment that needs nothing from anywhere."""
         return str(self.record.fragment())
 
+    def _display_(self) -> Still:
+        """What marimo shows, which asks for this first: it draws no charts of ipywidgets."""
+        return Still(self.shown_html(), self.record.title)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**kwargs)
         return {**bundle, "text/html": self.record._repr_html_()}
+
+
+@dataclass(frozen=True)
+class Still:
+    r"""
+    A view without controls, for a front end that cannot draw those of ipywidgets and bqplot.
+
+    Args:
+        html (str): The view's fragment.
+        title (str): The page's title.
+    """
+
+    html: str
+    title: str
+
+    def _mime_(self) -> tuple[str, str]:
+        """As marimo asks for it: in a frame of its own, where its scripts run."""
+        why = f'<script>{_FOLLOW}</script><p class="ecco-why">{_STILL}</p>'
+        document = page(why + self.html, title=self.title)
+        return "text/html", (
+            f'<iframe class="ecco-still" title="{escape(self.title)}" srcdoc="{escape(document)}"'
+            ' style="width:100%;height:760px;border:0;color-scheme:inherit"></iframe>'
+        )
 
 
 class Stale(ipywidgets.HBox):  # type: ignore[misc]  # it has no types

@@ -10,7 +10,7 @@ import ipywidgets
 
 from ecco_captum.display.colours import theme_css
 from ecco_captum.display.page import escape
-from ecco_captum.widgets.explorer import SHEET, Stale, row
+from ecco_captum.widgets.explorer import SHEET, Stale, Still, row
 from ecco_captum.widgets.runner import Runner
 
 _PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\n3. Bulgaria\n4."
@@ -70,6 +70,10 @@ class Studio(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         super().__init__([sheet, *parts])
         self.add_class("ecco-explorer")
         self._changed()
+
+    def _display_(self) -> Still:
+        """What marimo shows, which asks for this first: it draws no controls of ipywidgets."""
+        return Still("", f"Studio of {self.analyses.name}")
 
     def _build_controls(self) -> None:
         style = {"description_width": "initial"}

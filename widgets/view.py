@@ -123,7 +123,7 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     ).tag(sync=True)
 
     def __init__(self, attribution: Attribution, *, below: str = "") -> None:
-        super().__init__(_script=saliency_script())
+        super().__init__(_script=str(saliency_script()))
         self.on_msg(self._asked)
         self.show(attribution, below=below)
 
@@ -160,7 +160,8 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
         self.explained = np.asarray(attribution.outputs).tolist()
         self._attribution, self._below = attribution, below
         with self.hold_sync():
-            self._frame = frame(f'<div class="ecco-swap"></div>{below}', **words)
+            # Not as markup, which some front ends take for something to draw.
+            self._frame = str(frame(f'<div class="ecco-swap"></div>{below}', **words))
             self._scores = b"" if later else pack_scores(attribution)
             self._data = {**data, "later": later}
             self._shown += 1

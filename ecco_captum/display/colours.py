@@ -24,7 +24,7 @@ COLORS: dict[str, tuple[str, str]] = {
     "card": ("#fbfafc", "#1c1b23"),
     "line": ("#e6e4ec", "#2f2d39"),
     "ink": ("#1c1b22", "#eceaf2"),
-    "soft": ("#6b6876", "#9d99ab"),
+    "soft": ("#6b6876", "#a6a2b4"),
     "mark": ("#565361", "#b4b0c1"),
     "accent": ("#6d3fc4", "#b79bf5"),
     "cool": ("#0f766e", "#2dbeaa"),
