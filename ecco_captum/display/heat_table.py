@@ -62,6 +62,7 @@ class Heat:
     beside: Sequence[str] = ()
     numeric: Sequence[int] = ()  # columns of ``beside`` that hold numbers
     turned: bool = True
+    indices: Sequence[str] = ()  # of the columns, below their names
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def heat_blocks(heat: Heat, many: str = "", *, whole: bool = False) -> Markup:
         which = f"{many} {part.start}–{part.stop - 1}"
         rows = [replace(row, cells=row.cells[part]) for row in heat.rows]
         name, columns = f"{heat.name}, {which}", heat.columns[part]
-        tables.append((which, replace(heat, name=name, columns=columns, rows=rows)))
+        own = replace(heat, name=name, columns=columns, rows=rows, indices=heat.indices[part])
+        tables.append((which, own))
     return render("display/heat_table.html.j2", tables=tables, levels=LEVELS, cut=cut)
 
 
