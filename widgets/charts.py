@@ -20,7 +20,7 @@ _HUES = ("accent", "cool", "mark", "soft")
 _STYLES = ("solid", "dashed", "dotted", "dash_dotted")
 _MARKERS = ("circle", "square", "triangle-up", "diamond")
 _TICKS = 12  # names that an axis has room for
-_ROOM = 1.25  # of the longest bar, so that its number has room
+_ROOM = 1.5  # of the longest bar, so that its number has room
 _TICK_FONT = {"font-size": "11px"}
 
 

@@ -102,7 +102,10 @@ class Stale(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
             self.button.on_click(lambda _: back())
 
     def mark(self, shown: str, *views: Any) -> None:
-        r"""Marks views as earlier ones, and says what they show."""
+        r"""Marks views as earlier ones, and says what they show.
+
+        Views are boxes: a widget of anywidget keeps the classes that it is drawn with.
+        """
         self.clear()
         self._views = views
         for view in views:

@@ -47,6 +47,7 @@ class FactorsExplorer(Explorer):
         self._refit, self._effect = refit, effect
         self.factors = record
         self.view = View(record.fragment(), "factors", selected=[0])
+        self.picture = ipywidgets.VBox([self.view])
         self.runner, self.bars = Runner(), Bars(write=format_number, left=150)
         self.stale, self.verdict = Stale(self._back), ipywidgets.HTML()
         self.test = ipywidgets.Button(
@@ -58,8 +59,8 @@ class FactorsExplorer(Explorer):
         self._build(record)
         controls = [row(self.components, self.layers)] if refit else []
         tests = [ipywidgets.VBox([self.test, self.verdict])] if effect else []
-        picture = beside(self.view, self.bars, *tests)
-        super().__init__(record, [*controls, self.runner, self.stale, picture])
+        sides = beside(self.picture, self.bars, *tests)
+        super().__init__(record, [*controls, self.runner, self.stale, sides])
         self.view.observe(self._in_hand, "selected")
         self._show_neurons()
 
@@ -99,7 +100,7 @@ class FactorsExplorer(Explorer):
             return
         own = self._shown()
         shown = _named(own[0], own[1][0], own[1][-1])
-        self.stale.mark(shown, self.view, self.bars)
+        self.stale.mark(shown, self.picture, self.bars)
         self.runner.run(what, lambda progress: refit(count, layers), self._put)
 
     def _shown(self) -> tuple[int, list[int]]:

@@ -161,7 +161,7 @@ class SaliencyExplorer(Explorer):
             self.runner.drop()  # what was wanted before must not take this one's place
             self._put(keys)
             return
-        self.stale.mark(" and ".join(map(self._named, self._keys)), *self.view.children)
+        self.stale.mark(" and ".join(map(self._named, self._keys)), self.view)
 
         def work(progress: Callable[[float], None]) -> None:
             for k, key in enumerate(missing):
@@ -291,11 +291,14 @@ class SaliencyExplorer(Explorer):
         """The line above two strips: how far methods agree, or what an edit did to the score."""
         if len(self.shown) < 2:
             self.agreement.value = ""
-        elif self._edit is not None:
+            return
+        left, right = self.shown
+        if self._edit is not None:
             tokens = self.group.value == "tokens"
-            self.agreement.value = score_change(*self.shown, self.selected) if tokens else ""
+            self.agreement.value = score_change(left, right, self.selected) if tokens else ""
         else:
-            self.agreement.value = _agreement(*self._grouped, self.selected)
+            left, right = self._grouped
+            self.agreement.value = _agreement(left, right, self.selected)
 
     def _check(self, _: Any) -> None:
         record, test = self.shown[0], self._test

@@ -16,9 +16,9 @@ async function copy(text) {
 
 async function render({ model, el }) {
   const button = document.createElement("button"), said = document.createElement("span");
-  el.classList.add("ecco-share");
+  el.classList.add("ecco-copy");
   button.type = "button";
-  button.className = "ecco-share-button";
+  button.className = "ecco-copy-button";
   button.textContent = "Share";
   button.title = "Copies this view as HTML that needs no network, to paste into a page";
   said.setAttribute("role", "status");

@@ -39,7 +39,7 @@ class SimilarityExplorer(Explorer):
         self._compute, self._known = compute, {record.measure: record}
         self.similarity = record
         self.view = View(record.fragment(), "heat")
-        self.runner = Runner()
+        self.picture, self.runner = ipywidgets.VBox([self.view]), Runner()
         self.stale = Stale(self._back)
         self.measure = choice(
             "Measure", _MEASURES, record.measure, tooltip="How likeness is measured"
@@ -53,7 +53,7 @@ class SimilarityExplorer(Explorer):
         self.lines = Lines(record.columns, form=".2f", limits=_limits(record), says="similarity")
         controls = [self.measure, self.null] if compute else [self.null]
         panel = ipywidgets.VBox([row(*controls), self.runner, self.stale, self.lines])
-        super().__init__(record, [beside(self.view, panel)])
+        super().__init__(record, [beside(self.picture, panel)])
         ipywidgets.dlink((self.view, "hovered"), (self, "hovered"))
         ipywidgets.link((self.view, "selected"), (self, "selected"))
         self.measure.observe(self._asked, "value")
@@ -68,7 +68,7 @@ class SimilarityExplorer(Explorer):
             self._put(self._known[name])
             return
         assert compute is not None
-        self.stale.mark(self.similarity.measure_title, self.view, self.lines)
+        self.stale.mark(self.similarity.measure_title, self.picture, self.lines)
         self.runner.run(
             {measure: title for title, measure in _MEASURES}[name],
             lambda progress: compute(name, progress=progress),
