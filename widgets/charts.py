@@ -20,7 +20,7 @@ _HUES = ("accent", "cool", "mark", "soft")
 _STYLES = ("solid", "dashed", "dotted", "dash_dotted")
 _MARKERS = ("circle", "square", "triangle-up", "diamond")
 _TICKS = 12  # names that an axis has room for
-_ROOM = 1.25  # of the longest bar, so that its number has room
+_ROOM = 1.5  # of the longest bar, so that its number has room
 _TICK_FONT = {"font-size": "11px"}
 
 
@@ -89,8 +89,6 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         else:
             self.y = bq.LinearScale(min=limits[0], max=limits[1])
             ticks = {"num_ticks": 5, "tick_format": form}
-            if None not in limits:  # else the ends of the padded scale are named
-                ticks["tick_values"] = np.linspace(float(limits[0]), float(limits[1]), 5)  # type: ignore[arg-type]
         step = max(1, -(-len(self.layers) // _TICKS))
         first = 1 if self.layers[0] == "emb." and step == 1 else 0
         shown = [*self.rows[:first], *self.rows[first::step]]
@@ -105,6 +103,9 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             ),
             _axis(self.y, side="left", **ticks),
         ]
+        self.vertical = axes[1]
+        if limits[0] is not None and limits[1] is not None:
+            self.limit(limits[0], limits[1])
         self.legend = ipywidgets.HTML()
         self.figure = _figure([], axes, height=height, left=52)
         self._says = says
@@ -174,6 +175,11 @@ class Lines(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
             for k, name in enumerate(lines)
         )
         self.legend.value = f'<div class="ecco-keys">{escape(self._says)}{keys}</div>'
+
+    def limit(self, low: float, high: float) -> None:
+        r"""Sets the ends of the scale, which are named, as is 0 where it lies between them."""
+        self.y.min, self.y.max = low, high
+        self.vertical.tick_values = np.linspace(low, high, 5)
 
     def on_choose(self, action: Callable[[int], object]) -> None:
         r"""Calls an action with the row of each layer that is clicked."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,114 +11,15 @@ import ipywidgets
 
 from ecco_captum.core.record import Record
 from ecco_captum.display.colours import theme_css
-from ecco_captum.display.page import escape
+from ecco_captum.display.page import escape, page
+from ecco_captum.widgets.share import Share
 
-_PAUSE = 0.05  # seconds between two moves of the bar
-
-
-class CancelledError(Exception):
-    """The user has stopped the work."""
-
-
-class Runner(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
-    r"""
-    A progress bar that is there while something runs, with a button that cancels it.
-
-    One piece of work runs at a time, in a thread of its own, so that the notebook stays alive; a
-    new one cancels the one before. What fails says so in the place of the bar.
-
-    Examples::
-
-        >>> runner.run("integrated gradients", lambda progress: compute(progress=progress), show)
-    """
-
-    def __init__(self) -> None:
-        self.bar = ipywidgets.FloatProgress(min=0.0, max=1.0, layout={"width": "180px"})
-        self.button = ipywidgets.Button(description="Cancel", layout={"width": "auto"})
-        self.message = ipywidgets.HTML()
-        self.button.on_click(lambda _: self.cancel())
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
-        super().__init__([self.bar, self.button, self.message])
-        self.layout.align_items = "center"
-        self._at_rest("")
-
-    def run(
-        self,
-        what: str,
-        work: Callable[[Callable[[float], None]], Any],
-        done: Callable[[Any], object],
-    ) -> None:
-        r"""
-        Starts some work, and hands its result to a function once it is done.
-
-        Args:
-            what (str): What is done, for the line beside the bar.
-            work (Callable): Takes a function to call with the part done, 0 to 1, and
-                which ends it, by an error, where it was cancelled.
-            done (Callable): Takes the result.
-        """
-        self.cancel()
-        before, stopped = self._thread, threading.Event()
-        self._stopped = stopped
-        self.bar.value = 0.0
-        self.bar.layout.display = self.button.layout.display = ""
-        self._say(what)
-        self._thread = threading.Thread(
-            target=self._work, args=(what, work, done, stopped, before), daemon=True
-        )
-        self._thread.start()
-
-    def cancel(self) -> None:
-        r"""Stops what runs, at its next report of progress."""
-        self._stopped.set()
-
-    def wait(self) -> None:
-        r"""Returns once nothing runs any more."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _work(
-        self,
-        what: str,
-        work: Callable[[Callable[[float], None]], Any],
-        done: Callable[[Any], object],
-        stopped: threading.Event,
-        before: threading.Thread | None,
-    ) -> None:
-        last = 0.0
-        if before is not None:
-            before.join()  # a model does one thing at a time
-
-        def progress(part: float) -> None:
-            nonlocal last
-            if stopped.is_set():
-                raise CancelledError
-            if time.monotonic() - last > _PAUSE:
-                last = time.monotonic()
-                self.bar.value = part
-
-        try:
-            result = work(progress)
-            if stopped.is_set():
-                raise CancelledError
-            done(result)
-        except CancelledError:
-            self._at_rest(f"{what}: cancelled")
-        except Exception as error:  # it has no other way to the reader
-            self._at_rest(f"{what}: {error}", error=True)
-        else:
-            self._at_rest("")
-
-    def _at_rest(self, message: str, *, error: bool = False) -> None:
-        self.bar.layout.display = self.button.layout.display = "none"
-        self._say(message, error=error)
-
-    def _say(self, message: str, *, error: bool = False) -> None:
-        name = "ecco-message" + (" ecco-error" if error else "")
-        self.message.value = f'<span class="{name}">{escape(message)}</span>' if message else ""
-
-
+_STALE = "ecco-stale"
+_STILL = (
+    "This front end cannot draw the explorer's charts and controls, so here is the view without "
+    "them; JupyterLab, Notebook, VS Code and Colab draw them."
+)
+_FOLLOW = (Path(__file__).parent / "still.js").read_text(encoding="utf-8")
 SHEET = (Path(__file__).parent / "explorer.css").read_text(encoding="utf-8")
 
 
@@ -139,12 +39,91 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         self.record = record
         style = ipywidgets.HTML(f"<style>{theme_css('.ecco-explorer')}{SHEET}</style>")
         style.layout.display = "none"
-        super().__init__([style, *children])
+        self.share = Share(self.shown_html)
+        super().__init__([style, *children, self.share])
         self.add_class("ecco-explorer")
+
+    def shown_html(self) -> str:
+        r"""Returns what is shown as an HTML fragment that needs nothing from anywhere."""
+        return str(self.record.fragment())
+
+    def _display_(self) -> Still:
+        """What marimo shows, which asks for this first: it draws no charts of ipywidgets."""
+        return Still(self.shown_html(), self.record.title)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**kwargs)
         return {**bundle, "text/html": self.record._repr_html_()}
+
+
+@dataclass(frozen=True)
+class Still:
+    r"""
+    A view without controls, for a front end that cannot draw those of ipywidgets and bqplot.
+
+    Args:
+        html (str): The view's fragment.
+        title (str): The page's title.
+    """
+
+    html: str
+    title: str
+
+    def _mime_(self) -> tuple[str, str]:
+        """As marimo asks for it: in a frame of its own, where its scripts run."""
+        why = f'<script>{_FOLLOW}</script><p class="ecco-why">{_STILL}</p>'
+        document = page(why + self.html, title=self.title)
+        return "text/html", (
+            f'<iframe class="ecco-still" title="{escape(self.title)}" srcdoc="{escape(document)}"'
+            ' style="width:100%;height:760px;border:0;color-scheme:inherit"></iframe>'
+        )
+
+
+class Stale(ipywidgets.HBox):  # type: ignore[misc]  # it has no types
+    r"""
+    A line above pictures whose controls say something else by now; it is there only then.
+
+    Args:
+        back (Callable, optional): Sets the controls to what is shown. Default: ``None``
+    """
+
+    def __init__(self, back: Callable[[], object] | None = None) -> None:
+        self.line = ipywidgets.HTML()
+        self.button = ipywidgets.Button(
+            description="Back to it",
+            tooltip="Sets the controls to what the picture shows",
+            layout={"width": "auto"},
+        )
+        self._views: tuple[Any, ...] = ()
+        super().__init__([self.line, self.button] if back else [self.line])
+        self.add_class("ecco-stale-line")
+        self.layout.display = "none"
+        if back is not None:
+            self.button.on_click(lambda _: back())
+
+    def mark(self, shown: str, *views: Any) -> None:
+        r"""Marks views as earlier ones, and says what they show.
+
+        Views are boxes: a widget of anywidget keeps the classes that it is drawn with.
+        """
+        self.clear()
+        self._views = views
+        for view in views:
+            view.add_class(_STALE)
+        self.line.value = f'<span class="ecco-message">Still shown: {escape(shown)}.</span>'
+        self.layout.display = ""
+
+    def clear(self) -> None:
+        r"""What is shown is what the controls say."""
+        for view in self._views:
+            view.remove_class(_STALE)
+        self._views = ()
+        self.layout.display = "none"
+
+    @property
+    def on(self) -> bool:
+        r"""Whether views are marked."""
+        return bool(self._views)
 
 
 def row(*children: Any) -> Any:
@@ -154,18 +133,20 @@ def row(*children: Any) -> Any:
     return box
 
 
-def sides(*children: Any) -> Any:
-    r"""Panels side by side, or below each other where it is narrow."""
-    for child in children:
-        child.add_class("ecco-side")
+def beside(picture: Any, *follows: Any) -> Any:
+    r"""A picture, and beside it what a click on it draws; below it where it is narrow."""
+    picture.add_class("ecco-main")
+    panel = ipywidgets.VBox(list(follows))
+    panel.add_class("ecco-follows")
+    for child in follows:
         child.add_class("ecco-panel")
-    box = ipywidgets.HBox(list(children))
-    box.add_class("ecco-sides")
+    box = ipywidgets.HBox([picture, panel])
+    box.add_class("ecco-beside-view")
     return box
 
 
 def choice(description: str, options: Any, value: Any = None, **kwargs: Any) -> Any:
-    r"""A list to choose one of."""
+    r"""A list to choose one of; ``tooltip`` says what it changes."""
     chosen = {} if value is None else {"value": value}
     style = {"description_width": "initial"}
     layout = ipywidgets.Layout(width="auto")

@@ -12,7 +12,8 @@ import traitlets
 from ecco_captum.core.text import format_number
 from ecco_captum.display.page import escape
 from ecco_captum.widgets.charts import Bars
-from ecco_captum.widgets.explorer import Explorer, Runner, row, sides
+from ecco_captum.widgets.explorer import Explorer, Stale, beside, row
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
@@ -46,15 +47,20 @@ class FactorsExplorer(Explorer):
         self._refit, self._effect = refit, effect
         self.factors = record
         self.view = View(record.fragment(), "factors", selected=[0])
+        self.picture = ipywidgets.VBox([self.view])
         self.runner, self.bars = Runner(), Bars(write=format_number, left=150)
-        self.verdict = ipywidgets.HTML()
-        self.test = ipywidgets.Button(description="Ablate this factor", layout={"width": "auto"})
+        self.stale, self.verdict = Stale(self._back), ipywidgets.HTML()
+        self.test = ipywidgets.Button(
+            description="Ablate this factor",
+            tooltip="Takes its strongest neurons out and measures what the loss does",
+            layout={"width": "auto"},
+        )
         self.test.on_click(self._ablate)
         self._build(record)
-        beside = ipywidgets.VBox([self.test, self.verdict] if effect else [self.verdict])
         controls = [row(self.components, self.layers)] if refit else []
-        panels = sides(self.bars, beside) if effect else sides(self.bars)
-        super().__init__(record, [*controls, self.runner, self.view, panels])
+        tests = [ipywidgets.VBox([self.test, self.verdict])] if effect else []
+        sides = beside(self.picture, self.bars, *tests)
+        super().__init__(record, [*controls, self.runner, self.stale, sides])
         self.view.observe(self._in_hand, "selected")
         self._show_neurons()
 
@@ -66,6 +72,7 @@ class FactorsExplorer(Explorer):
             min=1,
             max=max(_MOST, record.count),
             description="Factors",
+            tooltip="How many factors the neurons are split into",
             continuous_update=False,
             style=style,
         )
@@ -73,6 +80,7 @@ class FactorsExplorer(Explorer):
             options=blocks,
             index=(0, len(blocks) - 1),
             description="Blocks",
+            tooltip="Whose neurons are factorised",
             continuous_update=False,
             style=style,
         )
@@ -85,10 +93,26 @@ class FactorsExplorer(Explorer):
         low, high = self.layers.value
         layers = [block for block in self.layers.options if low <= block <= high]
         count = self.components.value
-        what = f"{count} factors of blocks {low} to {high}"
+        what = _named(count, low, high)
+        if (count, layers) == self._shown():
+            self.runner.drop()
+            self.stale.clear()
+            return
+        own = self._shown()
+        shown = _named(own[0], own[1][0], own[1][-1])
+        self.stale.mark(shown, self.picture, self.bars)
         self.runner.run(what, lambda progress: refit(count, layers), self._put)
 
+    def _shown(self) -> tuple[int, list[int]]:
+        return self.factors.count, self.factors.activations.layers.tolist()
+
+    def _back(self) -> None:
+        count, blocks = self._shown()
+        self.components.value = count
+        self.layers.value = (blocks[0], blocks[-1])
+
     def _put(self, factors: Factors) -> None:
+        self.stale.clear()
         self.record = self.factors = factors
         self.verdict.value = ""
         self.view.show(factors.fragment())
@@ -127,3 +151,7 @@ class FactorsExplorer(Explorer):
             lambda progress: effect(factors, component, progress=progress),
             done,
         )
+
+
+def _named(count: int, low: int, high: int) -> str:
+    return f"{count} factors of blocks {low} to {high}"

@@ -27,7 +27,9 @@ class MethodsExplorer(Explorer):
     def __init__(self, record: MethodComparison) -> None:
         self.view, self.attributions = View(record.fragment(), "heat"), record.attributions
         names = [(name, k) for k, name in enumerate(record.methods)]
-        self.method = choice("Method", names, record.candidate)
+        self.method = choice(
+            "Method", names, record.candidate, tooltip="Whose attribution is drawn below"
+        )
         parts = [self.view]
         if self.attributions:
             self.strip = TokenStrip(self.attributions[record.candidate])

@@ -11,7 +11,7 @@ import traitlets
 from ecco_captum.display.page import escape
 from ecco_captum.probing.html import confusion_view
 from ecco_captum.widgets.charts import Lines
-from ecco_captum.widgets.explorer import Explorer, choice, row, sides
+from ecco_captum.widgets.explorer import Explorer, beside, choice, row
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ class ProbeExplorer(Explorer):
     def __init__(self, record: ProbeReport) -> None:
         self.report = record
         kinds = list(dict.fromkeys(record.representations))
-        self.kind = choice("Representation", kinds, kinds[0])
+        self.kind = choice("Representation", kinds, kinds[0], tooltip="Whose probes the lines show")
         self.chart = ipywidgets.VBox()
         self.view = View(self._confusion(self._rows()[0]), "heat")
         asks = ipywidgets.HTML(f'<div class="ecco-asks">{escape(record.title)}</div>')
         answers = ipywidgets.HTML(f'<div class="ecco-answers">{escape(record.sentence)}</div>')
-        parts = [asks, row(self.kind), sides(self.chart), answers, self.view]
-        super().__init__(record, parts)
+        lines = ipywidgets.VBox([row(self.kind), self.chart, answers])
+        self.view.add_class("ecco-panel")
+        super().__init__(record, [asks, beside(lines, self.view)])
         self.kind.observe(lambda _: self._draw(), "value")
         self._draw()
 
@@ -49,7 +50,8 @@ class ProbeExplorer(Explorer):
 
     def _draw(self) -> None:
         rows, report = self._rows(), self.report
-        self.lines = Lines([report.layers[k] for k in rows], form=".0%", limits=(0.0, 1.0))
+        low = min(0.0, float(np.nanmin(report.selectivity[rows].mean(axis=1), initial=0.0)))
+        self.lines = Lines([report.layers[k] for k in rows], form=".0%", limits=(low, 1.0))
         self.lines.on_choose(lambda k: self.set_trait("selected", rows[k]))
         lines, bands = {}, {}
         for name, field in _PARTS.items():

@@ -11,7 +11,8 @@ import traitlets
 
 from ecco_captum.core.text import visible
 from ecco_captum.widgets.charts import Bars, Lines
-from ecco_captum.widgets.explorer import Explorer, Runner, choice, row, sides
+from ecco_captum.widgets.explorer import Explorer, beside, choice, row
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ class _Lens(Explorer):
     selected = traitlets.List(traitlets.Int(), help="Row and column of the chosen cell.")
     hovered = traitlets.List(traitlets.Int(), help="Row and column of the hovered cell.")
 
-    def __init__(self, record: Any, *beside: Any, above: tuple[Any, ...] = ()) -> None:
+    def __init__(self, record: Any, *follows: Any, above: tuple[Any, ...] = ()) -> None:
         self.view = View(record.fragment(), "heat")
-        self.value = choice("Chart", list(_VALUES), "rank")
+        self.value = choice(
+            "Chart", list(_VALUES), "rank", tooltip="What the lines show; the table stays"
+        )
         self.lines: Lines
         self._chart = ipywidgets.VBox()
-        panels = sides(self._chart, *beside)
-        super().__init__(record, [self.view, row(self.value, *above), panels])
+        chart = ipywidgets.VBox([row(self.value, *above), self._chart])
+        super().__init__(record, [beside(self.view, chart, *follows)])
         ipywidgets.dlink((self.view, "hovered"), (self, "hovered"))
         ipywidgets.link((self.view, "selected"), (self, "selected"))
         self.value.observe(lambda _: self._draw(), "value")
@@ -99,9 +102,12 @@ class RankingsExplorer(_Lens):
     def _open(self, layer: int, column: int) -> None:
         """The top tokens of one layer in the place of one column."""
         if self._predictions is None or column in self._known:
+            self.runner.drop()
             self._tops(layer, column)
             return
         position, predictions = int(self.rankings.positions[column]), self._predictions
+
+        self.bars.add_class("ecco-stale")
 
         def done(predictions: LayerPredictions) -> None:
             self._known[column] = predictions
@@ -119,6 +125,7 @@ class RankingsExplorer(_Lens):
         else:
             texts, probs = predictions.texts[layer], predictions.probs[layer]
         names = [visible(text) or "⋯" for text in texts[:_SHOWN]]
+        self.bars.remove_class("ecco-stale")
         self.bars.show(names, np.asarray(probs)[:_SHOWN], f"Top tokens of {heading}")
 
 
@@ -132,7 +139,9 @@ class WatchExplorer(_Lens):
 
     def __init__(self, record: WatchedRankings) -> None:
         self.watched = record
-        self.place = choice("After", _numbered(record.places), 0)
+        self.place = choice(
+            "After", _numbered(record.places), 0, tooltip="The position whose lines are drawn"
+        )
         self.place.observe(lambda _: self._draw(), "value")
         several = record.ranks.ndim > 2
         super().__init__(record, above=(self.place,) if several else ())

@@ -10,7 +10,8 @@ import numpy as np
 import traitlets
 
 from ecco_captum.widgets.charts import Lines
-from ecco_captum.widgets.explorer import Explorer, Runner, choice, row, sides
+from ecco_captum.widgets.explorer import Explorer, Stale, beside, choice, row
+from ecco_captum.widgets.runner import Runner
 from ecco_captum.widgets.view import View
 
 if TYPE_CHECKING:
@@ -38,13 +39,21 @@ class SimilarityExplorer(Explorer):
         self._compute, self._known = compute, {record.measure: record}
         self.similarity = record
         self.view = View(record.fragment(), "heat")
-        self.runner = Runner()
-        self.measure = choice("Measure", _MEASURES, record.measure)
-        self.null = ipywidgets.Checkbox(value=True, description="by chance", indent=False)
-        self.lines = Lines(record.columns, form=".2f", limits=(0.0, 1.0), says="similarity")
+        self.picture, self.runner = ipywidgets.VBox([self.view]), Runner()
+        self.stale = Stale(self._back)
+        self.measure = choice(
+            "Measure", _MEASURES, record.measure, tooltip="How likeness is measured"
+        )
+        self.null = ipywidgets.Checkbox(
+            value=True,
+            description="by chance",
+            tooltip="A line of what 95% of draws with tokens in other places stay below",
+            indent=False,
+        )
+        self.lines = Lines(record.columns, form=".2f", limits=_limits(record), says="similarity")
         controls = [self.measure, self.null] if compute else [self.null]
-        panel = ipywidgets.VBox([row(*controls), self.runner, self.lines])
-        super().__init__(record, [self.view, sides(panel)])
+        panel = ipywidgets.VBox([row(*controls), self.runner, self.stale, self.lines])
+        super().__init__(record, [beside(self.picture, panel)])
         ipywidgets.dlink((self.view, "hovered"), (self, "hovered"))
         ipywidgets.link((self.view, "selected"), (self, "selected"))
         self.measure.observe(self._asked, "value")
@@ -55,20 +64,26 @@ class SimilarityExplorer(Explorer):
     def _asked(self, change: Any) -> None:
         name, compute = change["new"], self._compute
         if name in self._known:
-            self.runner.cancel()  # what was wanted before must not take this one's place
+            self.runner.drop()  # what was wanted before must not take this one's place
             self._put(self._known[name])
             return
         assert compute is not None
+        self.stale.mark(self.similarity.measure_title, self.picture, self.lines)
         self.runner.run(
             {measure: title for title, measure in _MEASURES}[name],
             lambda progress: compute(name, progress=progress),
             self._put,
         )
 
+    def _back(self) -> None:
+        self.measure.value = self.similarity.measure
+
     def _put(self, similarity: Similarity) -> None:
+        self.stale.clear()
         self._known[similarity.measure] = self.record = self.similarity = similarity
         chosen = self.selected
         self.view.show(similarity.fragment())
+        self.lines.limit(*_limits(similarity))
         self.selected = chosen
         self._draw()
 
@@ -91,3 +106,9 @@ class SimilarityExplorer(Explorer):
         if self.null.value and not np.isnan(similarity.null_mean).any():
             lines["by chance, up to 95%"] = similarity.null_95[line]
         self.lines.show(lines, bands)
+
+
+def _limits(similarity: Similarity) -> tuple[float, float]:
+    """The ends of the chart: those of the table's colours, or of what chance reaches."""
+    low, high = similarity.scale
+    return low, float(np.nanmax([high, np.nanmax(similarity.null_95, initial=high)]))

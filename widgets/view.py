@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,12 +123,18 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
     ).tag(sync=True)
 
     def __init__(self, attribution: Attribution, *, below: str = "") -> None:
-        super().__init__(_script=saliency_script())
+        super().__init__(_script=str(saliency_script()))
         self.on_msg(self._asked)
         self.show(attribution, below=below)
 
     def show(
-        self, attribution: Attribution, *, below: str = "", selected: int | None = None
+        self,
+        attribution: Attribution,
+        *,
+        below: str = "",
+        selected: int | None = None,
+        title: str = "",
+        tops: Sequence[float] | None = None,
     ) -> None:
         r"""
         Draws another attribution in the same place.
@@ -137,18 +144,24 @@ class TokenStrip(anywidget.AnyWidget):  # type: ignore[misc]  # it has no types
             below (str, optional): Trusted HTML, drawn under the picture. Default: ``""``
             selected (int, optional): The output that is chosen, if it is explained.
                 Default: the one whose sources are the most concentrated
+            title (str, optional): Instead of the attribution's own. Default: ``""``
+            tops (sequence of float, optional): For each output, the share that has the deepest
+                shade, so that several strips have one scale. Default: each output's own top share
         """
         data = saliency_data(attribution)
+        if tops is not None:
+            data["tops"] = [float(top) for top in tops]
         later = int(attribution.known.sum()) > MOST_SCORES
         words = {
-            "title": attribution.title,
+            "title": title or attribution.title,
             "subtitle": attribution.subtitle,
             "note": attribution.note,
         }
         self.explained = np.asarray(attribution.outputs).tolist()
         self._attribution, self._below = attribution, below
         with self.hold_sync():
-            self._frame = frame(f'<div class="ecco-swap"></div>{below}', **words)
+            # Not as markup, which some front ends take for something to draw.
+            self._frame = str(frame(f'<div class="ecco-swap"></div>{below}', **words))
             self._scores = b"" if later else pack_scores(attribution)
             self._data = {**data, "later": later}
             self._shown += 1

@@ -8,7 +8,7 @@ named, the prompt alone.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,13 +65,17 @@ def saliency_view(
     *,
     note: bool = True,
     below: str = "",
+    first: int | None = None,
 ) -> Markup:
     """Draws how much each token weighed for each output; negative scores take the second hue.
 
     ``title`` and ``subtitle`` stand in place of its own; ``below`` is trusted HTML, drawn under the
-    picture.
+    picture; ``first`` the output that is shown first, by default the one with the most concentrated
+    sources.
     """
     facts = saliency_data(attribution)
+    if first is not None:
+        facts["first"] = first
     packed = base64.b64encode(pack_scores(attribution)).decode()
     data = embed_json({**facts, "scores": packed})
     words = {
@@ -126,6 +130,15 @@ def saliency_data(attribution: Attribution) -> dict[str, Any]:
         "levels": LEVELS,
         "unit": one_line(attribution.unit),
     }
+
+
+def top_shares(sides: Sequence[Attribution]) -> np.ndarray:
+    """For each output of a text, the largest share that any of several attributions gives."""
+    tops = np.zeros(max(len(side.tokens.outputs) for side in sides))
+    for side in sides:
+        largest = np.abs(side.shares).max(axis=1, initial=0.0)
+        tops[_outputs(side)] = np.maximum(tops[_outputs(side)], largest)
+    return tops
 
 
 def pack_scores(attribution: Attribution) -> bytes:
@@ -184,8 +197,8 @@ def _top_sources(attribution: Attribution, count: int) -> Iterator[Markup]:
 def comparison_view(comparison: Comparison, agreement: dict[str, np.ndarray]) -> Markup:
     """Draws two attributions of the same text; what is chosen in one is chosen in the other.
 
-    Each side shows shares of its own sum. ``agreement`` maps the name of a measure to its values,
-    (explained,), NaN where it is not defined.
+    Each side shows shares of its own sum, both on one scale. ``agreement`` maps the name of a
+    measure to its values, (explained,), NaN where it is not defined.
     """
     sides = (comparison.left, comparison.right)
     labels = [one_line(label) for label in comparison.labels]
@@ -197,6 +210,7 @@ def comparison_view(comparison: Comparison, agreement: dict[str, np.ndarray]) ->
             comparison.left, np.mean([np.abs(side.shares) for side in sides], axis=0)
         ),
         "agreement": measures,
+        "tops": top_shares(sides).tolist(),
         "sides": [
             {"label": label, "signed": below, "scores": base64.b64encode(packed).decode()}
             for label, below, packed in zip(labels, signed, map(pack_scores, sides), strict=True)

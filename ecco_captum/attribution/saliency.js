@@ -213,14 +213,16 @@ class SaliencyView {
     const row = this.rows[t], summary = this.phrases.summaries[t];
     if (t === this.selected || !row) return;
     const before = this.outputs[this.selected];
-    this.painter.show(row, summary.peak);
+    // Views side by side have one scale: the larger of their top shares.
+    const own = summary.total > 0 ? summary.peak / summary.total : 0;
+    const peak = Math.max(own, this.data.tops?.[t] ?? 0);
+    this.painter.show(row, peak * summary.total);
     before?.setAttribute("aria-selected", "false");
     if (before) before.tabIndex = -1;
     this.outputs[t].setAttribute("aria-selected", "true");
     this.outputs[t].tabIndex = 0;
     this.selected = t;
     this.point("place", this.data.places[t]);
-    const peak = summary.total > 0 ? summary.peak / summary.total : 0;
     this.low.textContent = formatShare(this.data.signed ? -peak : 0);
     this.high.textContent = formatShare(peak);
     this.detail.show(t, row, this.phrases);

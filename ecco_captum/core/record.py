@@ -44,8 +44,11 @@ def data_frame(values: Any, columns: list[str] | None = None) -> pd.DataFrame:
         return pandas.DataFrame(values, columns=columns)
     except UnicodeEncodeError:
         # Arrow's strings, which pandas takes where they are installed, hold no lone surrogates.
-        with pandas.option_context("future.infer_string", False):
-            return pandas.DataFrame(values, columns=columns)
+        frame = pandas.DataFrame(values, columns=columns, dtype=object)
+        for name in frame.columns:
+            with contextlib.suppress(UnicodeEncodeError):
+                frame[name] = frame[name].infer_objects()
+        return frame
 
 
 R = TypeVar("R", bound="Record")

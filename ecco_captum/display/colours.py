@@ -24,10 +24,11 @@ COLORS: dict[str, tuple[str, str]] = {
     "card": ("#fbfafc", "#1c1b23"),
     "line": ("#e6e4ec", "#2f2d39"),
     "ink": ("#1c1b22", "#eceaf2"),
-    "soft": ("#6b6876", "#9d99ab"),
+    "soft": ("#6b6876", "#a6a2b4"),
     "mark": ("#565361", "#b4b0c1"),
     "accent": ("#6d3fc4", "#b79bf5"),
     "cool": ("#0f766e", "#2dbeaa"),
+    "error": ("#b3261e", "#ff9e94"),
 }
 """Name of a colour: its light and its dark value."""
 
@@ -83,11 +84,41 @@ def ink(background: str, usual: str) -> str:
     return "#000000"
 
 
+_LIGHT = (
+    'body[data-jp-theme-light="true"]',  # JupyterLab, Notebook 7
+    "body.vscode-light",  # VS Code; a high-contrast light theme has a name of its own
+    "body.vscode-high-contrast-light",
+    'html[theme="light"]',  # Colab
+    'html[data-theme="light"]',  # Sphinx
+    'body[data-theme="light"]',  # marimo
+)
+_DARK = (
+    'body[data-jp-theme-light="false"]',
+    "body.vscode-dark",
+    "body.vscode-high-contrast:not(.vscode-high-contrast-light)",
+    'html[theme="dark"]',
+    'html[data-theme="dark"]',
+    'body[data-theme="dark"]',
+)
+
+
 def theme_css(within: str = ".ecco,.ecco-page") -> str:
-    """The colours as CSS variables, each with its light and its dark value."""
+    """The colours as CSS variables, each with its light and its dark value.
+
+    They follow the notebook or page around the view, by the marks that its front end sets, and
+    where there are none the system.
+    """
     pairs = {**COLORS, **{f"top-{hue}": pair for hue, pair in _TOPS.items()}}
     lines = "".join(f"--ecco-{name}:{_pair(pair)};" for name, pair in pairs.items())
-    return f"{within}{{{lines}}}\n"
+    rules = [f"{within}{{color-scheme:light dark;{lines}}}"]
+    views = f":is({within})"
+    for scheme, hosts in (("light", _LIGHT), ("dark", _DARK)):
+        host = f":is({','.join(hosts)})"
+        rules.append(f"{host} {views}{{color-scheme:{scheme}}}")
+        # A view in a shadow tree, as marimo draws widgets, sees its host by this alone; a browser
+        # that does not know it drops the rule, which therefore stands apart.
+        rules.append(f":host-context({host}) {views}{{color-scheme:{scheme}}}")
+    return "\n".join(rules) + "\n"
 
 
 def ramp_css(hue: Hue = "accent", *, within: str = "") -> str:

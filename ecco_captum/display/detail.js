@@ -75,6 +75,8 @@ export class Detail {
     const { data } = this;
     this.row = row;
     this.summary = phrases.summaries[t];
+    const { peak, total } = this.summary;
+    this.longestBar = Math.max(peak, (data.tops?.[t] ?? 0) * total); // one scale for several views
     const name = make("bdi", "", nameOf(data.texts, data.prompt + t));
     this.title.replaceChildren("Sources of \u201c", name, "\u201d");
     if (data.label) this.title.append(make("span", "ecco-of-side", ` \u00b7 ${data.label}`));
@@ -139,7 +141,7 @@ export class Detail {
 
   fill(node, k) {
     const position = this.order ? this.order[k] : k;
-    const score = this.row[position], { total, peak } = this.summary;
+    const score = this.row[position], { total } = this.summary, peak = this.longestBar;
     const [token, at, bar, share, number] = node.children;
     const name = nameOf(this.data.texts, position);
     node.eccoPosition = position;

@@ -68,6 +68,9 @@ _STYLE = {
     "text.hinting": "no_hinting",  # hinted letters are wider on some screens than in the file
 }
 _RAMP = LinearSegmentedColormap.from_list("accent", ["#ffffff", ACCENT]).with_extremes(bad=FAINT)
+_SIGNED_RAMP = LinearSegmentedColormap.from_list(
+    "cool to accent", [COOL, "#ffffff", ACCENT]
+).with_extremes(bad=FAINT)
 
 
 class PaperFigure(Figure):
@@ -226,7 +229,10 @@ def _formatter(form: Callable[[float], str]) -> FuncFormatter:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What a colour says: its ends, how numbers are written, whether 1 is the darkest (ranks)."""
+    """What a colour says: its ends, how numbers are written, whether 1 is the darkest (ranks).
+
+    A scale that starts below 0 has two hues; its ends are as far from 0.
+    """
 
     says: str
     low: float
@@ -277,6 +283,8 @@ def _draw_scale(figure: PaperFigure, heat: HeatMap, across: float) -> QuadMesh:
     """Paint the cells, and the scale below them."""
     scale, axes, bar = heat.scale, *figure.axes
     norm, ramp, marks = Normalize(scale.low, max(scale.high, scale.low + 1e-9)), _RAMP, {scale.low}
+    if scale.low < 0 and not scale.ranks:  # 0, in the middle, has no shade
+        ramp, marks = _SIGNED_RAMP, {scale.low, 0.0}
     if scale.ranks:
         norm, ramp = LogNorm(scale.low, scale.high), _RAMP.reversed()
         marks = {10.0**k for k in range(5) if 4 * 10**k <= scale.high}

@@ -166,8 +166,9 @@ class HeatMap {
   paint(name) {
     const { levels, meaning, ends } = this.fields.get(name);
     this.cells.forEach((cell, i) => {
-      const level = parseInt(levels[i], 36), others = cell.className.replace(/ecco-s\d+/, "").trim();
-      cell.className = (level ? `ecco-s${level} ` : "") + others;
+      const level = typeof levels === "string" ? parseInt(levels[i], 36) : levels[i];
+      const others = cell.className.replace(/ecco-[sc]\d+/, "").trim();
+      cell.className = (level ? `ecco-${level > 0 ? "s" : "c"}${Math.abs(level)} ` : "") + others;
       cell.style.background = ""; // the shade for where style sheets are gone
     });
     const [says, low, , high] = this.card.querySelector(".ecco-legend").children;

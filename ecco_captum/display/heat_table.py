@@ -62,6 +62,7 @@ class Heat:
     beside: Sequence[str] = ()
     numeric: Sequence[int] = ()  # columns of ``beside`` that hold numbers
     turned: bool = True
+    indices: Sequence[str] = ()  # of the columns, below their names
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Field:
     width: int
 
     def packed(self, *, whole: bool = False) -> dict[str, object]:
-        """As the script reads it: cell after cell in the order of the page, levels in base 36."""
+        """As the script reads it: cell after cell in the order of the page, levels in base 36, or
+        as numbers where some are below 0."""
         parts = [slice(None)] if whole else blocks(self.levels.shape[1])
         cells = (text for part in parts for row in self.texts for text in row[part])
         levels = np.concatenate([self.levels[:, part].ravel() for part in parts])
@@ -84,7 +86,9 @@ class Field:
             "name": self.name,
             "meaning": self.meaning,
             "texts": " ".join(cells),
-            "levels": "".join(_DIGITS[level] for level in levels),
+            "levels": levels.tolist()
+            if levels.min(initial=0) < 0
+            else "".join(_DIGITS[level] for level in levels),
             "ends": self.ends,
             "width": self.width,
         }
@@ -170,7 +174,8 @@ def heat_blocks(heat: Heat, many: str = "", *, whole: bool = False) -> Markup:
         which = f"{many} {part.start}–{part.stop - 1}"
         rows = [replace(row, cells=row.cells[part]) for row in heat.rows]
         name, columns = f"{heat.name}, {which}", heat.columns[part]
-        tables.append((which, replace(heat, name=name, columns=columns, rows=rows)))
+        own = replace(heat, name=name, columns=columns, rows=rows, indices=heat.indices[part])
+        tables.append((which, own))
     return render("display/heat_table.html.j2", tables=tables, levels=LEVELS, cut=cut)
 
 

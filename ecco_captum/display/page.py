@@ -152,8 +152,9 @@ _OPEN_ROWS = 40  # rows of the plain table before the others are folded away
 def token_text_css(*, signed: bool) -> Markup:
     """The style sheet of a text with shaded tokens; negative scores need the second hue."""
     cool = ramp_css("cool") if signed else ""
-    sheets = asset("display/frame.css") + asset("display/token_text.css")
-    return Markup(theme_css() + sheets + ramp_css() + cool)
+    sheets = map(asset, ("display/frame.css", "display/token_text.css"))
+    # One by one: what is no markup would be escaped in a sum, its quotes included.
+    return Markup("").join(map(Markup, (theme_css(), *sheets, ramp_css(), cool)))
 
 
 def folded_table(

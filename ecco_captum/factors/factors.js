@@ -6,6 +6,7 @@
 
 const SVG = "http://www.w3.org/2000/svg", WIDE = 240, HIGH = 24, EASED = 600, NAMED = 3;
 const LONGEST = 40;
+const LANES = ["accent", "cool", "ink"]; // colours of factors that are shown together
 const HINT = "Hover or tap a token for its strongest factors; click for the strongest of them.";
 
 export function mountFactors(host, data, events = {}) {
@@ -117,8 +118,53 @@ class FactorsView {
     });
     this.painter = new Painter(this.spans, this.data.levels);
     const card = make("div", "ecco-card");
-    card.append(this.text, this.buildFoot());
+    card.append(this.text);
+    if (this.rows.length > 1) card.append(this.buildTogether());
+    card.append(this.buildFoot());
     return card;
+  }
+
+  // Factors that are shown together with the shade, each as a line of its own under the tokens.
+  buildTogether() {
+    this.lanes = LANES.map(() => -1);
+    const group = make("div", "ecco-factors-together", make("span", "", "Underline by factor"));
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", `Underline by factor, ${LANES.length} at most`);
+    this.chips = this.rows.map((_, k) => {
+      const chip = make("button", "ecco-button", String(k));
+      chip.type = "button";
+      chip.title = this.describe(k);
+      chip.setAttribute("aria-pressed", "false");
+      chip.setAttribute("aria-label", `factor ${k}`);
+      chip.addEventListener("click", () => this.underline(k));
+      return chip;
+    });
+    group.append(...this.chips);
+    return group;
+  }
+
+  // Takes a factor in, or out; a further one takes the place of the first.
+  underline(k) {
+    const at = this.lanes.indexOf(k), free = this.lanes.indexOf(-1);
+    if (at >= 0) this.lanes[at] = -1;
+    else if (free >= 0) this.lanes[free] = k;
+    else this.lanes = [...this.lanes.slice(1), k];
+    this.chips.forEach((chip, c) => {
+      const lane = this.lanes.indexOf(c);
+      chip.setAttribute("aria-pressed", String(lane >= 0));
+      chip.style.setProperty("--ecco-lane", lane >= 0 ? `var(--ecco-${LANES[lane]})` : "transparent");
+    });
+    this.text.classList.toggle("ecco-underlined", this.lanes.some((c) => c >= 0));
+    this.spans.forEach((span, i) => {
+      span.style.backgroundImage = this.lanes.map((c, lane) => this.lineOf(c, lane, i)).join(",");
+    });
+  }
+
+  // One factor's line under a token: as opaque as its weight is high.
+  lineOf(k, lane, position) {
+    const part = k < 0 ? 0 : this.rows[k][position] / (this.peaks[k] || 1);
+    const color = `color-mix(in srgb,var(--ecco-${LANES[lane]}) ${Math.round(100 * part)}%,transparent)`;
+    return `linear-gradient(${color},${color})`;
   }
 
   buildFoot() {

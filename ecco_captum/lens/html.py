@@ -40,6 +40,7 @@ _NAMES: dict[Value, str] = {"rank": "rank", "logit": "logit", "prob": "probabili
 _RANKINGS_WIDTH = 62  # px, for eight letters
 _OPEN_LAYERS = 12  # layers of the table below before the others are folded away
 _BOLD = "Bold: the layer's top token is the one in the text."
+_INDEX = "Below each token: its position in the text, from 0."
 _SHUFFLED_HEADER = "Shuffled"
 _LENS = (
     "Cosine and KL divergence compare each layer's prediction, read with the lens, with the "
@@ -59,7 +60,7 @@ def rankings_view(rankings: Rankings, *, chosen_note: str = "") -> Markup:
     fields = [_rankings_field(rankings, value) for value in _NAMES]
     shown = next(field for field in fields if field.name == _NAMES[rankings.value])
     return heat_view(
-        part("above", f"{chosen_note} {_BOLD}".strip())
+        part("above", f"{chosen_note} {_BOLD} {_INDEX}".strip())
         + part("scale", shown.meaning, *shown.ends)
         + heat_blocks(_rankings_heat(rankings, shown.levels), "outputs"),
         HeatOptions(_RANKINGS_WIDTH, fields, shown.name),
@@ -89,7 +90,8 @@ def _rankings_heat(rankings: Rankings, levels: np.ndarray) -> Heat:
         Row(name, [cell(row, name, t) for t in range(len(targets))])
         for row, name in enumerate(rankings.layer_names)
     ]
-    return Heat("What each layer predicts", "layer", targets, rows)
+    positions = [str(position) for position in rankings.positions.tolist()]
+    return Heat("What each layer predicts", "layer", targets, rows, indices=positions)
 
 
 def _rankings_field(rankings: Rankings, value: Value) -> Field:

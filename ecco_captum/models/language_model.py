@@ -19,7 +19,7 @@ from ecco_captum.models.anatomy.verify import input_device
 from ecco_captum.models.bundled import is_offline_name, offline_models, offline_path
 from ecco_captum.models.checkpoint import check_reachable, is_cached_only
 from ecco_captum.models.embedding_site import EmbeddingSite, embed, embedding_sites, entering
-from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.models.modes import evaluation_mode, exclusive
 from ecco_captum.models.positions import position_limit
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class LanguageModel:
     @property
     def anatomy(self) -> Anatomy:
         """Where the model keeps its parts; found at first use and then kept for the model."""
-        return self.given_anatomy or find_anatomy(self.model)
+        if self.given_anatomy is not None:
+            return self.given_anatomy
+        with exclusive(self.model):  # it is watched, with hooks, as it runs
+            return find_anatomy(self.model)
 
     @property
     def device(self) -> torch.device:

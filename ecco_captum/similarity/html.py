@@ -37,7 +37,7 @@ def similarity_view(similarity: Similarity) -> Markup:
     """Draws a matrix of similarities, grey where chance would make layers as alike."""
     rows, columns = ([cut(n, _LONGEST) for n in s] for s in (similarity.rows, similarity.columns))
     grey = similarity.within_chance  # nowhere without a test
-    fields = _fields(similarity, grey)
+    fields, signed = _fields(similarity, grey), similarity.scale[0] < 0
 
     def cell(i: int, j: int) -> Cell:
         marks: tuple[Mark, ...] = ("chance",) if grey[i, j] else ()
@@ -48,7 +48,7 @@ def similarity_view(similarity: Similarity) -> Markup:
     heat = Heat("How alike each row is to each column", "layer", columns, cells)
     return heat_view(
         part("above", _GREY if grey.any() else "")
-        + part("scale", fields[0].meaning, *fields[0].ends)
+        + part("scale", fields[0].meaning, *fields[0].ends, signed)
         + heat_blocks(heat, whole=True),
         HeatOptions(
             width=fields[0].width,
@@ -57,6 +57,7 @@ def similarity_view(similarity: Similarity) -> Markup:
             tokens="",
             whole=True,
             numbered=True,
+            signed=signed,
         ),
         below=part("answer", similarity.sentence),
         title=similarity.title,
@@ -88,9 +89,7 @@ def _fields(similarity: Similarity, grey: np.ndarray) -> list[Field]:
     """The similarities, and those by chance in the same colours."""
     values, chance, measure = similarity.values, similarity.null_mean, similarity.measure_title
     tested = not np.isnan(chance).any()
-    low, high = float(values.min()), float(values.max())
-    if tested:
-        low = min(low, float(chance.min()))
+    low, high = similarity.scale
     ends = format_fixed(low), format_fixed(high)
     width = _WIDTH if low >= 0 else _SIGNED
 
@@ -98,9 +97,9 @@ def _fields(similarity: Similarity, grey: np.ndarray) -> list[Field]:
         texts = [[format_fixed(value) for value in row] for row in shown.tolist()]
         return Field(name, meaning, texts, levels, ends, width)
 
-    levels = linear_levels(values, low, high)
+    levels = linear_levels(values, 0.0, high)
     fields = [field("similarity", measure, values, np.where(grey, 0, levels))]
     if tested:
         meaning = f"{measure} with tokens in other places"
-        fields.append(field("by chance", meaning, chance, linear_levels(chance, low, high)))
+        fields.append(field("by chance", meaning, chance, linear_levels(chance, 0.0, high)))
     return fields

@@ -20,9 +20,8 @@ def similarity_figure(similarity: Similarity, *, width: float, title: str) -> Pa
     """Draw a matrix of similarities, grey where chance would make layers as alike."""
     values = similarity.values
     chance = similarity.within_chance  # nowhere without a test
-    shown = values if chance.all() else values[~chance]
     grey = "; grey: no more than chance" if chance.any() else ""
-    scale = Scale(similarity.measure_title + grey, shown.min(), shown.max(), format_fixed)
+    scale = Scale(similarity.measure_title + grey, *similarity.scale, format_fixed)
     texts = [[_without_zero(value) for value in row] for row in values.tolist()]
     cells = np.ma.array(values, mask=chance)
     heat = HeatMap(similarity.rows, similarity.columns, cells, scale, texts, room=_DIGITS)

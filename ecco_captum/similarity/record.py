@@ -159,6 +159,17 @@ class Similarity(Record):
         return f"{kind}{_KERNELS[self.settings.get('kernel', 'linear')]} CKA"
 
     @property
+    def scale(self) -> tuple[float, float]:
+        """The ends of its colours, on a page, in a figure and in an explorer.
+
+        0 means no likeness, so it has no shade: a scale starts there or, where debiasing takes
+        values below 0, is as long on that side.
+        """
+        values = np.concatenate([self.values.ravel(), self.null_mean.ravel()])
+        high = float(np.nanmax(np.abs(values)))
+        return (-high if np.nanmin(values) < 0 else 0.0), high
+
+    @property
     def note(self) -> str:
         """What 1 means, and whose neurons weigh."""
         said = _ONES[self.measure]

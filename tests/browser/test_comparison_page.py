@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from page_reading import OPTION, SELECTED, document, expect_shades
 from view_samples import comparison, sanitised
 
-from ecco_captum.core.text import visible
+from ecco_captum.core.text import format_share, visible
 
 SOME = [2, 4, 8]
 BOTH = comparison(SOME, ("gradient × input, L2", "integrated gradients, sum"))
@@ -32,8 +33,13 @@ def test_either_side_drives_both(open_page: Callable, side: int) -> None:
     for k, t in ((2, 8), (0, 2), (1, 4)):
         options.nth(k).hover()
         assert [f"output {t}," in name for name in shown(opened)] == [True, True]
-        for place, record in enumerate((BOTH.left, BOTH.right)):
-            expect_shades(opened.locator(".ecco-side").nth(place), record.scores[k])
+        sides = (BOTH.left, BOTH.right)
+        top = max(np.abs(record.shares[k]).max() for record in sides)  # one scale for both
+        for place, record in enumerate(sides):
+            peak = top * np.abs(record.scores[k]).sum()
+            expect_shades(opened.locator(".ecco-side").nth(place), record.scores[k], peak)
+        highs = opened.locator(".ecco-high").all_inner_texts()
+        assert highs == [format_share(float(top))] * 2
         first, *values = opened.locator(".ecco-chosen > *").all_inner_texts()
         assert first == f"“{visible(TOKENS.texts[TOKENS.prompt_length + t])}”"
         assert values == [("0.250", "–", "−0.500")[k], ("0.200", "0.400", "1.00")[k]]

@@ -204,3 +204,34 @@ def test_the_keyboard_reads_the_tokens(open_page: Callable) -> None:
         assert opened.locator("[aria-live]").inner_text() == readout(opened) == said_of(position)
     opened.keyboard.press("Enter")
     assert selected(opened).startswith(f"factor {WEIGHTS[:, 1].argmax()},")
+
+
+# How strong each line under a token is; each has its colour twice.
+LINES = r"""(node) => [...node.style.backgroundImage.matchAll(/([\d.]+)%/g)]
+  .filter((_, k) => k % 2 === 0).map((found) => Number(found[1]) / 100)"""
+
+
+def test_several_factors_are_underlined_at_once(open_page: Callable) -> None:
+    opened = open_page(document(VIEWS["all"]))
+    chips = opened.locator(".ecco-factors-together button")
+    assert chips.count() == len(WEIGHTS)
+    assert opened.locator(".ecco-underlined").count() == 0
+    for k in (1, 4):
+        chips.nth(k).click()
+    pressed = [chips.nth(k).get_attribute("aria-pressed") == "true" for k in range(len(WEIGHTS))]
+    assert [k for k, on in enumerate(pressed) if on] == [1, 4]
+    assert opened.locator(".ecco-underlined").count() == 1
+    for position in (int(WEIGHTS[1].argmax()), int(WEIGHTS[4].argmax())):
+        first, second, third = opened.locator(TOKEN).nth(position).evaluate(LINES)
+        np.testing.assert_allclose(first, WEIGHTS[1, position] / WEIGHTS[1].max(), atol=0.02)
+        np.testing.assert_allclose(second, WEIGHTS[4, position] / WEIGHTS[4].max(), atol=0.02)
+        assert third == 0
+    opened.locator(OPTION).nth(2).hover()
+    until(opened, lambda: shades(opened) == levels_of(WEIGHTS[2]))
+    for k in (0, 2):  # three are the most: the first gives way
+        chips.nth(k).click()
+    pressed = [chips.nth(k).get_attribute("aria-pressed") == "true" for k in range(len(WEIGHTS))]
+    assert [k for k, on in enumerate(pressed) if on] == [0, 2, 4]
+    for k in (0, 2, 4):
+        chips.nth(k).click()
+    assert opened.locator(".ecco-underlined").count() == 0

@@ -12,6 +12,8 @@ import pytest
 from lab import Lab, Notebook
 from page_reading import until
 
+from ecco_captum.core.text import format_number
+
 SETUP = """
 import warnings, ecco_captum as ec
 warnings.simplefilter("ignore")  # of fits that are short on purpose
@@ -73,6 +75,15 @@ def choose(explorer: Any, description: str, option: str) -> None:
     explorer.get_by_label(description, exact=True).select_option(label=option)
 
 
+def near(explorer: Any, clicked: Any) -> None:
+    """What a click draws stands beside it, in the same screenful."""
+    chart, cell = explorer.locator(".ecco-follows").first.bounding_box(), clicked.bounding_box()
+    assert chart["x"] > cell["x"]
+    assert abs(chart["y"] - cell["y"]) < 800
+    main = explorer.locator(".ecco-main").first.bounding_box()
+    assert chart["y"] - main["y"] < 20
+
+
 def test_hover_a_token_and_its_sources_shade(notebook: Notebook, at: Any) -> None:
     from playwright.sync_api import expect
 
@@ -101,10 +112,13 @@ def test_methods_are_computed_beside_each_other(notebook: Notebook, at: Any) -> 
     choose(explorer, "Method", "gradient")
     notebook.until("[one.method for one in a.shown]", "['saliency']")
     expect(explorer.get_by_text("· gradient ·").first).to_be_visible()
-    choose(explorer, "Beside", "gradient × input")
+    choose(explorer, "Side by side", "gradient × input")
     notebook.until("[one.method for one in a.shown]", "['saliency', 'input_x_gradient']")
     strips = explorer.locator(".ecco-output")
     expect(strips).to_have_count(2)
+    expect(explorer.locator(".ecco-agreement-line")).to_contain_text("Spearman")
+    highs = explorer.locator(".ecco-foot .ecco-high")
+    expect(highs.nth(1)).to_have_text(highs.nth(0).inner_text())  # one scale
     strips.nth(1).locator("[role=option]").nth(4).hover()
     notebook.until("a.selected", "4")
     chosen = strips.nth(0).locator("[role=option]").nth(4)
@@ -113,8 +127,109 @@ def test_methods_are_computed_beside_each_other(notebook: Notebook, at: Any) -> 
     notebook.until("a.group.value", "'words'")
     expect(explorer.locator(".ecco-output").first).to_be_visible()
     explorer.get_by_role("button", name="tokens").click()
-    choose(explorer, "Beside", "nothing")
+    choose(explorer, "Side by side", "nothing")
     expect(explorer.locator(".ecco-output")).to_have_count(1)
+    choose(explorer, "Method", "gradient × input")
+    notebook.until("[one.method for one in a.shown]", "['input_x_gradient']")
+
+
+def test_a_contrast_is_completed_and_warned_of(notebook: Notebook, at: Any) -> None:
+    from playwright.sync_api import expect
+
+    explorer = at("saliency")
+    box = explorer.get_by_label("Contrast")
+    box.press_sequentially("Franc")
+    option = explorer.locator(".ecco-token-box option[value=' France']")
+    expect(option).to_be_attached()
+    expect(option).to_have_attribute("label", "\u2423France")
+    box.fill("France")
+    expect(explorer.locator(".ecco-hint-line")).to_contain_text("no space before it")
+    assert notebook.ask("a.versus.value") == "''", "nothing is computed while one types"
+    box.fill(" France")
+    expect(explorer.locator(".ecco-hint-line")).to_have_text("")
+    box.press("Enter")
+    notebook.until("a.shown[0].versus", "(' France',)")
+    expect(explorer.get_by_text("Still shown")).to_be_hidden()
+    box.fill(" no single token")
+    box.press("Enter")
+    error = explorer.get_by_role("alert")
+    expect(error).to_contain_text("Contrast: ' no single token' is 3 tokens")
+    assert error.evaluate("(node) => getComputedStyle(node).color") == "rgb(179, 38, 30)"
+    expect(explorer.locator(".ecco-stale").first).to_be_attached()
+    explorer.get_by_role("button", name="Back to it").click()
+    expect(box).to_have_value(" France")
+    expect(explorer.locator(".ecco-stale")).to_have_count(0)
+    box.fill("")
+    box.press("Enter")
+    notebook.until("a.shown[0].versus", "()")
+
+
+def test_long_work_says_how_long_and_waits(notebook: Notebook, at: Any) -> None:
+    from playwright.sync_api import expect
+
+    explorer, module = at("saliency"), "__import__('ecco_captum.widgets.runner', fromlist=['x'])"
+    limit = notebook.ask(f"{module}._LONG")
+    notebook.ask(f"setattr({module}, '_LONG', 1e-3)")
+    choose(explorer, "Method", "occlusion")
+    expect(explorer.get_by_text(re.compile("occlusion: about .* fewer outputs"))).to_be_visible()
+    expect(explorer.get_by_role("button", name="Start")).to_be_visible()
+    expect(explorer.get_by_text("Still shown: gradient × input, logit.")).to_be_visible()
+    dimmed = explorer.locator(".ecco-stale").first
+    assert float(dimmed.evaluate("(node) => getComputedStyle(node).opacity")) < 1
+    notebook.ask(f"setattr({module}, '_LONG', {limit})")
+    explorer.get_by_role("button", name="Back to it").click()
+    expect(explorer.get_by_role("button", name="Start")).to_be_hidden()
+    notebook.until("a.method.value", "'input_x_gradient'")
+
+
+def test_a_replaced_run_leaves_the_cancel_button(notebook: Notebook, at: Any) -> None:
+    from playwright.sync_api import expect
+
+    explorer = at("saliency")
+    choose(explorer, "Method", "occlusion")
+    choose(explorer, "Method", "feature ablation")
+    expect(explorer.get_by_text(re.compile("^feature ablation"))).to_be_visible()
+    notebook.until("a.runner._job.before is None or not a.runner._job.before.is_alive()", "True")
+    cancel = explorer.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible()
+    cancel.click()
+    expect(explorer.get_by_text("feature ablation: cancelled")).to_be_visible()
+    explorer.get_by_role("button", name="Back to it").click()
+
+
+def test_a_word_is_edited_and_compared(notebook: Notebook, at: Any) -> None:
+    from playwright.sync_api import expect
+
+    explorer = at("saliency")
+    choose(explorer, "Edit", "11: Austria")
+    explorer.get_by_label("into").fill("France")
+    explorer.get_by_label("into").blur()
+    explorer.get_by_role("button", name="Edit and compare").click()
+    notebook.until("len(a.shown)", "2")
+    heading = explorer.get_by_role("heading", name="With “Austria” changed to “France”")
+    expect(heading).to_be_visible()
+    line = explorer.locator(".ecco-agreement-line")
+    explorer.locator(".ecco-output").first.locator("[role=option]").nth(3).hover()
+    notebook.until("a.selected", "3")
+    change = "(a.shown[1].generation.logprobs[3], a.shown[0].generation.logprobs[3])"
+    new, old = ast.literal_eval(notebook.ask(f"tuple(map(float, {change}))"))
+    expect(line).to_contain_text(f"{format_number(old)} → {format_number(new)}")
+    explorer.get_by_role("button", name="End comparison").click()
+    expect(explorer.locator(".ecco-output")).to_have_count(1)
+    expect(line).to_have_count(0)
+
+
+def test_a_view_is_copied_as_html(notebook: Notebook, at: Any) -> None:
+    from playwright.sync_api import expect
+
+    notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    explorer = at("saliency")
+    explorer.get_by_role("button", name="Share").click()
+    expect(explorer.locator(".ecco-copy")).to_contain_text("kB of HTML")
+    copied = notebook.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("<section class=")
+    assert "Where did each token come from?" in copied
+    assert "https://" not in copied
 
 
 def test_long_work_is_cancelled(notebook: Notebook, at: Any) -> None:
@@ -153,6 +268,10 @@ def test_a_cell_of_rankings_opens_its_column_and_its_layer(notebook: Notebook, a
     cell.click()
     notebook.until("r.selected", "[28, 3]")
     expect(cell).to_have_class(re.compile("ecco-chosen"))
+    near(explorer, cell)
+    index = explorer.locator(".ecco-index")
+    positions = ast.literal_eval(notebook.ask("r.rankings.positions.tolist()"))
+    expect(index).to_have_text([str(position) for position in positions])
     notebook.until("len(r.bars.bars.x)", "10")
     expect(explorer.get_by_text("Top tokens of block 27, in the place of")).to_be_visible()
     names = ast.literal_eval(notebook.ask("list(map(str, r.bars.bars.x))"))
@@ -185,6 +304,11 @@ def test_factors_are_taken_refitted_and_ablated(notebook: Notebook, at: Any) -> 
     explorer.locator(".ecco-factor[role=option]").nth(2).hover()
     notebook.until("f.selected", "2")
     expect(explorer.get_by_text("Strongest neurons of factor 2")).to_be_visible()
+    chips = explorer.locator(".ecco-factors-together button")
+    chips.nth(0).click()
+    chips.nth(3).click()
+    expect(explorer.locator(".ecco-underlined")).to_have_count(1)
+    expect(explorer.locator(".ecco-factors-together [aria-pressed=true]")).to_have_text(["0", "3"])
     notebook.ask("setattr(f.components, 'value', 3)")
     notebook.until("f.factors.count", "3")
     expect(explorer.locator(".ecco-factor[role=option]")).to_have_count(3)
@@ -199,6 +323,7 @@ def test_similarity_draws_the_row_of_a_cell(notebook: Notebook, at: Any) -> None
     explorer = at("similarity")
     explorer.locator(".ecco-heat tbody tr").nth(4).locator("td").nth(9).click()
     notebook.until("s.selected", "[4, 9]")
+    near(explorer, explorer.locator(".ecco-heat tbody tr").nth(4).locator("td").nth(9))
     expect(explorer.locator(".ecco-key").first).to_have_text("block 3 with each layer")
     expect(explorer.locator(".ecco-key")).to_have_count(2)
     explorer.get_by_label("by chance").last.uncheck()
@@ -227,15 +352,34 @@ def test_the_studio_writes_and_shows(notebook: Notebook, at: Any) -> None:
     from playwright.sync_api import expect
 
     explorer = at("studio")
-    explorer.locator("textarea").fill("The capital of France is")
-    explorer.locator("textarea").blur()
-    explorer.get_by_role("button", name="Generate").click()
-    expect(explorer.locator(".ecco-written b")).to_be_visible()
-    written = ast.literal_eval(notebook.ask("t.generation.text"))
-    expect(explorer.locator(".ecco-written b")).to_have_text(written.strip())
+    prompt = explorer.locator("textarea")
+    generate = explorer.get_by_role("button", name="Generate")
+    expect(explorer.get_by_role("button", name="Save report")).to_be_disabled()
+    expect(explorer.get_by_label("Seed")).to_be_disabled()
+    prompt.fill("")
+    prompt.blur()
+    expect(explorer.get_by_text("Write a prompt first")).to_be_visible()
+    expect(generate).to_be_disabled()
+    prompt.fill("The capital of France is")
+    prompt.blur()
+    expect(explorer.get_by_text("Write a prompt first")).to_be_hidden()
+    generate.click()
     expect(explorer.locator("[role=option]").first).to_be_visible()
+    expect(explorer.locator(".ecco-written:visible")).to_have_count(0)  # the strip has it
     explorer.locator(".lm-TabBar-tab", has_text="Runner-up tokens").click()
     expect(explorer.locator(".ecco-key").first).to_be_visible()
+    written = ast.literal_eval(notebook.ask("t.generation.text"))
+    expect(explorer.locator(".ecco-written:visible b")).to_have_text(written.strip())
+    expect(explorer.locator(".lm-TabBar-tab", has_text="Probes")).to_be_visible()
+    report = "lambda generation, path, progress: path"
+    notebook.ask(f"object.__setattr__(t.analyses, 'report', {report})")
+    explorer.get_by_role("button", name="Save report").click()
+    expect(explorer.get_by_text("Saved as report.html")).to_be_visible()
+    prompt.fill("The capital of Spain is")
+    prompt.blur()
+    expect(explorer.get_by_text("Still shown: the text of the prompt")).to_be_visible()
+    explorer.get_by_role("button", name="Back to it").click()
+    expect(prompt).to_have_value("The capital of France is")
 
 
 def test_light_and_dark(notebook: Notebook, at: Any) -> None:

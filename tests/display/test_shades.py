@@ -49,7 +49,7 @@ def test_ink_can_be_read_on_every_level(hue: str, theme: int) -> None:
 @pytest.mark.parametrize("theme", [0, 1])
 def test_texts_and_lines_can_be_seen_on_their_grounds(theme: int) -> None:
     for ground in ("bg", "card"):
-        for name in ("ink", "soft", "mark", "accent"):
+        for name in ("ink", "soft", "mark", "accent", "error"):
             assert contrast(COLORS[name][theme], COLORS[ground][theme]) >= 4.5
         assert contrast(COLORS["cool"][theme], COLORS[ground][theme]) >= 3
 

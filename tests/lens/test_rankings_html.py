@@ -144,3 +144,10 @@ def test_a_layer_that_is_infinitely_far_says_so() -> None:
     far[1, 0] = np.inf
     (table,) = holding(listed(6, 5, divergence=far).fragment())
     assert [row[-1] for row in table[1:]] == ["1.00", "∞", "1.00", "1.00", "1.00"]
+
+
+def test_each_column_has_its_tokens_index() -> None:
+    record = RECORD
+    view = record.fragment()
+    indices = re.findall(r'class="ecco-index"[^>]*>(\d+)</span>', view)
+    assert indices == [str(position) for position in record.positions]

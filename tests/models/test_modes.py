@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from method_samples import subject
 
-from ecco_captum import ablate, hidden_states, neurons, rankings, saliency
+from ecco_captum import ablate, hidden_states, neurons, rankings, saliency, wrap
 from ecco_captum.models.modes import exclusive
 from ecco_captum.testing import model_state
 
@@ -54,3 +55,15 @@ def test_different_models_do_not_wait_for_each_other() -> None:
         thread.start()
         thread.join(60)
     assert found
+
+
+def test_where_parts_are_is_found_while_no_other_thread_runs_the_model() -> None:
+    lm, _ = subject("causal:gpt2")
+    # Its copy has not been watched yet.
+    lm = wrap(copy.deepcopy(lm.model), lm.tokenizer)
+    ended = threading.Event()
+    with exclusive(lm.model):
+        thread = threading.Thread(target=lambda: (lm.anatomy, ended.set()))
+        thread.start()
+        assert not ended.wait(0.5), "it would watch what this thread does"
+    assert ended.wait(30)

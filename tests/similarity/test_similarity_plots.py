@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from figure_samples import MADE, texts_of
 from matplotlib.colors import to_hex
@@ -23,12 +25,36 @@ def test_every_number_stands_in_its_cell_and_what_chance_explains_is_grey() -> N
     chance = record.values <= record.null_95
     np.testing.assert_array_equal(cells.mask, chance)
     assert {to_hex(color) for color in colors[chance]} == {COLORS["line"][0]}
-    clear = record.values[~chance]
+    high = max(np.abs(record.values).max(), np.abs(record.null_mean).max())
+    assert record.scale == (-high, high), "some values are below 0"
     np.testing.assert_allclose(
-        mesh.norm(cells.compressed()), (clear - clear.min()) / (clear.max() - clear.min())
+        mesh.norm(cells.compressed()), 0.5 + record.values[~chance] / (2 * high)
     )
-    assert {"0.67", "0.96"} <= {*shown}, "the ends of the scale, as precise as the cells"
+    assert {format_fixed(-high), "0.00", format_fixed(high)} <= {*shown}
     assert any("PWCCA; grey: no more than chance" in text for text in shown)
+
+
+def test_the_page_and_the_figure_have_one_scale_that_starts_at_0() -> None:
+    for values in (np.linspace(0.228, 1, 20), np.linspace(-0.32, 1, 20)):
+        record = similarity(
+            values=values.reshape(5, 4), null_mean=np.full((5, 4), 0.1), null_95=-np.ones((5, 4))
+        )
+        low, high = record.scale
+        assert (low, high) == (-1.0 if values[0] < 0 else 0.0, 1.0)
+        mesh = record.plot().axes[0].collections[0]
+        assert (mesh.norm.vmin, mesh.norm.vmax) == (low, high)
+        white = mesh.cmap(mesh.norm(0.0))
+        np.testing.assert_allclose(white[:3], 1.0, atol=0.01)
+        page = record.fragment()
+        ends = f"<span>{format_fixed(low)}</span>"
+        assert ends in page
+        assert ("ecco-c10" in page.split("</style>")[1]) == (low < 0)
+        data = json.loads(page.split('application/json">')[1].split("</script>")[0])
+        levels = data["fields"][0]["levels"]
+        if low < 0:
+            assert levels[0] == round(32 * values[0])
+        else:
+            assert int(levels[0], 36) == round(32 * values[0])
 
 
 def test_where_all_is_chance_all_is_grey() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from method_samples import subject
 
-from ecco_captum.widgets.explorer import Runner
+from ecco_captum.widgets.runner import Runner
 
 LM, GENERATION = subject("causal:gpt2")
 

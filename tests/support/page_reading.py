@@ -22,8 +22,9 @@ def shades(opened: Any) -> list[int]:
     return [int(n[6:]) * (1 if n[5] == "s" else -1) if n else 0 for n in levels]
 
 
-def expected_shades(row: np.ndarray) -> list[int]:
-    return [int(np.floor(LEVELS * value / np.abs(row).max() + 0.5)) for value in row.astype(float)]
+def expected_shades(row: np.ndarray, peak: float | None = None) -> list[int]:
+    peak = float(np.abs(row).max()) if peak is None else peak
+    return [int(np.floor(LEVELS * value / peak + 0.5)) for value in row.astype(float)]
 
 
 def until(opened: Any, condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -38,9 +39,9 @@ def until(opened: Any, condition: Callable[[], bool], seconds: float = 60) -> No
         opened.evaluate("() => new Promise(requestAnimationFrame)")
 
 
-def expect_shades(opened: Any, row: np.ndarray) -> None:
-    """Waits until tokens have the shades of an output's scores."""
-    until(opened, lambda: shades(opened) == expected_shades(row))
+def expect_shades(opened: Any, row: np.ndarray, peak: float | None = None) -> None:
+    """Waits until tokens have the shades of an output's scores, the deepest at ``peak``."""
+    until(opened, lambda: shades(opened) == expected_shades(row, peak))
 
 
 def document(view: str) -> str:

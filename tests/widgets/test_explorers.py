@@ -14,6 +14,7 @@ from record_samples import probes
 
 import ecco_captum as ec
 from ecco_captum import widgets
+from ecco_captum.display.page import escape
 from ecco_captum.testing import model_state
 
 
@@ -49,6 +50,10 @@ def test_every_record_opens_with_its_static_view_beside(kind: str) -> None:
     assert bundle["text/html"] == record._repr_html_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert explorer.record is record
+    mime, html = explorer._display_()._mime_()
+    assert mime == "text/html", "for marimo, which draws no ipywidgets"
+    assert str(escape(record.title)) in html
+    assert "cannot draw" in html
 
 
 def test_another_method_is_computed_once_and_kept() -> None:
@@ -89,7 +94,7 @@ def test_a_contrast_that_is_no_token_says_so_and_changes_nothing() -> None:
     record = ec.saliency(LM, GENERATION, progress=False)
     explorer = record.explore(LM)
     explorer.versus.value = "no single token at all"
-    assert "versus" in settled(explorer.runner)
+    assert "Contrast" in settled(explorer.runner)
     assert explorer.shown == (record,)
     explorer.versus.value = ""
     explorer.check.click()
