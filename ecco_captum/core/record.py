@@ -8,6 +8,7 @@ is executed when it is read.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
