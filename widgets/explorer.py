@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets
 
 from ecco_captum.core.record import Record
@@ -139,7 +140,8 @@ def beside(picture: Any, *follows: Any) -> Any:
     panel = ipywidgets.VBox(list(follows))
     panel.add_class("ecco-follows")
     for child in follows:
-        child.add_class("ecco-panel")
+        if not isinstance(child, anywidget.AnyWidget):  # a view has cards of its own
+            child.add_class("ecco-panel")
     box = ipywidgets.HBox([picture, panel])
     box.add_class("ecco-beside-view")
     return box

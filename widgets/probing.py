@@ -39,7 +39,6 @@ class ProbeExplorer(Explorer):
         asks = ipywidgets.HTML(f'<div class="ecco-asks">{escape(record.title)}</div>')
         answers = ipywidgets.HTML(f'<div class="ecco-answers">{escape(record.sentence)}</div>')
         lines = ipywidgets.VBox([row(self.kind), self.chart, answers])
-        self.view.add_class("ecco-panel")
         super().__init__(record, [asks, beside(lines, self.view)])
         self.kind.observe(lambda _: self._draw(), "value")
         self._draw()
@@ -50,7 +49,8 @@ class ProbeExplorer(Explorer):
 
     def _draw(self) -> None:
         rows, report = self._rows(), self.report
-        low = min(0.0, float(np.nanmin(report.selectivity[rows].mean(axis=1), initial=0.0)))
+        below = report.selectivity[rows].mean(axis=1) - report.selectivity[rows].std(axis=1)
+        low = min(0.0, float(np.nanmin(below, initial=0.0)))
         self.lines = Lines([report.layers[k] for k in rows], form=".0%", limits=(low, 1.0))
         self.lines.on_choose(lambda k: self.set_trait("selected", rows[k]))
         lines, bands = {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,50 @@ def test_factors_are_fitted_again_and_ablated() -> None:
     assert explorer.selected == 1
     np.testing.assert_allclose(explorer.bars.bars.y, [abs(weight) for *_, weight in neurons])
     assert explorer.bars.bars.x[0] == f"block {neurons[0][0]}, {neurons[0][1]}"
+
+
+def test_factors_that_are_being_fitted_again_are_stale() -> None:
+    record, begun, go_on = factorised(), threading.Event(), threading.Event()
+
+    def refit(count: int, layers: list[int]) -> ec.Factors:
+        begun.set()
+        go_on.wait(10)
+        return factorised(count)
+
+    explorer: Any = widgets.explore(record, refit=refit)
+    assert not explorer.stale.on
+    explorer.components.value = 2
+    assert explorer.stale.on
+    assert "ecco-stale" in explorer.picture._dom_classes
+    assert "Still shown: 3 factors of blocks 0 to 2" in explorer.stale.line.value
+    explorer.stale.button.click()
+    assert explorer.components.value == 3
+    assert not explorer.stale.on
+    go_on.set()
+    settled(explorer.runner)
+    assert explorer.factors is record
+    explorer.components.value = 2
+    assert settled(explorer.runner) == ""
+    assert not explorer.stale.on
+
+
+def test_similarity_of_another_measure_is_stale_until_it_is_there() -> None:
+    record, go_on = similar(), threading.Event()
+    other = ec.Similarity(**{**vars(record), "values": -record.values / 2, "measure": "svcca"})
+
+    def compute(measure: str, *, progress: Any) -> ec.Similarity:
+        go_on.wait(10)
+        return other
+
+    explorer: Any = widgets.explore(record, compute=compute)
+    assert (explorer.lines.y.min, explorer.lines.y.max)[0] == record.scale[0]
+    explorer.measure.value = "svcca"
+    assert explorer.stale.on
+    assert "CKA" in explorer.stale.line.value
+    go_on.set()
+    settled(explorer.runner)
+    assert not explorer.stale.on
+    assert explorer.lines.y.min == other.scale[0] < 0, "the chart has the table's scale"
 
 
 def test_similarity_draws_a_row_with_its_null_and_takes_other_measures() -> None:
