@@ -46,7 +46,8 @@ class FactorsExplorer(Explorer):
     ) -> None:
         self._refit, self._effect = refit, effect
         self.factors = record
-        self.view = View(record.fragment(), "factors", selected=[0])
+        first = record.by_interest[0]  # not an attention sink
+        self.view = View(record.fragment(), "factors", selected=[first])
         self.picture = ipywidgets.VBox([self.view])
         self.runner, self.bars = Runner(), Bars(write=format_number, left=150)
         self.stale, self.verdict = Stale(self._back), ipywidgets.HTML()
@@ -62,6 +63,7 @@ class FactorsExplorer(Explorer):
         sides = beside(self.picture, self.bars, *tests)
         super().__init__(record, [*controls, self.runner, self.stale, sides])
         self.view.observe(self._in_hand, "selected")
+        self.selected = first
         self._show_neurons()
 
     def _build(self, record: Factors) -> None:
@@ -116,8 +118,8 @@ class FactorsExplorer(Explorer):
         self.record = self.factors = factors
         self.verdict.value = ""
         self.view.show(factors.fragment())
-        self.selected = 0
-        self.view.selected = [0]
+        self.selected = self.factors.by_interest[0]
+        self.view.selected = [self.selected]
         self._show_neurons()
 
     def _in_hand(self, change: Any) -> None:
