@@ -28,6 +28,7 @@ class HeatMap {
     this.live.setAttribute("aria-live", "polite");
     card.append(this.readout, this.live);
     for (const table of card.querySelectorAll(".ecco-heat table")) this.enter(table);
+    for (const pane of card.querySelectorAll(".ecco-heat")) fadeWhereMore(pane);
     if (fields.length > 1) this.offer(colour);
     this.listen();
   }
@@ -174,6 +175,17 @@ class HeatMap {
     const [says, low, , high] = this.card.querySelector(".ecco-legend").children;
     [says.textContent, low.textContent, high.textContent] = [`${meaning}: `, ...ends];
   }
+}
+
+// A pane fades at the side, or at the bottom, where it can be scrolled further.
+function fadeWhereMore(pane) {
+  const update = () => {
+    const { scrollLeft, scrollTop, clientWidth, clientHeight, scrollWidth, scrollHeight } = pane;
+    pane.classList.toggle("ecco-more-right", scrollLeft + clientWidth < scrollWidth - 2);
+    pane.classList.toggle("ecco-more-below", scrollTop + clientHeight < scrollHeight - 2);
+  };
+  pane.addEventListener("scroll", update, { passive: true });
+  new ResizeObserver(update).observe(pane);
 }
 
 function clamp(index, count) {

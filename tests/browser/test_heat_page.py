@@ -250,3 +250,15 @@ def test_many_outputs_load_quickly(open_page: Callable) -> None:
     opened = open_page(document(view))
     opened.get_by_text("outputs 120–179").click()
     assert opened.locator(CELL).nth(3 * 60 * 31 - 1).is_visible()
+
+
+def test_a_wide_table_fades_where_it_goes_on(open_page: Callable) -> None:
+    opened = open_page(document(listed(40, 4).fragment()), width=600)
+    pane = opened.locator(".ecco-heat").first
+
+    def fades() -> bool:
+        return "ecco-more-right" in str(pane.get_attribute("class"))
+
+    until(opened, fades)
+    pane.evaluate("pane => { pane.scrollLeft = pane.scrollWidth; }")
+    until(opened, lambda: not fades())
