@@ -1,6 +1,9 @@
 """Makes a picture of every explorer from real output, in a real JupyterLab, in light and in dark.
 
+And one of the report's first screen, as a page of its own.
+
 python benchmarks/gallery.py             # writes tutorials/gallery/explorer_*_{light,dark}.png
+python benchmarks/gallery.py report
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Locator, sync_playwright
+
+import ecco_captum as ec
+from ecco_captum.cli.commands import DEMO_PROMPT
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "support"))
@@ -52,8 +58,36 @@ CELLS = {
 def main() -> None:
     """Reads the command line and makes the pictures that were asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("explorers", nargs="*", default=list(CELLS), help=", ".join(CELLS))
-    names = parser.parse_args().explorers
+    every = [*CELLS, "report"]
+    parser.add_argument("views", nargs="*", default=every, help=", ".join(every))
+    names = parser.parse_args().views
+    if "report" in names:
+        picture_report()
+    explorers = [name for name in names if name != "report"]
+    if explorers:
+        picture_explorers(explorers)
+
+
+def picture_report() -> None:
+    """The first screen of the demo's report."""
+    lm = ec.load("smollm2-135m")
+    made = ec.report(lm, DEMO_PROMPT, max_new_tokens=24)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder, "report.html")
+        made.to_html(path)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for theme in ("light", "dark"):
+            view = {"width": 1280, "height": 800}
+            page = browser.new_page(viewport=view, device_scale_factor=1.5, color_scheme=theme)
+            page.goto(path.as_uri())
+            page.locator(".ecco-answer [role=option]").first.wait_for()
+            page.screenshot(path=str(ROOT / "tutorials" / "gallery" / f"report_{theme}.png"))
+            print(f"report_{theme}.png")
+        browser.close()
+
+
+def picture_explorers(names: list[str]) -> None:
+    """Each explorer in a notebook of its own."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         lab = Lab(Path(folder))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)

@@ -38,12 +38,22 @@ def test_saliency_writes_the_report_and_the_record(
 
 
 def test_a_report_of_every_analysis(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, record = tmp_path / "r.html", tmp_path / "r.npz"
     words = ["report", "--model", model, "--prompt", "The keys to the", "-o", str(page)]
-    words += ["--max-new-tokens", "6", "--components", "2", "-o", str(record)]
+    words += ["--max-new-tokens", "6", "--components", "2", "-o", str(record), "--open"]
+    seen: list[str] = []
+
+    def browser(address: str) -> bool:
+        assert address == page.as_uri()
+        seen.append(page.read_text(encoding="utf-8"))
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browser)
     assert cli.main(words) == 0
+    assert len(seen) == 1
+    assert seen[0].count("running …") == 5, "the text is explained, the rest is to come"
     loaded, out = ecco_captum.Report.load(record), capsys.readouterr().out
     assert page.read_text(encoding="utf-8") == loaded.to_html()
     for finding in loaded.findings:
