@@ -111,6 +111,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/lens.py
 	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/factors.py
 	$(BIN)/python benchmarks/similarity.py
 	$(BIN)/python benchmarks/saliency.py
