@@ -22,7 +22,7 @@ sys.path.append(str(HERE.parent / "tests" / "support"))
 
 from quoted_numbers import unsupported  # noqa: E402
 
-LONGEST = 900  # seconds a tutorial may take on two cores
+LONGEST = 300  # seconds a tutorial may take on two cores
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
