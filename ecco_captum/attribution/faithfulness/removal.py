@@ -62,6 +62,7 @@ class Removal:
         self, lm: LanguageModel, segment: Segment, scoring: Scoring, embeddings: Tensor, kind: Any
     ) -> None:
         self.texts = 0
+        self._known: dict[bytes, np.ndarray] = {}  # scores, (targets,), by what is removed
         baseline, ids, own = embeddings, None, isinstance(kind, str)
         self._deletes = own and kind == "delete"
         if not (own and kind in ("delete", "neighbour")):
@@ -92,14 +93,19 @@ class Removal:
     def drops(self, removed: np.ndarray) -> np.ndarray:
         """(texts, targets), how far the scores fall without the positions that are True.
 
-        ``removed`` is (texts, positions). A text is read once, however often it is asked for.
+        ``removed`` is (texts, positions). A text is read once, however often it is asked for, also
+        by later calls.
         """
         whole = np.zeros((1, removed.shape[1]), dtype=bool)
         different, which = np.unique(np.concatenate([whole, removed]), axis=0, return_inverse=True)
-        # In the order of what they have in common at the start, which is read once.
-        present = torch.from_numpy(~different).float()
-        scores = (self._without if self._deletes else self._scorer.scores)(present)
-        each = scores.double().numpy()[which.ravel()]
+        names = [row.tobytes() for row in different]
+        new = [k for k, name in enumerate(names) if name not in self._known]
+        if new:
+            # In the order of what they have in common at the start, which is read once.
+            present = torch.from_numpy(~different[new]).float()
+            scores = (self._without if self._deletes else self._scorer.scores)(present)
+            self._known |= zip((names[k] for k in new), scores.double().numpy(), strict=True)
+        each = np.stack([self._known[name] for name in names])[which.ravel()]
         return np.asarray(each[:1] - each[1:])
 
     def _without(self, present: Tensor) -> Tensor:
