@@ -131,11 +131,10 @@ def _report(
 ) -> None:
     model.check(*(method or ()))
     paths, corpus = files.paths(ecco_captum.Report, name), ecco_captum.read_conllu(conllu)
-    early = files.early_page(paths)
     corpus.labels(label)
     prompt = text.read()
     lm = model.load()
-    with out.progress_bar(2) as step:
+    with files.early_page(paths) as early, out.progress_bar(2) as step:
         generation = text.generate(lm, prompt, step("Generating"))
         result = ecco_captum.report(
             lm,

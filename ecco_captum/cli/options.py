@@ -2,6 +2,7 @@ r"""Options that commands share: which model, which text, which files. They impo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import webbrowser
@@ -17,6 +18,7 @@ import ecco_captum
 from ecco_captum.attribution.methods.names import check_name, possible_names
 from ecco_captum.cli import output as out
 from ecco_captum.cli.formats import STDOUT, check_formats, check_paths, formats_of, numbers, write
+from ecco_captum.core.record_file import replacing
 from ecco_captum.corpus.sources import rows_of_file, texts_in_file
 from ecco_captum.models.checkpoint import check_reachable, config_of
 
@@ -314,24 +316,38 @@ def open_in_browser(page: Path) -> None:
         out.fail(f"no browser was found to open {page.absolute()}")
 
 
-@dataclass
-class EarlyPage:
-    """Writes pages of a result that grows; a page that is open loads itself again meanwhile."""
+class EarlyPage(contextlib.AbstractContextManager["EarlyPage"]):
+    """Writes pages of a result that grows; a page that is open loads itself again meanwhile.
 
-    pages: list[Path]
-    open_page: bool
-    opened: bool = False
+    Where the result does not come to its end, what stood there before is put back.
+    """
+
+    def __init__(self, pages: list[Path], open_page: bool) -> None:
+        self.pages, self.open_page = pages, open_page
+        self.opened = self.written = False
+        self.before = {page: page.read_bytes() if page.exists() else None for page in pages}
 
     def update(self, so_far: Any) -> None:
-        """Writes what is there so far; of the first time, opens it or says where it is."""
+        """Writes what is there so far; the first time, opens it or says where it is."""
         for page in self.pages:
             so_far.to_html(page)
-        if self.pages and not self.opened:
-            self.opened = True
-            if self.open_page:
-                open_in_browser(self.pages[0])
-            elif sys.stderr.isatty():
-                out.note(out.file_line("The page grows here", self.pages[0]))
+        if self.written or not self.pages:
+            return
+        self.written, self.opened = True, self.open_page
+        if self.open_page:
+            open_in_browser(self.pages[0])
+        elif sys.stderr.isatty():
+            out.note(out.file_line("The page grows here", self.pages[0]))
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            return
+        for page, content in self.before.items():
+            if content is None:
+                page.unlink(missing_ok=True)
+            else:
+                with replacing(page) as file:
+                    file.write(content)
 
 
 @dataclass(frozen=True, kw_only=True)

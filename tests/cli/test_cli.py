@@ -59,6 +59,20 @@ def test_a_report_of_every_analysis(
     for finding in loaded.findings:
         assert f"{finding.question}  [{finding.verdict}]" in out
         assert finding.line.split()[-1] in out
+    interrupted = False
+
+    def stop(address: str) -> bool:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webbrowser.open", stop)
+    assert cli.main(words) == 130
+    assert interrupted
+    assert page.read_text(encoding="utf-8") == loaded.to_html(), "the page from before is back"
+    page.unlink()
+    assert cli.main(words) == 130
+    assert not page.exists()
     assert cli.main([*words, "--label", "pos"]) == 1
     assert "label: got 'pos'" in capsys.readouterr().err
     assert cli.main([*words, "--method", "none such"]) == 1
