@@ -267,11 +267,12 @@ class Factors(Record):
             return ""
         rest = max(0.0, 1 - self.error**2 - taken) / (1 - taken)
         names = " and ".join(map(str, self.sinks))
-        one = len(self.sinks) == 1
+        whose, kind = ("factor", "an attention sink")
+        if len(self.sinks) > 1:
+            whose, kind = ("factors", "attention sinks")
         return (
-            f" {format_share(taken)} is that of {'factor' if one else 'factors'} {names}, "
-            f"{'an attention sink' if one else 'attention sinks'}; of the rest, the others explain "
-            f"{format_share(rest)}."
+            f" {format_share(taken)} is that of {whose} {names}, {kind}; of the rest, the others "
+            f"explain {format_share(rest)}."
         )
 
     @property

@@ -120,17 +120,17 @@ def report(
 
     def show(so_far: dict[str, Any]) -> None:
         if update is not None:
-            told = {**results, **so_far}
-            pending = tuple(name for name in analyses if name not in {**told, **refused})
-            update(Report(generation, **told, refused=refused, settings=settings, pending=pending))
+            fields = {**results, **so_far, "refused": dict(refused), "settings": dict(settings)}
+            pending = tuple(name for name in analyses if name not in {**fields, **refused})
+            update(Report(generation, **fields, pending=pending))
 
     analyses: dict[str, Callable[[Callable[[float], None]], dict[str, Any]]] = {
-        "attribution": lambda told: _attributed(lm, generation, methods, seed, show, told),
-        "rankings": lambda told: {"rankings": rankings(lm, generation)},
-        "watched": lambda told: _watched(lm, generation, seed),
-        "similarity": lambda told: _compared(lm, generation, seed),
-        "probes": lambda told: _probed(lm, corpus, label, seed, told),
-        "factors": lambda told: _factorised(lm, generation, n_components, seed, told),
+        "attribution": lambda advance: _attributed(lm, generation, methods, seed, show, advance),
+        "rankings": lambda advance: {"rankings": rankings(lm, generation)},
+        "watched": lambda advance: _watched(lm, generation, seed),
+        "similarity": lambda advance: _compared(lm, generation, seed),
+        "probes": lambda advance: _probed(lm, corpus, label, seed, advance),
+        "factors": lambda advance: _factorised(lm, generation, n_components, seed, advance),
     }
     with progress_bar(progress, total=sum(_SECONDS.values()), desc="Report") as bar:
         for name, analyse in analyses.items():
@@ -162,7 +162,7 @@ def _attributed(
     methods: list[Any],
     seed: int,
     show: Callable[[dict[str, Any]], None],
-    told: Callable[[float], None],
+    advance: Callable[[float], None],
 ) -> dict[str, Any]:
     def first(attribution: Attribution) -> None:
         if not shown:
@@ -171,11 +171,11 @@ def _attributed(
 
     shown: list[Attribution] = []
     if len(methods) > 1:
-        comparison, tested = best_of(lm, generation, methods, seed, first, told)
+        comparison, tested = best_of(lm, generation, methods, seed, first, advance)
         return {"attribution": tested.attribution, "faithfulness": tested, "methods": comparison}
     attribution = saliency(lm, generation, method=methods[0], progress=False)
     first(attribution)
-    tested = faithfulness(lm, attribution, seed=seed, progress=told)
+    tested = faithfulness(lm, attribution, seed=seed, progress=advance)
     return {"attribution": attribution, "faithfulness": tested}
 
 
@@ -208,7 +208,7 @@ def _factorised(
     generation: Generation,
     n_components: int,
     seed: int,
-    told: Callable[[float], None],
+    advance: Callable[[float], None],
 ) -> dict[str, Any]:
     acts = neurons(lm, generation, progress=False)
     if len(acts.tokens) < 2:
@@ -228,7 +228,7 @@ def _factorised(
             k,
             draws=_DRAWS,
             seed=seed,
-            progress=lambda done, k=k: told((k + done) / (count + 1)),
+            progress=lambda done, k=k: advance((k + done) / (count + 1)),
         )
         for k in range(count)
     )
@@ -236,7 +236,7 @@ def _factorised(
 
 
 def _probed(
-    lm: LanguageModel, corpus: TaggedCorpus, label: str, seed: int, told: Callable[[float], None]
+    lm: LanguageModel, corpus: TaggedCorpus, label: str, seed: int, advance: Callable[[float], None]
 ) -> dict[str, Any]:
     layers = 1 + len(lm.anatomy.blocks)
     chosen = sorted({round(row) for row in np.linspace(0, layers - 1, min(_PROBED, layers))})
@@ -248,6 +248,6 @@ def _probed(
         layers=chosen,
         n_tokens=_WORDS,
         seed=seed,
-        progress=told,
+        progress=advance,
     )
     return {"probes": probes}

@@ -41,8 +41,8 @@ def test_the_answer_is_on_the_first_screen(
     selected = page.locator('.ecco-answer .ecco-t[aria-selected="true"]')
     bars = page.locator(".ecco-answer .ecco-pane .ecco-length")
     assert shaded.count() >= 1
-    for found in (chips.first, chips.last, selected, bars.first):
-        box = found.bounding_box()
+    for part in (chips.first, chips.last, selected, bars.first):
+        box = part.bounding_box()
         assert 0 <= box["x"] < box["x"] + box["width"] <= width
         assert 0 <= box["y"] < box["y"] + box["height"] <= height
     assert page.evaluate("document.documentElement.scrollWidth") <= width
