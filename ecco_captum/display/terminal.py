@@ -38,8 +38,10 @@ class ShadedText(Text):
 def console(file: TextIO) -> Console:
     """Texts are no markup: tokens may hold brackets and colons. Lines of files are not wrapped."""
     plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-    width = None if file.isatty() else 1_000_000
-    return Console(file=file, force_terminal=file.isatty(), width=width, **plain)
+    # A notebook says that it is a terminal, and rich would display there what is asked for as text.
+    terminal = file.isatty() and not type(file).__module__.startswith("ipykernel")
+    width = None if terminal else 1_000_000
+    return Console(file=file, force_terminal=terminal, force_jupyter=False, width=width, **plain)
 
 
 def print_blocks(screen: Console, blocks: Iterable[RenderableType]) -> None:

@@ -342,7 +342,7 @@ class Report(Record):
 
         >>> page = Report(generation, rankings=rankings(lm, generation))  # or report(...)
         >>> page.findings[0].question, len(page.to_pandas())
-        ('When does each token become the top prediction?', 1)
+        ('When is each token decided?', 1)
     """
 
     _axes: ClassVar[dict[str, str]] = {"stability": "float: components"}

@@ -17,7 +17,7 @@ from view_samples import hostile
 import ecco_captum
 from ecco_captum import load_record
 from ecco_captum.core.record import Record
-from ecco_captum.display.terminal import as_text, shaded, spread
+from ecco_captum.display.terminal import as_text, shaded, spread, table
 
 SAVED = sorted((Path(__file__).parents[1] / "saved_records").glob("*.npz"))
 CONTROLS = [code for code in range(32) if code != 10] + [0x7F, 0x9B, 0x202E, 0x200F]
@@ -138,3 +138,14 @@ def test_records_load_without_rich() -> None:
     code += "print({'rich', 'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_notebook_gets_plain_text_and_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its standard output says that it is a terminal, and rich displays where it finds a kernel."""
+    stream = type("OutStream", (Terminal,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    said = as_text([table(["NAME"], [["value"]], {0})])
+    assert said.split() == ["NAME", "value"]
+    assert "\x1b" not in said
+    assert stream.getvalue() == ""
