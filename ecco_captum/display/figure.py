@@ -231,7 +231,7 @@ def _formatter(form: Callable[[float], str]) -> FuncFormatter:
 class Scale:
     """What a colour says: its ends, how numbers are written, whether 1 is the darkest (ranks).
 
-    A scale that starts below 0 has two hues; its ends are as far from 0.
+    A scale whose ends are as far below 0 as above has two hues; of logits, 0 means nothing.
     """
 
     says: str
@@ -283,7 +283,7 @@ def _draw_scale(figure: PaperFigure, heat: HeatMap, across: float) -> QuadMesh:
     """Paint the cells, and the scale below them."""
     scale, axes, bar = heat.scale, *figure.axes
     norm, ramp, marks = Normalize(scale.low, max(scale.high, scale.low + 1e-9)), _RAMP, {scale.low}
-    if scale.low < 0 and not scale.ranks:  # 0, in the middle, has no shade
+    if scale.low == -scale.high < 0 and not scale.ranks:  # 0, in the middle, has no shade
         ramp, marks = _SIGNED_RAMP, {scale.low, 0.0}
     if scale.ranks:
         norm, ramp = LogNorm(scale.low, scale.high), _RAMP.reversed()
