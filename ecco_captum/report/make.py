@@ -35,10 +35,10 @@ _PROBED, _WORDS = 8, 2_000  # layers and words: enough for a line, in half a min
 _SECONDS = {
     "attribution": 20.0,
     "rankings": 1.0,
-    "watched": 4.0,
+    "watched": 1.0,
     "similarity": 0.5,
     "probes": 6.0,
-    "factors": 24.0,
+    "factors": 17.0,
 }
 
 

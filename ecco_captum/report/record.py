@@ -171,7 +171,11 @@ def _rankings(report: Report) -> Finding:
             f"on ({ends})."
         )
         line = f"Half of {_tokens(len(columns))} by {names[layer]}"
-        line += f"; {count} even where the text is shuffled." if count else "; none by habit alone."
+        line += (
+            f"; {count} even where the text is shuffled."
+            if count
+            else "; none where the text is shuffled."
+        )
     outcome = f"{count} of {columns.size} still rank first at that layer."
     if rankings.p_prompt is not None:
         beyond = "more" if rankings.p_prompt <= LEVEL else "no more"
@@ -405,10 +409,12 @@ class Report(Record):
     @property
     def paper_sentence(self) -> str:
         """What gradient × input, the paper's method, does on this text, where another is better."""
-        if self.methods is None or self.paper_attribution in (None, self.attribution):
+        paper = self.paper_attribution
+        if self.methods is None or paper is None:
             return ""
-        assert self.paper_attribution is not None
-        row = self.methods.attributions.index(self.paper_attribution)
+        row = self.methods.attributions.index(paper)
+        if row == self.methods.candidate:
+            return ""
         columns = self.methods.columns()
         score = format_fixed(columns["lds"][row])
         for than in ("chance", "position"):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -150,7 +151,10 @@ def test_no_sentence_is_there_twice(whole: Report) -> None:
     assert not [each for each, count in counts.items() if count > 1]
 
 
-def test_the_paper_s_method_is_beside_the_best(whole: Report) -> None:
+def test_the_paper_s_method_is_beside_the_best(whole: Report, tmp_path: Path) -> None:
+    def reread(report: Report) -> Report:
+        return Report.load(report.save(tmp_path / "report.npz"))
+
     methods = whole.methods
     assert methods is not None
     for candidate in range(2):
@@ -159,6 +163,7 @@ def test_the_paper_s_method_is_beside_the_best(whole: Report) -> None:
         assert chosen.paper_attribution is methods.attributions[0]
         assert own.label in chosen.method_sentence.lower() or candidate
         assert bool(chosen.paper_sentence) == bool(candidate)
+        assert chosen.paper_sentence == reread(chosen).paper_sentence
     said = chosen.paper_sentence
     row = methods.to_pandas().iloc[0]
     larger = row["p_chance"] if row["p_chance"] > 0.05 else row["p_position"]
