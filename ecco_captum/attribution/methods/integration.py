@@ -30,6 +30,7 @@ def adaptive_integral(given: MethodInput, gradients: Gradients) -> Tensor:
     which attributions miss together, within half of it; or ``max_steps`` points are taken.
     Magnitudes cannot cancel, as errors in the sum of all attributions do.
     Targets share points, which cost one forward and one backward each for all of them.
+    No segment is halved whose ends the embeddings' precision can no longer tell apart.
 
     Of attributions that are summed over the embedding, (targets, positions), only the sums are
     kept at each point; else the points' gradients wait outside the accelerator for their weights.
@@ -62,14 +63,16 @@ def adaptive_integral(given: MethodInput, gradients: Gradients) -> Tensor:
         for k in range(_FIRST)
     }
     tolerance, most = float(given.options["tolerance"]), given.count("max_steps")
+    shortest = torch.finfo(inputs.dtype).eps
     while len(points) < most:
         missed = torch.stack(list(segments.values())) / scale
         together = 2 * missed.sum(dim=0).abs()
         unsettled = torch.maximum(missed.abs().sum(dim=0), together) > tolerance
-        if not unsettled.any():
+        wide = [pair for pair in segments if pair[1] - pair[0] >= 2 * shortest]
+        if not unsettled.any() or not wide:
             break
         start, end = max(
-            segments, key=lambda pair: float((segments[pair].abs() / scale)[unsettled].sum())
+            wide, key=lambda pair: float((segments[pair].abs() / scale)[unsettled].sum())
         )
         middle = (start + end) / 2
         take(middle)
