@@ -22,7 +22,7 @@ from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.corpus.texts import Long, ReadText, batches, each_text, number_of_texts
 from ecco_captum.models.anatomy.parts import Block, NeuronSite, Site, Stack
-from ecco_captum.models.capture import captured
+from ecco_captum.models.capture import captured, seen, watched
 from ecco_captum.models.causality import reads_together
 from ecco_captum.models.interventions import replaced_input
 from ecco_captum.models.language_model import LanguageModel, keep_last
@@ -96,6 +96,14 @@ def neurons(
         >>> neurons(lm, texts, layers=3, store="acts.zarr").shape  # on disk
         (1, 29, 1536)
     """
+    reading = neuron_reading(lm, layers, stack, dtype, batch_tokens)
+    return _read(reading, texts, store, long, progress)
+
+
+def neuron_reading(
+    lm: LanguageModel, layers: Any, stack: StackName, dtype: str, batch_tokens: int | None
+) -> Reading:
+    """The arguments of :func:`neurons`, checked."""
     blocks = _stack(lm, stack)
     with_neurons = [k for k, block in enumerate(blocks.blocks) if block.neurons]
     if layers is None:
@@ -110,8 +118,7 @@ def neurons(
             raise ValueError(f"layers: block {row} of {lm.name!r} gives no neurons: {why}")
     sites = [blocks.blocks[row].neurons for row in rows]
     how = _checked(lm, dtype, batch_tokens)
-    reading = Reading(lm, "neurons", stack, blocks, rows, sites, *how)
-    return _read(reading, texts, store, long, progress)
+    return Reading(lm, "neurons", stack, blocks, rows, sites, *how)
 
 
 def hidden_states(
@@ -157,6 +164,14 @@ def hidden_states(
         >>> states.shape, states.sequences
         ((2, 6, 576), array([0, 3]))
     """
+    reading = hidden_reading(lm, layers, stack, dtype, batch_tokens)
+    return _read(reading, texts, store, long, progress)
+
+
+def hidden_reading(
+    lm: LanguageModel, layers: Any, stack: StackName, dtype: str, batch_tokens: int | None
+) -> Reading:
+    """The arguments of :func:`hidden_states`, checked."""
     blocks = _stack(lm, stack)
     lm.anatomy.require("blocks")
     rows = chosen_numbers("layers", layers, 1 + len(blocks.blocks))
@@ -165,8 +180,7 @@ def hidden_states(
     entry = blocks.entry if rows[0] == 0 else None
     sites = [(blocks.blocks[row - 1],) for row in rows if row > 0]
     how = _checked(lm, dtype, batch_tokens)
-    reading = Reading(lm, "hidden", stack, blocks, rows, sites, *how, entry)
-    return _read(reading, texts, store, long, progress)
+    return Reading(lm, "hidden", stack, blocks, rows, sites, *how, entry)
 
 
 def _stack(lm: LanguageModel, name: str) -> Stack:
@@ -242,7 +256,7 @@ def _read(reading: Reading, given: Any, store: Any, long: Long, progress: Progre
 
 
 def _record(reading: Reading, texts: list[ReadText], values: np.ndarray) -> Activations:
-    tokens, sequences = _tokens(texts)
+    tokens, sequences = tokens_of_texts(texts)
     return Activations(
         values=values,
         layers=np.array(reading.rows, dtype=np.int64),
@@ -254,7 +268,7 @@ def _record(reading: Reading, texts: list[ReadText], values: np.ndarray) -> Acti
     )
 
 
-def _tokens(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
+def tokens_of_texts(texts: list[ReadText]) -> tuple[Tokens, np.ndarray]:
     """The tokens of all texts, and where each text starts."""
     ids = np.array([token for text in texts for token in text.ids], dtype=np.int64)
     shown = tuple(token for text in texts for token in text.texts)
@@ -280,12 +294,10 @@ def _stored(reading: Reading, each: Iterator[ReadText], path: Path, bar: Any) ->
                     "accepts the texts that it was begun with, and more behind them"
                 )
             bar.update()
-        row_bytes = len(reading.rows) * width * sample.itemsize
-        most = max(reading.batch_tokens, _WINDOW_BYTES // row_bytes)
-        memory = np.empty((len(reading.rows), most, width), sample.dtype)
-        for window in _windows(each, most):
-            values = read_layers(reading, window, bar.update, out=memory)
-            store.append(values, *_tokens(window), [text.digest for text in window])
+        memory: np.ndarray | None = None
+        for window in text_windows(each, [reading], width):
+            values = memory = read_layers(reading, window, bar.update, out=memory)
+            store.append(values, *tokens_of_texts(window), [text.digest for text in window])
         store.complete()
     return Activations.open(path)
 
@@ -303,8 +315,18 @@ def _check_beginning(store: Store, sample: np.ndarray) -> None:
         )
 
 
-def _windows(each: Iterator[ReadText], size: int) -> Iterator[list[ReadText]]:
-    """Texts in their order, together of up to so many tokens; a longer text is alone."""
+def text_windows(
+    each: Iterator[ReadText], readings: Sequence[Reading], width: int | None = None
+) -> Iterator[list[ReadText]]:
+    """Texts in their order, together of as many tokens as memory holds; a longer text is alone.
+
+    ``width`` is the features of a layer, of which the model says the most if they are not known.
+    """
+    rows = sum(len(reading.rows) for reading in readings)
+    first = readings[0]
+    features = width or _widest(first.lm)
+    most = _WINDOW_BYTES // (rows * features * np.dtype(first.dtype).itemsize)
+    size = max(first.batch_tokens, most)
     held: list[ReadText] = []
     count = 0
     for text in each:
@@ -315,6 +337,17 @@ def _windows(each: Iterator[ReadText], size: int) -> Iterator[list[ReadText]]:
         count += len(text.ids)
     if held:
         yield held
+
+
+def _widest(lm: LanguageModel) -> int:
+    """The most features of a layer: of the weights of blocks, the longest side."""
+    sides = [
+        max(parameter.shape, default=1)
+        for stack in lm.anatomy.stacks
+        for block in stack.blocks
+        for parameter in lm.model.get_submodule(block.module).parameters()
+    ]
+    return max(sides, default=1)
 
 
 @dataclass(frozen=True)
@@ -344,6 +377,11 @@ class Reading:
     entry: Site | None = None
 
     @property
+    def of_input(self) -> bool:
+        """Whether it is what modules are given, not what they return."""
+        return self.kind == "neurons"
+
+    @property
     def description(self) -> dict[str, Any]:
         """What makes values those of this reading."""
         source = {"kind": self.kind, "stack": self.name, "model": self.lm.name}
@@ -363,58 +401,102 @@ def read_layers(
     again. ``advance`` is called with the number of further texts done. Layers of different widths,
     and values that float16 cannot hold, raise a ValueError.
     """
+    return read_kinds([reading], texts, advance, out=[out])[0]
+
+
+def read_kinds(
+    readings: Sequence[Reading],
+    texts: Sequence[ReadText],
+    advance: Callable[[int], object],
+    *,
+    out: Sequence[np.ndarray | None] | None = None,
+) -> list[np.ndarray]:
+    """Like :func:`read_layers`, of several kinds in the same forwards.
+
+    All readings are of one stack, with batches of one size.
+    """
+    first = readings[0]
     starts = np.cumsum([0, *(len(text.ids) for text in texts)]).tolist()
-    values: Tensor | None = None
-    together = reading.stack.axes[0] == 0 and reads_together(reading.lm.model)
-    with torch.inference_mode(False), evaluation_mode(reading.lm.model):
-        for batch in batches(texts, reading.batch_tokens, together):
-            read = _activations(reading, [texts[k] for k in batch])
-            if values is None:
+    memory: list[np.ndarray | None] = list(out or [None] * len(readings))
+    together = first.stack.axes[0] == 0 and reads_together(first.lm.model)
+    with torch.inference_mode(False), evaluation_mode(first.lm.model):
+        for batch in batches(texts, first.batch_tokens, together):
+            kinds = _activations(readings, [texts[k] for k in batch])
+            for number, (reading, read) in enumerate(zip(readings, kinds, strict=True)):
+                held = memory[number]
                 shape = len(reading.rows), starts[-1], read[0].shape[-1]
-                if out is None or out.shape[1] < shape[1]:
-                    out = np.empty(shape, reading.dtype)
-                values = torch.from_numpy(out[:, : shape[1]])
-            for row, layer in enumerate(read):
-                _check_range(reading.dtype, layer)
-                for k, states in zip(batch, layer, strict=True):
-                    values[row, starts[k] : starts[k + 1]].copy_(states)
+                if held is None or held.shape[1] < shape[1]:
+                    held = memory[number] = np.empty(shape, reading.dtype)
+                for row, layer in enumerate(read):
+                    _check_range(reading.dtype, layer)
+                    values = torch.from_numpy(held[row])
+                    for k, states in zip(batch, layer, strict=True):
+                        values[starts[k] : starts[k + 1]].copy_(states)
             advance(len(batch))
-    assert out is not None  # there is a text, and so a batch
-    return out if out.shape[1] == starts[-1] else out[:, : starts[-1]]
+    # There is a text, and so a batch.
+    return [held[:, : starts[-1]] for held in memory if held is not None]
 
 
-def _activations(reading: Reading, batch: Sequence[ReadText]) -> list[Tensor]:
-    """Of each layer, (texts, tokens, features)."""
-    lm, layers = reading.lm, list[Tensor]()
+def _activations(readings: Sequence[Reading], batch: Sequence[ReadText]) -> list[list[Tensor]]:
+    """Of each reading and layer, (texts, tokens, features), from one forward."""
+    first, *others = readings
+    lm = first.lm
     inputs = {
         name: torch.tensor([text.inputs[name] for text in batch], device=lm.device)
         for name in batch[0].inputs
     }
-    entered: list[Tensor] = []
-    contexts: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if reading.entry is not None:
-        entry = lm.model.get_submodule(reading.entry.module)
-        contexts = replaced_input(entry, _keeping(entered), call=reading.entry.call, root=lm.model)
-    sites = [site for row in reading.sites for site in row]
-    with contexts:
-        if not sites:
-            lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
-        tensors = iter(captured(lm, inputs, sites, of_input=reading.kind == "neurons"))
-    shape = len(batch), len(batch[0].ids)
-    if entered:
-        first = entered[-1].detach().cpu()
-        layers.append(_in_place(first, reading.stack.axes, reading.stack, shape))
-    for row in reading.sites:
-        parts = [
-            _in_place(next(tensors).cpu(), _axes(site, reading.stack), reading.stack, shape)
-            for site in row
+    with contextlib.ExitStack() as contexts:
+        entered = [contexts.enter_context(_entered(reading)) for reading in readings]
+        beside = [
+            contexts.enter_context(watched(lm, _sites(reading), of_input=reading.of_input))
+            for reading in others
         ]
+        if not _sites(first):
+            lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
+        read = [captured(lm, inputs, _sites(first), of_input=first.of_input)]
+    read += [
+        [seen(lm, tensors, site) for site in _sites(reading)]
+        for reading, tensors in zip(others, beside, strict=True)
+    ]
+    shape = len(batch), len(batch[0].ids)
+    return [
+        _layers(reading, entry, iter(tensors), shape)
+        for reading, entry, tensors in zip(readings, entered, read, strict=True)
+    ]
+
+
+def _sites(reading: Reading) -> list[Site]:
+    return [site for row in reading.sites for site in row]
+
+
+@contextlib.contextmanager
+def _entered(reading: Reading) -> Iterator[list[Tensor]]:
+    """While active, a forward leaves what enters its first block, if that is asked for."""
+    entered: list[Tensor] = []
+    if reading.entry is None:
+        yield entered
+        return
+    entry = reading.lm.model.get_submodule(reading.entry.module)
+    keeping, call = _keeping(entered), reading.entry.call
+    with replaced_input(entry, keeping, call=call, root=reading.lm.model):
+        yield entered
+
+
+def _layers(
+    reading: Reading, entered: list[Tensor], tensors: Iterator[Tensor], shape: tuple[int, int]
+) -> list[Tensor]:
+    """Of each layer, (texts, tokens, features)."""
+    layers, stack = list[Tensor](), reading.stack
+    if entered:
+        layers.append(_in_place(entered[-1].detach().cpu(), stack.axes, stack, shape))
+    for row in reading.sites:
+        parts = [_in_place(next(tensors).cpu(), _axes(site, stack), stack, shape) for site in row]
         layers.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
     widths = {layer.shape[-1] for layer in layers}
     if len(widths) > 1:
         raise ValueError(
-            f"layers: those of {lm.name!r} have {', '.join(map(str, sorted(widths)))} features; "
-            "accepts layers of one width at a time"
+            f"layers: those of {reading.lm.name!r} have {', '.join(map(str, sorted(widths)))} "
+            "features; accepts layers of one width at a time"
         )
     return layers
 

@@ -14,6 +14,7 @@ import contextlib
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from ecco_captum.core.stored_array import MARK, StoredValues, imported_zarr, opened_group
 from ecco_captum.core.tokens import Tokens
+from ecco_captum.corpus.parts import is_corpus_folder, part_folder, read_manifest
 
 _FORMAT = 1
 _CHUNK_BYTES = 2**23
@@ -201,6 +203,14 @@ class Store:
 
 def open_store(path: str | Path) -> dict[str, Any]:
     r"""Returns the fields of the activations that a folder holds; see :meth:`Activations.open`."""
+    if is_corpus_folder(Path(path)):
+        kinds = [kind for kind in ("hidden", "neurons") if held_parts(Path(path), kind)]
+        if len(kinds) > 1:
+            raise ValueError(
+                f"path: {str(path)!r} holds hidden states and neurons; accepts "
+                "Captured.open(path).hidden_states, or .neurons"
+            )
+        return open_captured(Path(path), kinds[0] if kinds else "hidden")
     group = opened_group(path)
     mark = group.attrs[MARK]
     if mark["format"] > _FORMAT:
@@ -237,4 +247,35 @@ def open_store(path: str | Path) -> dict[str, Any]:
         "kind": mark["kind"],
         "stack": mark["stack"],
         "model": mark["model"],
+    }
+
+
+def held_parts(folder: Path, kind: str) -> list[Path]:
+    """The folders of all parts that have values of a kind; an error if parts are missing."""
+    numbers = range(len(read_manifest(folder)))
+    paths = [part_folder(folder, number) / kind for number in numbers]
+    return [path for path in paths if path.is_dir()]
+
+
+def open_captured(folder: Path, kind: str) -> dict[str, Any]:
+    r"""Returns the fields of the activations of one kind that a run over a corpus has written."""
+    parts = [open_store(path) for path in held_parts(folder, kind)]
+    if not parts:
+        raise ValueError(f"path: {str(folder)!r} holds no activations of the kind {kind!r}")
+    values = [part["values"] for part in parts]
+    tokens = [part["tokens"] for part in parts]
+    starts = np.cumsum([0, *(len(each) for each in tokens)])[:-1]
+    ids = np.concatenate([each.ids for each in tokens])
+    texts = tuple(text for each in tokens for text in each.texts)
+    sequences = [part["sequences"] + start for part, start in zip(parts, starts, strict=True)]
+    listed = tuple(
+        (Path(each.path).relative_to(folder).as_posix(), each.key, each.tokens) for each in values
+    )
+    return {
+        **parts[0],
+        "values": replace(
+            values[0], path=str(folder.absolute()), key="", tokens=len(ids), parts=listed
+        ),
+        "tokens": Tokens(ids, texts, len(ids)),
+        "sequences": np.concatenate(sequences),
     }

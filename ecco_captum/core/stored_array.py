@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ MARK = "ecco_captum"
 
 @dataclass(frozen=True)
 class StoredValues:
-    r"""Values (layers, tokens, features) in a Zarr v3 folder.
+    r"""Values (layers, tokens, features) in a Zarr v3 folder, or in several, one part in each.
 
     They are indexed like a numpy array, and only what is asked for is read; lists of numbers act on
     their own axis. ``numpy.asarray`` reads everything. The folder is opened when it is needed, so
@@ -30,6 +30,8 @@ class StoredValues:
         tokens (int): how many tokens there are.
         features (int): how many features there are.
         dtype (numpy.dtype): of the values.
+        parts (tuple of tuple): of values that lie in folders within this one, each one's path from
+            here, key, and number of tokens; none of a folder that holds its values itself.
     """
 
     path: str
@@ -38,6 +40,7 @@ class StoredValues:
     tokens: int
     features: int
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("float32"))
+    parts: tuple[tuple[str, str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.tokens, self.features, *self.rows, 0) < 0:
@@ -45,6 +48,8 @@ class StoredValues:
                 f"rows, tokens, features: got {self.rows}, {self.tokens} and {self.features}, "
                 "accepts numbers from 0"
             )
+        if self.parts and sum(tokens for _, _, tokens in self.parts) != self.tokens:
+            raise ValueError(f"parts: their tokens do not add up to {self.tokens}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,7 +68,7 @@ class StoredValues:
     def of_rows(self, rows: list[int]) -> StoredValues:
         """The same of some layers alone; nothing is read."""
         chosen = tuple(self.rows[row] for row in rows)
-        return StoredValues(self.path, self.key, chosen, self.tokens, self.features, self.dtype)
+        return replace(self, rows=chosen)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,14 +97,41 @@ class StoredValues:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def _read(self, row: int, axes: list[Any]) -> np.ndarray:
-        return np.asarray(self._array.oindex[row, axes[0], axes[1]])
+        tokens, features = axes
+        if not self.parts:
+            return self._read_part(0, row, tokens, features)
+        if isinstance(tokens, int):
+            part = int(np.searchsorted(self._starts, tokens, side="right")) - 1
+            return self._read_part(part, row, tokens - int(self._starts[part]), features)
+        places = np.arange(self.tokens)[tokens] if isinstance(tokens, slice) else tokens
+        of_part = np.searchsorted(self._starts, places, side="right") - 1
+        values = np.empty((len(places), *np.empty(self.features)[features].shape), self.dtype)
+        for part in np.unique(of_part).tolist():
+            chosen = np.flatnonzero(of_part == part)
+            within = places[chosen] - self._starts[part]
+            run = len(within) == within[-1] - within[0] + 1 and (np.diff(within) == 1).all()
+            index = slice(int(within[0]), int(within[-1]) + 1) if run else within
+            values[chosen] = self._read_part(part, row, index, features)
+        return values
+
+    def _read_part(self, part: int, row: int, tokens: Any, features: Any) -> np.ndarray:
+        if part not in self._arrays:
+            name, key, _ = self.parts[part] if self.parts else ("", self.key, 0)
+            group = opened_group(Path(self.path, name))
+            if group.attrs[MARK]["key"] != key:
+                raise ValueError(f"path: {self.path!r} holds what another run has written since")
+            self._arrays[part] = group["values"]
+        return np.asarray(self._arrays[part].oindex[row, tokens, features])
 
     @cached_property
-    def _array(self) -> Any:
-        group = opened_group(self.path)
-        if group.attrs[MARK]["key"] != self.key:
-            raise ValueError(f"path: {self.path!r} holds what another run has written since")
-        return group["values"]
+    def _starts(self) -> np.ndarray:
+        """(parts,), the first token of each."""
+        return np.cumsum([0, *(tokens for _, _, tokens in self.parts)])[:-1]
+
+    @cached_property
+    def _arrays(self) -> dict[int, Any]:
+        """The arrays of zarr that were opened, by part."""
+        return {}
 
 
 def opened_group(path: str | Path, mode: str = "r") -> Any:

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,65 +72,131 @@ def texts_in_file(path: Path) -> Iterator[Any]:
         yield _blank(row)
 
 
-def rows_of_file(path: Path) -> Iterator[Any]:
+def is_url(name: Path | str) -> bool:
+    """Whether fsspec opens it."""
+    return isinstance(name, str) and "://" in name
+
+
+def _opened(name: Path | str, mode: str, **how: Any) -> Any:
+    if not is_url(name):
+        return Path(name).open(mode, **how)
+    # A tenth of a second, for those who need it.
+    return importlib.import_module("fsspec").open(name, mode, **how)
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A row that cannot be read, and why."""
+
+    reason: str
+
+
+def rows_of_file(name: Path | str, *, broken: bool = False) -> Iterator[Any]:
     r"""The rows of a file: texts of lines, or what a line of JSON or a row of a table holds.
+
+    Args:
+        name (Path or str): the file, or a URL that fsspec opens.
+        broken (bool, optional): whether a :class:`BrokenRow` takes the place of a row that cannot
+            be read, instead of an error. Default: False
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if a Parquet file is to be read without pyarrow.
         ValueError: if a line is no JSON, or the file no UTF-8.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    kind = path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            yield from _parquet(path)
-        elif kind == ".json":
-            yield from _json_list(path)
+    if not is_url(name) and not Path(name).is_file():
+        raise FileNotFoundError(f"there is no file {str(name)!r}")
+    kind = Path(str(name)).suffix.lower()
+    where = repr(str(name))
+    if kind == ".parquet":
+        yield from _parquet(name)
+        return
+    # Bytes that are no UTF-8 are seen in their row; Windows' editors begin files with a mark.
+    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
+    how["newline"] = "" if kind == ".csv" else None
+    with _opened(name, "rt", **how) as file:
+        if kind == ".json":
+            rows: Iterable[Any] = _json_list(where, file.read())
+        elif kind == ".csv":
+            rows = csv.DictReader(file)
+        elif kind in (".jsonl", ".ndjson"):
+            rows = _json_lines(where, file)
         else:
-            # Windows' editors begin files with a mark.
-            with path.open(encoding="utf-8-sig", newline="" if kind == ".csv" else None) as file:
-                if kind == ".csv":
-                    yield from csv.DictReader(file)
-                elif kind in (".jsonl", ".ndjson"):
-                    yield from _json_lines(path, file)
-                else:
-                    yield from (line.removesuffix("\n") for line in file)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is no UTF-8 text ({error.reason})") from error
+            rows = (line.removesuffix("\n") for line in file)
+        for row in rows:
+            reason = row.reason if isinstance(row, BrokenRow) else _fault(where, row)
+            if reason and not broken:
+                raise ValueError(reason)
+            yield BrokenRow(reason) if reason else row
 
 
-def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[Any]:
+def _fault(where: str, row: Any) -> str:
+    """Why a row cannot be used; "" if it can."""
+    for text in row.values() if isinstance(row, Mapping) else (row,):
+        if isinstance(text, str) and any("\udc80" <= letter <= "\udcff" for letter in text):
+            return f"{where} is no UTF-8 text"
+    if isinstance(row, Mapping) and None in row:  # of csv: what is behind the last column
+        return f"{where}: a row has more values than there are columns"
+    return ""
+
+
+def _json_lines(where: str, lines: Iterable[str]) -> Iterator[Any]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield _parsed(f"{str(path)!r}, line {number}", line)
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                yield BrokenRow(f"{where}, line {number} is no JSON ({error})")
 
 
-def _json_list(path: Path) -> list[Any]:
-    rows = _parsed(repr(str(path)), path.read_text(encoding="utf-8-sig"))
+def _json_list(where: str, text: str) -> list[Any]:
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON ({error})") from error
     if not isinstance(rows, list):
-        raise ValueError(f"{str(path)!r} holds no list, accepts a list of texts or objects")
+        raise ValueError(f"{where} holds no list, accepts a list of texts or objects")
     return rows
 
 
-def _parsed(where: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is no JSON ({error})") from error
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet(name: Path | str) -> Iterator[dict[str, Any]]:
     """A batch of rows at a time."""
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         needed = "Parquet files need pyarrow: pip install 'ecco-captum[arrow]'"
         raise ImportError(needed) from error
-    with parquet.ParquetFile(path) as file:
+    with _opened(name, "rb") as opened, parquet.ParquetFile(opened) as file:
         for batch in file.iter_batches():
             yield from batch.to_pylist()
+
+
+def table_rows(given: Any) -> Iterable[Mapping[str, Any]] | None:
+    """The rows of a table or data set, each from column to value; None of anything else."""
+    if isinstance(given, str | bytes | list | tuple | Mapping | Iterator | np.ndarray):
+        return None
+    if type(given).__module__.startswith("ray.data"):
+        rows: Iterable[Mapping[str, Any]] = given.iter_rows()
+        return rows
+    names = _column_names(given)
+    if names is None and hasattr(given, "__arrow_c_stream__") and not _is_column(given):
+        given = _arrow_table(given)
+        names = list(given.column_names)
+    if names is None:
+        return None
+    if hasattr(given, "features"):  # of datasets
+        return (_filled_row(row) for row in given)
+    if hasattr(given, "to_batches"):  # of Arrow
+        return (_filled_row(row) for batch in given.to_batches() for row in batch.to_pylist())
+    if hasattr(given, "itertuples"):  # of pandas
+        values: Iterable[Any] = given.itertuples(index=False, name=None)
+    else:
+        values = given.iter_rows()  # of polars
+    return (_filled_row(dict(zip(names, row, strict=True))) for row in values)
+
+
+def _filled_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _blank(value) for name, value in row.items()}
 
 
 def _arrow_table(given: Any) -> Any:

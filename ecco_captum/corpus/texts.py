@@ -44,6 +44,7 @@ class ReadText:
         texts (tuple of str): as a person reads them.
         prompt (int): how many of them are the prompt.
         starts (tuple of int): where a second text starts, of a pair.
+        name (str): what it is called in its corpus.
     """
 
     inputs: dict[str, list[int]]
@@ -51,6 +52,7 @@ class ReadText:
     texts: tuple[str, ...]
     prompt: int
     starts: tuple[int, ...] = ()
+    name: str = ""
 
     @property
     def digest(self) -> int:
@@ -80,7 +82,7 @@ def each_text(
         raise ValueError(f"long: got {long!r}, accepts {', '.join(map(repr, get_args(Long)))}")
     several = _several(given)
     if several is None:
-        yield from _pieces(lm, given, stack, long)
+        yield from pieces_of_text(lm, given, stack, long)
         return
     blank, skipped, failed, read, reasons = 0, 0, 0, 0, list[str]()
     for number, item in enumerate(several):
@@ -88,7 +90,7 @@ def each_text(
             blank += 1
             continue
         try:
-            pieces = list(_pieces(lm, item, stack, long))
+            pieces = list(pieces_of_text(lm, item, stack, long))
         except (TypeError, ValueError) as error:
             too_long = isinstance(error, LongTextError)
             if too_long and long == "skip":
@@ -120,7 +122,7 @@ def _left_out(blank: int, skipped: int, failed: int, reasons: list[str]) -> str:
     return ", ".join(parts)
 
 
-def _pieces(lm: LanguageModel, given: Any, stack: str, long: Long) -> Iterator[ReadText]:
+def pieces_of_text(lm: LanguageModel, given: Any, stack: str, long: Long) -> Iterator[ReadText]:
     """One text, or the pieces that it is cut into."""
     try:
         yield _text(lm, given, stack)

@@ -3,8 +3,8 @@ r"""What modules are given or return, read through Captum's LayerActivation."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -99,20 +99,33 @@ def _through_captum(
 def _through_wrapping(
     lm: LanguageModel, inputs: Mapping[str, Tensor], sites: Sequence[Site], of_input: bool
 ) -> list[Tensor]:
-    tensors: dict[int, Tensor] = {}
+    with watched(lm, sites, of_input=of_input) as tensors:
+        lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
+    return [seen(lm, tensors, site) for site in sites]
+
+
+@contextmanager
+def watched(
+    lm: LanguageModel, sites: Sequence[Site], *, of_input: bool
+) -> Iterator[dict[Site, Tensor]]:
+    """While active, a forward leaves copies of what its modules are given, or return."""
+    tensors: dict[Site, Tensor] = {}
     replaced = replaced_input if of_input else replaced_output
     with ExitStack() as contexts:
-        for k, site in enumerate(sites):
+        for site in sites:
 
-            def keep(tensor: Tensor, k: int = k) -> Tensor:
+            def keep(tensor: Tensor, site: Site = site) -> Tensor:
                 # A copy, as some models write into such tensors later.
-                tensors[k] = tensor.detach().clone()
+                tensors[site] = tensor.detach().clone()
                 return tensor
 
             module = lm.model.get_submodule(site.module)
             contexts.enter_context(replaced(module, keep, call=site.call, root=lm.model))
-        lm.model(**inputs, use_cache=False, **keep_last(lm, 1))
-    missing = [site.module for k, site in enumerate(sites) if k not in tensors]
-    if missing:
-        raise RuntimeError(f"lm: {missing[0]} of {lm.name!r} did not run on this text")
-    return [tensors[k] for k in range(len(sites))]
+        yield tensors
+
+
+def seen(lm: LanguageModel, tensors: Mapping[Site, Tensor], site: Site) -> Tensor:
+    """What a forward left of a module; one that did not run raises a RuntimeError."""
+    if site not in tensors:
+        raise RuntimeError(f"lm: {site.module} of {lm.name!r} did not run on this text")
+    return tensors[site]

@@ -184,20 +184,7 @@ def load(
         >>> lm = load("gpt2", dtype="bfloat16")  # doctest: +SKIP
     """
     shown = os.fspath(name)
-    elsewhere = {"cache_dir", "token", "local_files_only"} & set(kwargs)
-    if not elsewhere:  # places and rights of its own are transformers' business
-        check_reachable(shown)
-        if is_cached_only(shown):  # transformers would ask for half a minute
-            kwargs["local_files_only"] = True
-    source: dict[str, Any] = {"pretrained_model_name_or_path": shown}
-    if is_offline_name(shown):
-        source["pretrained_model_name_or_path"] = str(offline_path(shown))
-    elif shown.endswith(".gguf"):
-        source = _gguf_source(Path(shown))
-    shared = {"trust_remote_code": trust_remote_code}
-    for key in ("revision", "token", "cache_dir", "local_files_only", "subfolder"):
-        if key in kwargs:
-            shared[key] = kwargs[key]
+    source, shared = _source(shown, trust_remote_code, kwargs)
     try:
         config = transformers.AutoConfig.from_pretrained(**source, **shared)
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source, **shared)
@@ -214,6 +201,42 @@ def load(
             "If that is what you want, build the model yourself and pass it to wrap()."
         )
     return wrap(model.eval(), tokenizer, name=_shown(shown))
+
+
+def load_tokenizer(
+    name: str | os.PathLike[str], *, trust_remote_code: bool = False, **kwargs: Any
+) -> PreTrainedTokenizerBase:
+    r"""Loads the tokenizer of a model alone; arguments and errors are those of :func:`load`."""
+    shown = os.fspath(name)
+    source, shared = _source(shown, trust_remote_code, kwargs)
+    try:
+        tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
+            **source, **shared
+        )
+    except Exception as error:  # as above
+        raise ValueError(_load_failure(shown, error)) from error
+    return tokenizer
+
+
+def _source(
+    shown: str, trust_remote_code: bool, kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where a checkpoint is, and what config, tokenizer and model are all told of it."""
+    elsewhere = {"cache_dir", "token", "local_files_only"} & set(kwargs)
+    if not elsewhere:  # places and rights of its own are transformers' business
+        check_reachable(shown)
+        if is_cached_only(shown):  # transformers would ask for half a minute
+            kwargs["local_files_only"] = True
+    source: dict[str, Any] = {"pretrained_model_name_or_path": shown}
+    if is_offline_name(shown):
+        source["pretrained_model_name_or_path"] = str(offline_path(shown))
+    elif shown.endswith(".gguf"):
+        source = _gguf_source(Path(shown))
+    shared = {"trust_remote_code": trust_remote_code}
+    for key in ("revision", "token", "cache_dir", "local_files_only", "subfolder"):
+        if key in kwargs:
+            shared[key] = kwargs[key]
+    return source, shared
 
 
 def wrap(

@@ -207,7 +207,8 @@ def test_killed_at_any_moment_it_completes(tmp_path: Path) -> None:
         started(str(tmp_path / "whole.zarr"))
         ends.append(int(nursery.stdout.readline()))
         whole = time.monotonic() - begun
-        for _ in range(18):
+        # Where other work slows the runs down, more of them are killed too early to say anything.
+        while len(ends) < 19 or (len(set(held)) <= 4 and len(ends) < 100):
             child = started(f"{path} wait")
             # From before the folder is there to long after the run's first texts.
             time.sleep(rng.uniform(0, whole / 3))
@@ -219,6 +220,6 @@ def test_killed_at_any_moment_it_completes(tmp_path: Path) -> None:
         ends.append(int(nursery.stdout.readline()))
     assert held == sorted(held), "texts were lost"
     assert len(set(held)) > 4, "killed too early or too late: nothing was tested"
-    assert ends == [0, *[signal.SIGKILL] * 18, 0]
+    assert ends == [0, *[signal.SIGKILL] * (len(ends) - 2), 0]
     same(Activations.open(path), neurons(lm, corpus(300)))
     assert not list(path.rglob("*.partial"))

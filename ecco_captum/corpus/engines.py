@@ -1,0 +1,84 @@
+r"""Where the parts of a corpus are worked on: in this process, or by workers of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from ecco_captum.corpus.parts import Made
+from ecco_captum.corpus.worker import Work, Worker
+
+T = TypeVar("T")
+
+EngineName = Literal["local", "ray"]
+
+
+class Engine(Protocol):
+    """What runs parts, and sums over pieces."""
+
+    def run(
+        self, work: Work, parts: Sequence[int], advance: Callable[[int], object]
+    ) -> Iterator[tuple[int, Made]]:
+        """Makes parts, in any order; ``advance`` is told of tokens that are done."""
+
+    def total(
+        self, function: Callable[[Any], T], pieces: Sequence[Any], add: Callable[[T, T], T]
+    ) -> T:
+        """Adds up what a function makes of each piece, always in the same order."""
+
+    def map(self, function: Callable[[Any], T], pieces: Sequence[Any]) -> Iterator[T]:
+        """What a function makes of each piece, in order."""
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """This process."""
+
+    def run(
+        self, work: Work, parts: Sequence[int], advance: Callable[[int], object]
+    ) -> Iterator[tuple[int, Made]]:
+        worker = Worker(work, advance)
+        for number in parts:
+            yield number, worker(number)
+
+    def total(
+        self, function: Callable[[Any], T], pieces: Sequence[Any], add: Callable[[T, T], T]
+    ) -> T:
+        return added((function(piece) for piece in pieces), add)
+
+    def map(self, function: Callable[[Any], T], pieces: Sequence[Any]) -> Iterator[T]:
+        return map(function, pieces)
+
+
+def added(values: Iterator[T], add: Callable[[T, T], T]) -> T:
+    """Adds neighbours in pairs, then pairs of pairs: an order that depends on their number alone.
+
+    No more of them are held at once than their number has binary digits.
+    """
+    held: list[tuple[int, T]] = []
+    for value in values:
+        level = 0
+        while held and held[-1][0] == level:
+            value = add(held.pop()[1], value)
+            level += 1
+        held.append((level, value))
+    if not held:
+        raise ValueError("pieces: got none, accepts at least one")
+    total = held.pop()[1]
+    while held:
+        total = add(held.pop()[1], total)
+    return total
+
+
+def engine_of(given: Engine | EngineName) -> Engine:
+    """Reads the argument ``engine``."""
+    if given == "local":
+        return LocalEngine()
+    if given == "ray":
+        from ecco_captum.corpus.ray_engine import RayEngine
+
+        return RayEngine()
+    if isinstance(given, str) or not hasattr(given, "total"):
+        raise ValueError(f"engine: got {given!r}, accepts 'local', 'ray' or a RayEngine")
+    return given
