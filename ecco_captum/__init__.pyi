@@ -1,6 +1,8 @@
 from . import widgets as widgets
 from ._version import __version__ as __version__
 from .activations.ablation import ablate as ablate
+from .activations.capture import Captured as Captured
+from .activations.capture import capture as capture
 from .activations.neurons import hidden_states as hidden_states
 from .activations.neurons import neurons as neurons
 from .activations.record import Activations as Activations
@@ -15,6 +17,13 @@ from .attribution.saliency import saliency as saliency
 from .core.checks import UnsupportedError as UnsupportedError
 from .core.record import Record as Record
 from .core.record import load_record as load_record
+from .corpus.corpus import Corpus as Corpus
+from .corpus.map_texts import TextTables as TextTables
+from .corpus.map_texts import map_texts as map_texts
+from .corpus.plan import Plan as Plan
+from .corpus.plan import plan as plan
+from .corpus.ray_engine import RayEngine as RayEngine
+from .corpus.recipe import ModelRecipe as ModelRecipe
 from .factors.nmf import nmf as nmf
 from .factors.record import FactorEffect as FactorEffect
 from .factors.record import Factors as Factors

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ecco_captum.activations.neurons import (
+from ecco_captum.activations.reading import (
     Reading,
     hidden_reading,
     neuron_reading,
@@ -23,14 +23,14 @@ from ecco_captum.activations.store import Store, open_captured
 from ecco_captum.core.progress import Progress
 from ecco_captum.corpus.corpus import CorpusText, Problem
 from ecco_captum.corpus.engines import Engine, EngineName
-from ecco_captum.corpus.parts import Journal, Made
-from ecco_captum.corpus.plan import TOKENS_PER_PART, Plan
+from ecco_captum.corpus.parts import Journal, Made, check_finished
+from ecco_captum.corpus.plan import TOKENS_PER_PART, Plan, read_plan
 from ecco_captum.corpus.recipe import ModelRecipe
 from ecco_captum.corpus.run import problems_of, run_job
 from ecco_captum.corpus.texts import Long, ReadText, pieces_of_text
 from ecco_captum.models.language_model import LanguageModel
 
-_TRIES = 3
+_DEATHS = 3  # of workers, before a text is taken to be the cause
 
 
 def capture(
@@ -124,6 +124,21 @@ class Captured:
 
     folder: Path
     plan: Plan
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Captured:
+        r"""Opens a folder that :func:`capture` wrote.
+
+        Args:
+            path (str or PathLike): the folder.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            ValueError: if it holds something else, or the run has not finished.
+        """
+        folder = Path(path).absolute()
+        check_finished(folder)
+        return cls(folder, read_plan(folder))
 
     @property
     def hidden_states(self) -> Activations:
@@ -247,15 +262,17 @@ def _tried(
     texts: list[ReadText],
     journal: Journal,
     problems: list[Problem],
+    deaths: int = _DEATHS,
 ) -> Iterator[tuple[list[ReadText], list[np.ndarray]]]:
-    """Reads texts together; where that fails, or kills workers, each alone."""
+    """Reads texts together; where that fails, or has killed so many workers, each alone."""
     ids = [text.name for text in texts]
     size = sum(len(text.ids) for text in texts)
-    died = journal.died(ids)
-    if died >= _TRIES and len(texts) == 1:
-        problems.append(Problem(ids[0], f"{died} workers died while reading it"))
-        return
-    if died < _TRIES:
+    if journal.died(ids) >= deaths:
+        if len(texts) == 1:
+            problems.append(Problem(ids[0], "workers died while reading it, again and again"))
+            return
+        deaths = 1  # it has killed some before
+    else:
         try:
             with journal.reading(ids, size):
                 values = read_kinds(readings, texts, lambda done: None)
@@ -267,4 +284,4 @@ def _tried(
             yield texts, values
             return
     for text in texts:
-        yield from _tried(readings, [text], journal, problems)
+        yield from _tried(readings, [text], journal, problems, deaths)

@@ -2,7 +2,9 @@ r"""Any analysis of a text, over a corpus."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,8 @@ from ecco_captum.core.progress import Progress
 from ecco_captum.core.record import Record
 from ecco_captum.corpus.corpus import CorpusText, Problem
 from ecco_captum.corpus.engines import Engine, EngineName
-from ecco_captum.corpus.parts import Journal, Made, part_folder
-from ecco_captum.corpus.plan import TOKENS_PER_PART, Plan
+from ecco_captum.corpus.parts import Journal, Made, check_finished, part_folder
+from ecco_captum.corpus.plan import TOKENS_PER_PART, Plan, read_plan
 from ecco_captum.corpus.recipe import ModelRecipe
 from ecco_captum.corpus.run import problems_of, run_job
 from ecco_captum.models.language_model import LanguageModel
@@ -95,6 +97,21 @@ class TextTables:
     folder: Path
     plan: Plan
 
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> TextTables:
+        r"""Opens a folder that :func:`map_texts` wrote.
+
+        Args:
+            path (str or PathLike): the folder.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            ValueError: if it holds something else, or the run has not finished.
+        """
+        folder = Path(path).absolute()
+        check_finished(folder)
+        return cls(folder, read_plan(folder))
+
     @property
     def files(self) -> list[Path]:
         """One Parquet file a part; parts of which no text gave a row have none."""
@@ -126,8 +143,14 @@ class _MapJob:
 
     @property
     def description(self) -> dict[str, Any]:
+        """Its text tells another function of the same name, where Python can say it."""
         name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
-        return {"job": "map_texts", "function": name}
+        try:
+            source = inspect.getsource(self.function)
+        except (OSError, TypeError):
+            source = ""
+        digest = hashlib.sha256(source.encode()).hexdigest()[:16] if source else ""
+        return {"job": "map_texts", "function": name, "source": digest}
 
     def run(
         self, lm: LanguageModel, texts: Sequence[CorpusText], folder: Path, journal: Journal

@@ -114,7 +114,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 def journals(folder: Path) -> dict[int, tuple[int, float]]:
     """Of each part that is worked on: the tokens done, and when something last happened."""
     working = {}
-    for path in sorted((folder / "journal").glob("*")):
+    for path in sorted((folder / "journal").glob("[0-9]*")):
         with contextlib.suppress(FileNotFoundError):
             changed = path.stat().st_mtime
             entries = _entries(path)
@@ -158,7 +158,7 @@ def begun(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:
         raise ValueError(f"store: another run is writing to {str(folder)!r}") from error
     try:
-        ours = {"texts", "parts", "journal", "plan.json", JOB, _MANIFEST, ".job.lock"}
+        ours = {"texts", "parts", "journal", "plan.json", JOB, _MANIFEST}
         if folder.exists() and {path.name for path in folder.iterdir()} - ours:
             raise ValueError(
                 f"store: the folder {str(folder)!r} holds something else, accepts a new one or one "
@@ -181,7 +181,7 @@ def write_job(folder: Path, job: Job) -> None:
         write_json(path, {"job": wanted})
         return
     held = json.loads(path.read_text("utf-8"))["job"]
-    for name in held.keys() | wanted.keys():
+    for name in {**wanted, **held}:  # what job it is comes first
         if held.get(name) != wanted.get(name):
             raise ValueError(
                 f"store: {str(folder)!r} holds {name} {held.get(name)!r}, this run has "
@@ -191,13 +191,16 @@ def write_job(folder: Path, job: Job) -> None:
 
 
 def write_manifest(folder: Path, plan: Plan) -> None:
-    """Says that all parts are there."""
+    """Says that all parts are there, and takes away what was needed to make them."""
     parts = []
     for part in plan.parts:
         made = read_made(folder, part.number)
         assert made is not None  # all are
         parts.append({"tokens": made.tokens, "texts": made.texts})
     write_json(folder / _MANIFEST, {"parts": parts})
+    for partial in (folder / "parts").glob(f"*{PARTIAL}"):  # of workers that died
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(folder / "journal", ignore_errors=True)
 
 
 def read_manifest(folder: Path) -> list[dict[str, int]]:
@@ -211,6 +214,15 @@ def read_manifest(folder: Path) -> list[dict[str, int]]:
         f"path: the run that writes {str(folder)!r} has not finished, {whole} parts are there; "
         "call it again, and it goes on from there"
     )
+
+
+def check_finished(folder: Path) -> None:
+    """Raises an error if a run over a corpus has not written it whole."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(folder)!r}")
+    if not is_corpus_folder(folder):
+        raise ValueError(f"path: {str(folder)!r} holds nothing that was made of a corpus")
+    read_manifest(folder)
 
 
 def is_corpus_folder(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import queue
 import threading
@@ -71,9 +72,7 @@ class RayEngine:
                 "model: got a LanguageModel, which is in this process; accepts a ModelRecipe with "
                 "engine='ray', so that each worker loads its own"
             )
-        with self._connected() as ray:
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
+        with self._connected() as ray, _quiet(ray):
             # One block a part: blocks are what is scheduled, lost and made again.
             data = ray.data.from_items(
                 [{"part": number} for number in parts], override_num_blocks=len(parts)
@@ -210,6 +209,23 @@ class RayEngine:
             stopped.set()
 
 
+@contextlib.contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Ray Data says nothing but errors: the progress bar is ours."""
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    names = ("enable_progress_bars", "print_on_execution_start")
+    held, level = {name: getattr(context, name) for name in names}, logger.level
+    logger.setLevel(logging.ERROR)
+    for name in names:
+        setattr(context, name, False)
+    try:
+        yield
+    finally:
+        for name, value in held.items():
+            setattr(context, name, value)
+        logger.setLevel(level)
+
+
 class _Actor:
     """Makes parts in a process of Ray's; what goes wrong goes back as a text."""
 
@@ -255,10 +271,11 @@ def _waiting(working: dict[int, tuple[int, float]], engine: RayEngine) -> str:
     there, free = ray.cluster_resources(), ray.available_resources()
     alive = [node for node in ray.nodes() if node["Alive"]]
     lost = len(ray.nodes()) - len(alive)
-    begun = ", ".join(map(str, sorted(working))) or "none"
+    begun = f"parts {', '.join(map(str, sorted(working)))} were begun"
     said = (
-        f"nothing has happened for {engine.stall_seconds:.0f} s. Parts that were begun: {begun}. "
-        f"The cluster has {len(alive)} nodes ({lost} lost) and {free.get('CPU', 0):g} of "
+        f"nothing has happened for {engine.stall_seconds:.0f} s; "
+        f"{begun if working else 'no worker has its model yet'}. The cluster has {len(alive)} "
+        f"nodes ({lost} lost) and {free.get('CPU', 0):g} of "
         f"{there.get('CPU', 0):g} processors free"
     )
     if engine.num_gpus:

@@ -90,9 +90,8 @@ def _checksum(path: Path) -> str:
 def _check_fingerprint(folder: Path, own: dict[str, str]) -> None:
     """The first worker's is kept; every other must have the same."""
     path = folder / JOB
-    job = json.loads(path.read_text("utf-8"))
-    lock = filelock.FileLock(path.with_name(".job.lock"))
-    with lock:
+    (folder / "journal").mkdir(exist_ok=True)
+    with filelock.FileLock(folder / "journal" / ".lock"):
         job = json.loads(path.read_text("utf-8"))
         held = job.get("fingerprint")
         if held is None:

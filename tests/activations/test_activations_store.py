@@ -19,7 +19,7 @@ from activation_samples import corpus
 from method_samples import subject
 
 from ecco_captum import force_decode, hidden_states, neurons
-from ecco_captum.activations import neurons as activations
+from ecco_captum.activations import reading as activations
 from ecco_captum.activations import store as activations_store
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.stored_array import StoredValues, opened_group
@@ -166,7 +166,7 @@ import torch, zarr
 from method_samples import subject
 from activation_samples import corpus
 from ecco_captum import neurons
-from ecco_captum.activations import neurons as activations
+from ecco_captum.activations import reading as activations
 from ecco_captum.activations import store as activations_store
 
 torch.set_num_threads(1)
