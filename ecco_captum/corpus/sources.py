@@ -30,8 +30,9 @@ def texts_of(given: Any) -> Iterable[Any] | None:
 
     Args:
         given (PathLike, table or column): a file of lines, JSON, JSON lines, CSV or Parquet; a
-            ``datasets.Dataset`` or ``IterableDataset``, or a column of one; a DataFrame or Series of pandas or polars; a table or array of
-            Arrow, or what has ``__arrow_c_stream__``; a numpy array of texts.
+            ``datasets.Dataset`` or ``IterableDataset``, or a column of one; a DataFrame or Series
+            of pandas or polars; a table or array of Arrow, or what has ``__arrow_c_stream__``; a
+            numpy array of texts.
 
     Raises:
         FileNotFoundError: if there is no such file.

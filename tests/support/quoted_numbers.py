@@ -2,7 +2,8 @@
 
 In a tutorial each number of a text has to be in the output of the nearest cells above that printed
 something, back to the text before them, with as many digits as are quoted. The caption of a picture
-is no text between cells. What is no result is left out: code, links, years, and the numbers of figures, tables, sections and tutorials.
+is no text between cells. What is no result is left out: code, links, years, and the numbers of
+figures, tables, sections and tutorials.
 """
 
 from __future__ import annotations
