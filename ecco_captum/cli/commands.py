@@ -392,13 +392,15 @@ def watch(
         return ecco_captum.rankings_watch(lm, prompt, watched, **options)
 
     model.check()
+    many = text.prompts_file is not None
+    paths = [] if many else files.paths(ecco_captum.WatchedRankings, "watch")
+    prompt = "" if many else text.read()
     if not watched:
         raise ValueError("WORD: got none, accepts at least one token to watch")
-    if text.prompts_file is not None:
+    if many:
         run_batch(text, model, files, "watch", analyse, WATCH)
-        return
-    paths, prompt = files.paths(ecco_captum.WatchedRankings, "watch"), text.read()
-    files.write(analyse(model.load(), prompt), paths)
+    else:
+        files.write(analyse(model.load(), prompt), paths)
 
 
 def layer_predictions(

@@ -158,7 +158,7 @@ def _column_names(given: Any) -> list[str] | None:
         if names is not None and not callable(names) and hasattr(given, "__getitem__"):
             return list(names)
         if attribute == "column_names" and names is None and hasattr(given, "features"):
-            first = next(iter(given), {})  # a stream that does not know its columns
+            first: Any = next(iter(given), {})  # a stream that does not know its columns
             return list(first) if isinstance(first, Mapping) else None
     return None
 
