@@ -117,6 +117,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/saliency.py --method integrated_gradients
+	$(BIN)/python benchmarks/coming_from.py
 
 # The README's pictures and one of every explorer, made from real output.
 gallery: $(VENV)/.dev chromium

@@ -60,7 +60,9 @@ _MANY = {
     "many prompts, a row without one": ("--prompts-file", "no_prompt.jsonl"),
     "many prompts and a page": ("--prompts-file", "prompts.jsonl", "-o", "a.html"),
 }
+_PROMPTS = ("--prompts-file", "prompts.jsonl")
 _TEXTS = {
+    "many prompts": _PROMPTS,
     "no text": (),
     "an empty file": ("--text-file", "empty.txt"),
     "a table without texts": ("--text-file", "table.csv"),
@@ -91,6 +93,7 @@ CASES: dict[str, dict[str, tuple[str, ...]]] = {
         "a label that the treebank lacks": (*_TEXT, "--label", "pos"),
         "a treebank that is none": (*_TEXT, "--conllu", "treebank.conllu"),
         "a figure that it has not": (*_TEXT, "-o", "a.png"),
+        "many prompts": _PROMPTS,
     },
     "generate": {**_PLAIN, **_OUTPUTS, **_MANY},
     "saliency": {
@@ -109,7 +112,7 @@ CASES: dict[str, dict[str, tuple[str, ...]]] = {
         **_MANY,
         "a removal that it has not": (*_TEXT, "--max-new-tokens", "1", "--removal", "burn"),
     },
-    "compare-methods": {**_PLAIN, **_OUTPUTS, **_METHOD},
+    "compare-methods": {**_PLAIN, **_OUTPUTS, **_METHOD, **_MANY},
     "rankings": {
         **_PLAIN,
         **_OUTPUTS,
@@ -125,12 +128,14 @@ CASES: dict[str, dict[str, tuple[str, ...]]] = {
         "nothing to watch": _TEXT,
         "a word of several tokens": (*_TEXT, " two words"),
         "a place that is not there": (*_TEXT, " the", "--position", "99"),
+        **_with((" the",), _MANY),
     },
     "layer-predictions": {
         **_PLAIN,
         **_LAYERS,
         "a place that is not there": (*_TEXT, "--max-new-tokens", "1", "--position", "99"),
         "no tokens": (*_TEXT, "--max-new-tokens", "1", "-k", "0"),
+        **_MANY,
     },
     "minimal-pairs": {
         **_TEXTS,
@@ -145,6 +150,7 @@ CASES: dict[str, dict[str, tuple[str, ...]]] = {
         "a text that is too short": ("--prompt", "Paris"),
         "no draws": (*_TEXT, "--draws", "0"),
         "one word": (*_TEXT, " the"),
+        **_MANY,
     },
     "neurons": {**_STATES, "layers that it has not": (*_A_TEXT, "--layers", "99")},
     "hidden-states": {**_STATES, "a type that it has not": (*_A_TEXT, "--values", "int8")},
@@ -153,6 +159,7 @@ CASES: dict[str, dict[str, tuple[str, ...]]] = {
         **_LAYERS,
         "no factors": (*_TEXT, "--components", "0"),
         "a factor that is not there": (*_TEXT, "--components", "1", "--effect", "7"),
+        "many prompts": _PROMPTS,
     },
     "similarity": {
         **_TEXTS,

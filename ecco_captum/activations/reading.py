@@ -21,7 +21,7 @@ from ecco_captum.models.capture import captured, seen, watched
 from ecco_captum.models.causality import reads_together
 from ecco_captum.models.interventions import replaced_input
 from ecco_captum.models.language_model import LanguageModel, keep_last
-from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.models.modes import FORWARD_TOKENS, evaluation_mode
 
 _DTYPES = ("float32", "float16", "float64")
 _WINDOW_BYTES = 2**28
@@ -121,7 +121,7 @@ def _checked(lm: LanguageModel, dtype: str, batch_tokens: int | None) -> tuple[s
         raise ValueError(f"dtype: got {dtype!r}, accepts {', '.join(map(repr, _DTYPES))}")
     if batch_tokens is None:
         # Few enough that what a batch leaves behind stays near; other devices want more to do.
-        batch_tokens = 512 if lm.device.type == "cpu" else 8192
+        batch_tokens = FORWARD_TOKENS if lm.device.type == "cpu" else 8192
     check_whole("batch_tokens", batch_tokens)
     return dtype, batch_tokens
 

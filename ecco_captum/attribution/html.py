@@ -218,7 +218,7 @@ def comparison_view(comparison: Comparison, agreement: dict[str, np.ndarray]) ->
     }
     embedded = embed_json(data)
     subtitle = f"{comparison.left.subtitle} | {comparison.right.subtitle}"
-    note = "Agreement is no evidence that either is right; faithfulness() tests each."
+    note = "Agreement does not show that either is right; test the faithfulness of each."
     key = view_key(embedded, comparison.title, subtitle, note)
     header = [
         f"{label}: top sources, with their share" + (f" ({_NEGATIVE})" if below else "")

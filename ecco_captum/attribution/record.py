@@ -442,8 +442,8 @@ class Attribution(Record):
         sink = f"On average, {format_share(self.sink_share.mean())} of a row lies on {first}. "
         return (
             f"{second}{self._unsettled}{sink}A share says how strongly the method ties an output's "
-            "score to a token; it does not say that the token caused the output. Remove that token "
-            "to test it: faithfulness()."
+            "score to a token; it does not say that the token caused the output. The "
+            "faithfulness test asks that: it removes tokens and measures the score."
         )
 
     @property

@@ -13,14 +13,21 @@ import typer
 from rich.console import RenderableType
 
 from ecco_captum.cli import output as out
-from ecco_captum.cli.options import BatchPrompt, Files, Many, ModelOptions
+from ecco_captum.cli.options import BatchPrompt, Files, Many, ModelOptions, Prompts
 from ecco_captum.core.exchange import arrow_table
 from ecco_captum.core.record import Record, data_frame
 from ecco_captum.core.text import format_number, visible
 from ecco_captum.display.terminal import table
 
 if TYPE_CHECKING:
-    from ecco_captum import Attribution, Faithfulness, Generation, LanguageModel, Rankings
+    from ecco_captum import (
+        Attribution,
+        Faithfulness,
+        LanguageModel,
+        MethodComparison,
+        Rankings,
+        WatchedRankings,
+    )
 
 SOME_FAILED = 3
 """The exit code where some prompts of a file failed."""
@@ -28,7 +35,8 @@ SOME_FAILED = 3
 
 @dataclass
 class PromptTable:
-    """A row for each prompt: id, prompt, output, error, and what its analysis says in short."""
+    """A row for each prompt: id, prompt, output where it is continued, error, and in short what its
+    analysis says."""
 
     formats: ClassVar[tuple[str, ...]] = (".csv", ".json", ".parquet")
 
@@ -69,7 +77,8 @@ class PromptTable:
 
     def terminal(self) -> list[RenderableType]:
         """The rows in short, and how many failed."""
-        shown = ["id", "output", *self.columns[4:]]
+        text = "output" if "output" in self.columns else "prompt"
+        shown = ["id", text, *self.columns[self.columns.index("error") + 1 :]]
         rows = [[_cell(row[name]) for name in shown] for row in self]
         for row, whole in zip(rows, self.rows, strict=True):
             row[1] = f"failed: {whole['error']}" if whole["error"] is not None else row[1]
@@ -90,15 +99,20 @@ def _cell(value: Any) -> str:
 
 
 def run_batch(
-    text: Many,
+    text: Prompts,
     model: ModelOptions,
     files: Files,
     name: str,
-    analyse: Callable[[LanguageModel, Generation], Record],
+    analyse: Callable[[LanguageModel, Any], Record],
     summary: dict[str, Callable[[Any], Any]],
 ) -> None:
-    """Analyses each prompt of a file; one that fails is a row that says why."""
-    made = PromptTable(["id", "prompt", "output", "error", *summary])
+    """Analyses each prompt of a file; one that fails is a row that says why.
+
+    What is analysed is the prompt with what follows it, or the prompt itself of a command that
+    reads prompts as they are.
+    """
+    output = ["output"] if text.continued else []
+    made = PromptTable(["id", "prompt", *output, "error", *summary])
     paths = files.paths(PromptTable, name)
     prompts = text.prompts()
     lm = model.load()
@@ -114,17 +128,19 @@ def run_batch(
 
 
 def _row(
-    text: Many,
+    text: Prompts,
     lm: LanguageModel,
     given: BatchPrompt,
-    analyse: Callable[[LanguageModel, Generation], Record],
+    analyse: Callable[[LanguageModel, Any], Record],
     summary: dict[str, Callable[[Any], Any]],
 ) -> tuple[dict[str, Any], Record | None]:
-    row: dict[str, Any] = {"id": given.id, "prompt": given.prompt, "output": None, "error": None}
+    row: dict[str, Any] = {"id": given.id, "prompt": given.prompt, "error": None}
+    read: Any = given.prompt
     try:
-        generation = text.generate(lm, given.prompt, False, given.continuation)
-        row["output"] = generation.text
-        result = analyse(lm, generation)
+        if isinstance(text, Many):
+            read = text.generate(lm, given.prompt, False, given.continuation)
+            row["output"] = read.text
+        result = analyse(lm, read)
         row |= {name: say(result) for name, say in summary.items()}
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:
         row["error"] = " ".join(str(error).split()) or type(error).__name__
@@ -143,6 +159,23 @@ def _decided(rankings: Rankings) -> int | None:
     """The median layer from which outputs stay first; none of outputs that never are."""
     first = np.sort(rankings.decided[rankings.decided >= 0])
     return int(first[(len(first) - 1) // 2]) if len(first) else None
+
+
+def _candidate(column: int) -> Callable[[MethodComparison], float]:
+    """The larger p-value over kinds of removal: against chance (0) or against position (1)."""
+    return lambda compared: float(compared.candidate_p_values[:, column].max())
+
+
+def _lead(watched: WatchedRankings) -> float | None:
+    """By how much the last layer's winner is ahead of the next; none of one token alone."""
+    logits = np.sort(watched.logits[-1].astype(np.float64))
+    return float(logits[-1] - logits[-2]) if len(logits) > 1 else None
+
+
+def _ahead_from(watched: WatchedRankings) -> int | None:
+    """The layer from which the last layer's winner stays ahead; none where it never does."""
+    layer = int(watched.crossings)
+    return layer if layer >= 0 and len(watched.watch_ids) > 1 else None
 
 
 def _curve(name: str) -> Callable[[Faithfulness], float]:
@@ -168,6 +201,35 @@ FAITHFULNESS: dict[str, Callable[[Any], Any]] = {
     "p_position": lambda tested: tested.p_position,
     "comprehensiveness": _curve("comprehensiveness"),
     "sufficiency": _curve("sufficiency"),
+    "verdict": lambda tested: tested.verdict,
+}
+METHODS: dict[str, Callable[[Any], Any]] = {
+    "outputs": lambda compared: len(compared.attributions[0].scores),
+    "candidate": lambda compared: compared.methods[compared.candidate],
+    "lds": lambda compared: float(compared.intervals[compared.candidate, 0]),
+    "p_chance": _candidate(0),
+    "p_position": _candidate(1),
+    "best": lambda compared: compared.best,
+    "verdict": lambda compared: compared.verdict,
+}
+WATCH: dict[str, Callable[[Any], Any]] = {
+    "winner": lambda watched: watched.watch_texts[watched.winners[-1]],
+    "rank": lambda watched: int(watched.ranks[-1, watched.winners[-1]]),
+    "lead": _lead,
+    "ahead_from_layer": _ahead_from,
+}
+PREDICTIONS: dict[str, Callable[[Any], Any]] = {
+    "token": lambda predictions: predictions.true_text,
+    "rank": lambda predictions: int(predictions.ranks[-1]),
+    "best_rank": lambda predictions: int(predictions.ranks.min()),
+    "top_token": lambda predictions: predictions.texts[-1][0],
+    "top_prob": lambda predictions: float(predictions.probs[-1, 0]),
+}
+ORDER: dict[str, Callable[[Any], Any]] = {
+    "winner": lambda tested: tested.watch_texts[0],
+    "lead": lambda tested: tested.lead,
+    "shuffled_lead": lambda tested: float(tested.shuffled.mean()),
+    "p_value": lambda tested: tested.p_value,
     "verdict": lambda tested: tested.verdict,
 }
 GENERATE: dict[str, Callable[[Any], Any]] = {

@@ -11,7 +11,17 @@ import typer
 
 import ecco_captum
 from ecco_captum.cli import output as out
-from ecco_captum.cli.batch import FAITHFULNESS, GENERATE, RANKINGS, SALIENCY, run_batch
+from ecco_captum.cli.batch import (
+    FAITHFULNESS,
+    GENERATE,
+    METHODS,
+    ORDER,
+    PREDICTIONS,
+    RANKINGS,
+    SALIENCY,
+    WATCH,
+    run_batch,
+)
 from ecco_captum.cli.options import (
     DEFAULT_MODEL,
     Aggregate,
@@ -28,6 +38,7 @@ from ecco_captum.cli.options import (
     ModelOptions,
     Outputs,
     Prompt,
+    Prompts,
     Score,
     Seed,
     StoredFiles,
@@ -268,7 +279,7 @@ def faithfulness(
 
 
 def compare_methods(
-    text: Generated,
+    text: Many,
     model: ModelOptions,
     files: Files,
     method: Methods = None,
@@ -282,16 +293,13 @@ def compare_methods(
     Explains a text by each method, and tests which predicts what removing tokens costs.
     ```bash
     ecco-captum compare-methods --prompt "Paris is in" -o methods.html
+    ecco-captum compare-methods --prompts-file prompts.jsonl -o rows.csv
     ```
     """
-    model.check(*(method or ()))
-    paths = files.paths(ecco_captum.MethodComparison, "compare-methods")
-    prompt = text.read()
     named: dict[str, Any] = {"methods": method} if method else {}
-    lm = model.load()
-    with out.progress_bar(2) as step:
-        generation = text.generate(lm, prompt, step("Generating"))
-        result = ecco_captum.compare_methods(
+
+    def analyse(lm: LanguageModel, generation: Generation, progress: Progress) -> Record:
+        return ecco_captum.compare_methods(
             lm,
             generation,
             **named,
@@ -299,8 +307,19 @@ def compare_methods(
             versus=versus or None,
             outputs=outputs,
             orders=orders,
-            progress=step("Comparing"),
+            progress=progress,
         )
+
+    model.check(*(method or ()))
+    name = "compare-methods"
+    if text.prompts_file is not None:
+        run_batch(text, model, files, name, lambda lm, g: analyse(lm, g, False), METHODS)
+        return
+    paths, prompt = files.paths(ecco_captum.MethodComparison, name), text.read()
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        result = analyse(lm, generation, step("Comparing"))
     files.write(result, paths)
 
 
@@ -349,7 +368,7 @@ def rankings(
 
 
 def watch(
-    text: Prompt,
+    text: Prompts,
     model: ModelOptions,
     files: Files,
     words: Words = None,
@@ -363,20 +382,29 @@ def watch(
     Shows which WORD each layer prefers as the next token; a WORD has its leading space.
     ```bash
     ecco-captum watch --prompt "The keys to the cabinet" " is" " are"
+    ecco-captum watch --prompts-file prompts.jsonl " is" " are" -o rows.csv
     ```
     """
+    watched = [*(words or ()), *(ids or ())]
+
+    def analyse(lm: LanguageModel, prompt: str) -> Record:
+        options: dict[str, Any] = {"position": position, "layers": layers, "lens": lens}
+        return ecco_captum.rankings_watch(lm, prompt, watched, **options)
+
     model.check()
-    paths = files.paths(ecco_captum.WatchedRankings, "watch")
-    prompt, watched = text.read(), [*(words or ()), *(ids or ())]
+    many = text.prompts_file is not None
+    paths = [] if many else files.paths(ecco_captum.WatchedRankings, "watch")
+    prompt = "" if many else text.read()
     if not watched:
         raise ValueError("WORD: got none, accepts at least one token to watch")
-    options: dict[str, Any] = {"position": position, "layers": layers, "lens": lens}
-    result = ecco_captum.rankings_watch(model.load(), prompt, watched, **options)
-    files.write(result, paths)
+    if many:
+        run_batch(text, model, files, "watch", analyse, WATCH)
+    else:
+        files.write(analyse(model.load(), prompt), paths)
 
 
 def layer_predictions(
-    text: Generated,
+    text: Many,
     model: ModelOptions,
     files: Files,
     position: Annotated[
@@ -393,17 +421,25 @@ def layer_predictions(
     ecco-captum layer-predictions --prompt "The capital of France is" --max-new-tokens 1
     ```
     """
-    model.check()
-    paths, prompt = files.paths(ecco_captum.LayerPredictions, "layer-predictions"), text.read()
-    lm = model.load()
-    with out.progress_bar(2) as step:
-        generation = text.generate(lm, prompt, step("Generating"))
-        step("Ranking")
+
+    def analyse(lm: LanguageModel, generation: Generation) -> Record:
         place = generation.tokens.prompt_length if position is None else position
         if position is None and generation.places is not None:
             place = int(generation.places[0])
         options: dict[str, Any] = {"k": tokens, "layers": layers, "lens": lens}
-        result = ecco_captum.layer_predictions(lm, generation, place, **options)
+        return ecco_captum.layer_predictions(lm, generation, place, **options)
+
+    model.check()
+    name = "layer-predictions"
+    if text.prompts_file is not None:
+        run_batch(text, model, files, name, analyse, PREDICTIONS)
+        return
+    paths, prompt = files.paths(ecco_captum.LayerPredictions, name), text.read()
+    lm = model.load()
+    with out.progress_bar(2) as step:
+        generation = text.generate(lm, prompt, step("Generating"))
+        step("Ranking")
+        result = analyse(lm, generation)
     files.write(result, paths)
 
 
@@ -449,7 +485,7 @@ def _own_fillers(texts: Texts) -> list[Any]:
 
 
 def order_test(
-    text: Prompt,
+    text: Prompts,
     model: ModelOptions,
     files: Files,
     words: Words = None,
@@ -462,11 +498,16 @@ def order_test(
     ecco-captum order-test --prompt "The keys to the cabinet" " is" " are"
     ```
     """
+
+    def analyse(lm: LanguageModel, prompt: str) -> Record:
+        return ecco_captum.order_test(lm, prompt, words or None, draws=draws, seed=seed)
+
     model.check()
+    if text.prompts_file is not None:
+        run_batch(text, model, files, "order-test", analyse, ORDER)
+        return
     paths, prompt = files.paths(ecco_captum.OrderTest, "order-test"), text.read()
-    lm = model.load()
-    result = ecco_captum.order_test(lm, prompt, words or None, draws=draws, seed=seed)
-    files.write(result, paths)
+    files.write(analyse(model.load(), prompt), paths)
 
 
 def neurons(

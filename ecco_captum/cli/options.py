@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -184,8 +184,10 @@ class BatchPrompt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Many(Generated):
-    """A prompt, or many of them; and how the model goes on."""
+class Prompts(Prompt):
+    """A prompt, or many of them, which are read as they are."""
+
+    continued: ClassVar[bool] = False
 
     prompts_file: Annotated[
         Path | None,
@@ -204,11 +206,25 @@ class Many(Generated):
         """The prompts of the file, all of them read before anything is computed."""
         path = self.prompts_file
         assert path is not None
-        rows = enumerate(rows_of_file(path), start=1)
-        prompts = [_batch_prompt(f"{str(path)!r}, row {k}", k, row) for k, row in rows if row]
+        prompts = []
+        for k, row in enumerate(rows_of_file(path), start=1):
+            if row:
+                prompts.append(_batch_prompt(f"{str(path)!r}, row {k}", k, row))
+                if prompts[-1].continuation is not None and not self.continued:
+                    raise ValueError(
+                        f"--prompts-file: {str(path)!r}, row {k}: it has a continuation, accepts "
+                        "none: this command reads prompts as they are"
+                    )
         if not prompts:
             raise ValueError(f"--prompts-file: {str(path)!r} is empty, accepts some prompts")
         return prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many(Prompts, Generated):
+    """A prompt, or many of them; and how the model goes on."""
+
+    continued: ClassVar[bool] = True
 
 
 def _batch_prompt(where: str, number: int, row: Any) -> BatchPrompt:

@@ -31,14 +31,22 @@ def texts_of(given: Any) -> Iterable[Any] | None:
 
     Args:
         given (PathLike, table or column): a file of lines, JSON, JSON lines, CSV or Parquet; a
-            ``datasets.Dataset``; a DataFrame or Series of pandas or polars; a table or array of
-            Arrow, or what has ``__arrow_c_stream__``; a numpy array of texts.
+            ``datasets.Dataset`` or ``IterableDataset``, or a column of one; a DataFrame or Series
+            of pandas or polars; a table or array of Arrow, or what has ``__arrow_c_stream__``; a
+            numpy array of texts.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if what reads it is not installed.
-        ValueError: if a table has several columns and none is called ``text``, or a line is broken.
+        ValueError: if a table has several columns and none is called ``text``, a line is broken, or
+            data sets are given by split.
     """
+    if isinstance(given, Mapping) and hasattr(given, "column_names"):
+        splits = ", ".join(map(repr, given))
+        raise ValueError(
+            f"texts: got a {type(given).__name__} with the splits {splits}, accepts one of them, "
+            "such as data['train']"
+        )
     if isinstance(given, os.PathLike):
         return texts_in_file(Path(given))
     if isinstance(given, np.ndarray):
@@ -53,8 +61,10 @@ def texts_of(given: Any) -> Iterable[Any] | None:
     if names is not None:
         name = _text_column(names)
         if hasattr(given, "features"):  # of datasets: a row at a time stays on disk
-            return (_blank(row[name]) for row in given)
+            return (_blank(row[name]) for row in _unformatted(given))
         given = given[name]
+    elif hasattr(given, "column_name"):  # a column of datasets: the same
+        return map(_blank, given)
     elif not _is_column(given):
         return None
     return _filled(_listed(given))
@@ -215,9 +225,15 @@ def _column_names(given: Any) -> list[str] | None:
         if names is not None and not callable(names) and hasattr(given, "__getitem__"):
             return list(names)
         if attribute == "column_names" and names is None and hasattr(given, "features"):
-            first: dict[str, Any] = next(iter(given), {})  # a stream that does not know its columns
-            return list(first)
+            first: Any = next(iter(given), {})  # a stream that does not know its columns
+            return list(first) if isinstance(first, Mapping) else None
     return None
+
+
+def _unformatted(dataset: Any) -> Any:
+    """A data set whose rows hold plain values; a transform of the user's own stays."""
+    own = getattr(dataset, "format", {}).get("type") == "custom"
+    return dataset if own or not hasattr(dataset, "with_format") else dataset.with_format(None)
 
 
 def _text_column(names: Sequence[Any]) -> Any:

@@ -17,14 +17,13 @@ from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.corpus.sources import texts_of
 from ecco_captum.corpus.texts import ReadText, read_texts
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.models.modes import FORWARD_TOKENS, evaluation_mode
 from ecco_captum.models.products import fast_products
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors, Measure
 
 _CLASS = 20  # neurons that are alike, at least
-_BATCH = 512  # tokens in one forward: more gain little
 
 
 def measured_effect(
@@ -164,7 +163,7 @@ def _losses(
 ) -> Iterator[np.ndarray]:
     """Losses, (tokens,), without each of the sets; several are read in one forward."""
     longest = max(len(text.ids) for text in reads)
-    count = max(1, _BATCH // longest) if separates_rows(lm) else 1
+    count = max(1, FORWARD_TOKENS // longest) if separates_rows(lm) else 1
     with evaluation_mode(lm.model), fast_products():
         for start in range(0, len(sets), count):
             batch = sets[start : start + count]

@@ -18,10 +18,8 @@ from ecco_captum.lens.record import OrderTest, WatchedRankings
 from ecco_captum.lens.unembedding import Translators, layer_logits, read_translators
 from ecco_captum.models.encoding import Prompt, encode_prompt, encode_token
 from ecco_captum.models.language_model import LanguageModel
-from ecco_captum.models.modes import evaluation_mode
+from ecco_captum.models.modes import FORWARD_TOKENS, evaluation_mode
 from ecco_captum.models.products import fast_products
-
-_BATCH = 512  # tokens of texts in one forward: more gain little
 
 
 def as_text(lm: LanguageModel, given: Prompt | Generation) -> tuple[Text, Tokens]:
@@ -295,7 +293,7 @@ def _next_logits(
     lm: LanguageModel, texts: np.ndarray, extra: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """(texts, vocabulary), what the model says of the token that follows each, (texts, tokens)."""
-    rows, parts = max(1, _BATCH // texts.shape[1]), []
+    rows, parts = max(1, FORWARD_TOKENS // texts.shape[1]), []
     with evaluation_mode(lm.model), fast_products():
         for start in range(0, len(texts), rows):
             ids = torch.from_numpy(texts[start : start + rows]).to(lm.device)

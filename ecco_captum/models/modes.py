@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ecco_captum.models.language_model import LanguageModel
 
 
+FORWARD_TOKENS = 512
+"""Tokens of texts that go through one forward together; on the CPU more gain little."""
+
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _FINDING = threading.Lock()
 

@@ -31,7 +31,7 @@ def test_without_scripts_sources_and_agreement_are_read_as_a_table() -> None:
     text = Outline(shown).text
     assert text.startswith("Do two attributions agree?")
     assert "Agreement, mean of 3 generated tokens: Spearman −0.125, top-5 overlap 0.533." in text
-    assert text.endswith("faithfulness() tests each.")
+    assert text.endswith("test the faithfulness of each.")
     header, *rows = cells_of(BOTH.fragment())
     below = " (below 0: it lowered the score)"
     sources = [f"{side}: top sources, with their share" for side in ("plain", "signed")]

@@ -122,7 +122,7 @@ def test_without_scripts_the_top_sources_are_read_as_a_table() -> None:
     assert not re.search(r"<script|<style|<button|role=|data-|tabindex", shown)
     text = Outline(shown).text
     assert text.startswith("Where did each token come from?")
-    assert text.endswith("faithfulness().")
+    assert text.endswith("it removes tokens and measures the score.")
     shares = scores / scores.sum(axis=1, keepdims=True)
     rows = re.findall(r"<tr>(.*?)</tr>", shown)[1:]
     assert len(rows) == len(scores)

@@ -150,6 +150,13 @@ def test_a_contrast_is_completed_and_warned_of(notebook: Notebook, at: Any) -> N
     box.press("Enter")
     notebook.until("a.shown[0].versus", "(' France',)")
     expect(explorer.get_by_text("Still shown")).to_be_hidden()
+    choose(explorer, "Score", "entropy")
+    error = explorer.get_by_role("alert")
+    plain = "Contrast: entropy has no token to contrast. Empty the box."
+    expect(error).to_have_text(f"gradient × input: {plain}")
+    assert error.evaluate("(node) => getComputedStyle(node).color") == "rgb(179, 38, 30)"
+    explorer.get_by_role("button", name="Back to it").click()
+    notebook.until("a.score.value, a.shown[0].score", "('logit', 'logit')")
     box.fill(" no single token")
     box.press("Enter")
     error = explorer.get_by_role("alert")
@@ -177,9 +184,28 @@ def test_long_work_says_how_long_and_waits(notebook: Notebook, at: Any) -> None:
     dimmed = explorer.locator(".ecco-stale").first
     assert float(dimmed.evaluate("(node) => getComputedStyle(node).opacity")) < 1
     notebook.ask(f"setattr({module}, '_LONG', {limit})")
+    assert notebook.ask("[one.method for one in a.shown]") == "['input_x_gradient']"
     explorer.get_by_role("button", name="Back to it").click()
     expect(explorer.get_by_role("button", name="Start")).to_be_hidden()
     notebook.until("a.method.value", "'input_x_gradient'")
+
+
+def test_long_work_that_is_started_is_done(notebook: Notebook, at: Any) -> None:
+    from playwright.sync_api import expect
+
+    explorer, module = at("saliency"), "__import__('ecco_captum.widgets.runner', fromlist=['x'])"
+    limit = notebook.ask(f"{module}._LONG")
+    notebook.ask(f"setattr({module}, '_LONG', 1e-3)")
+    choose(explorer, "Method", "DeepLIFT")
+    start = explorer.get_by_role("button", name="Start")
+    expect(start).to_be_visible()
+    notebook.ask(f"setattr({module}, '_LONG', {limit})")
+    start.click()
+    expect(start).to_be_hidden()
+    notebook.until("[one.method for one in a.shown]", "['deep_lift']", 120)
+    expect(explorer.locator(".ecco-stale")).to_have_count(0)
+    choose(explorer, "Method", "gradient × input")
+    notebook.until("[one.method for one in a.shown]", "['input_x_gradient']")
 
 
 def test_a_replaced_run_leaves_the_cancel_button(notebook: Notebook, at: Any) -> None:
@@ -192,8 +218,11 @@ def test_a_replaced_run_leaves_the_cancel_button(notebook: Notebook, at: Any) ->
     notebook.until("a.runner._job.before is None or not a.runner._job.before.is_alive()", "True")
     cancel = explorer.get_by_role("button", name="Cancel")
     expect(cancel).to_be_visible()
+    bar = explorer.locator(".ecco-runner .widget-hprogress").first
+    expect(bar).to_be_visible()
     cancel.click()
     expect(explorer.get_by_text("feature ablation: cancelled")).to_be_visible()
+    expect(bar).to_be_hidden()
     explorer.get_by_role("button", name="Back to it").click()
 
 
@@ -370,7 +399,11 @@ def test_the_studio_writes_and_shows(notebook: Notebook, at: Any) -> None:
     expect(explorer.locator(".ecco-key").first).to_be_visible()
     written = ast.literal_eval(notebook.ask("t.generation.text"))
     expect(explorer.locator(".ecco-written:visible b")).to_have_text(written.strip())
-    expect(explorer.locator(".lm-TabBar-tab", has_text="Probes")).to_be_visible()
+    # Its own probes take a minute; those of another cell are drawn as well.
+    notebook.ask("t.analyses.tabs.update(Probes=lambda generation, progress: p.report.explore())")
+    explorer.locator(".lm-TabBar-tab", has_text="Probes").click()
+    expect(explorer.get_by_text("What does each layer know?")).to_be_visible()
+    expect(explorer.locator(".bqplot:visible").first).to_be_visible()
     report = "lambda generation, path, progress: path"
     notebook.ask(f"object.__setattr__(t.analyses, 'report', {report})")
     explorer.get_by_role("button", name="Save report").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import ecco_captum
 from ecco_captum import cli
+from ecco_captum.models.language_model import LanguageModel
 
 LONG = "The keys to the cabinet are on the table and "
 PROMPTS = [LONG, {"prompt": LONG + "so", "id": "second"}, "", {"prompt": LONG * 90, "id": "long"}]
@@ -20,6 +22,17 @@ PROMPTS = [LONG, {"prompt": LONG + "so", "id": "second"}, "", {"prompt": LONG * 
 def prompts(folder: Path) -> str:
     Path("prompts.jsonl").write_text("\n".join(map(json.dumps, PROMPTS)), encoding="utf-8")
     return "prompts.jsonl"
+
+
+@pytest.fixture
+def wordy(tiny_lm: Callable[..., LanguageModel], tmp_path: Path) -> str:
+    """A tiny model that has " is" and " are" as tokens."""
+    lm = tiny_lm("gpt2")
+    lm.tokenizer.add_tokens([" is", " are", " the"])
+    lm.model.resize_token_embeddings(len(lm.tokenizer), mean_resizing=False)
+    lm.model.save_pretrained(tmp_path / "wordy")
+    lm.tokenizer.save_pretrained(tmp_path / "wordy")
+    return str(tmp_path / "wordy")
 
 
 def rows(path: str) -> list[dict[str, str]]:
@@ -42,6 +55,124 @@ def test_a_row_for_each_prompt(
     out = capsys.readouterr().out
     assert "3 prompts, 1 failed" in out
     assert "failed: " in out
+
+
+OF_PROMPTS = {"watch": [" is", " are"], "order-test": ["--draws", "5", " is", " are"]}
+
+
+@pytest.mark.parametrize("command", OF_PROMPTS)
+def test_a_row_for_each_prompt_that_is_read_as_it_is(
+    command: str, wordy: str, prompts: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "--model", wordy, "--prompts-file", prompts, *OF_PROMPTS[command]]
+    assert cli.main([*words, "-o", "rows.csv"]) == 3
+    table = rows("rows.csv")
+    assert "output" not in table[0], "nothing was written"
+    assert [bool(row["error"]) for row in table] == [False, False, True]
+    assert {table[0]["winner"], table[1]["winner"]} <= {" is", " are"}
+    assert float(table[0]["lead"]) >= 0
+    assert f"{LONG}so" in capsys.readouterr().out, "the prompt stands where an output would"
+
+
+def test_rows_of_watched_tokens_are_what_single_runs_give(
+    wordy: str, prompts: str, folder: Path
+) -> None:
+    words = ["watch", "--model", wordy, " is", " are", " the"]
+    assert cli.main([*words, "--prompts-file", prompts, "-o", "rows.json"]) == 3
+    assert cli.main([*words, "--prompt", LONG, "-o", "one.npz"]) == 0
+    row = json.loads(Path("rows.json").read_text())[0]
+    alone = ecco_captum.WatchedRankings.load("one.npz")
+    last = dict(zip(alone.watch_texts, alone.logits[-1].tolist(), strict=True))
+    assert row["winner"] == max(last, key=lambda token: last[token])
+    first, second = sorted(last.values())[:-3:-1]
+    assert row["lead"] == pytest.approx(first - second)
+    assert row["rank"] == alone.ranks[-1].min()
+    assert row["ahead_from_layer"] == int(alone.crossings)
+    np.testing.assert_array_equal(row["result"]["ranks"], alone.ranks)
+
+
+def test_of_one_watched_token_there_is_no_lead(wordy: str, prompts: str, folder: Path) -> None:
+    words = ["watch", "--model", wordy, " is", "--prompts-file", prompts, "-o", "rows.csv"]
+    assert cli.main(words) == 3
+    table = rows("rows.csv")
+    assert (table[0]["winner"], table[0]["lead"]) == (" is", "")
+    assert table[0]["ahead_from_layer"] == ""
+
+
+def test_rows_of_layer_predictions_are_what_single_runs_give(
+    model: str, prompts: str, folder: Path
+) -> None:
+    words = ["layer-predictions", "--model", model, "--max-new-tokens", "2"]
+    assert cli.main([*words, "--prompts-file", prompts, "-o", "rows.csv"]) == 3
+    assert cli.main([*words, "--prompt", LONG, "-o", "one.npz"]) == 0
+    row, alone = rows("rows.csv")[0], ecco_captum.LayerPredictions.load("one.npz")
+    assert row["token"] == row["top_token"] == alone.texts[-1][0], "a greedy token is the first"
+    assert int(row["rank"]) == alone.ranks[-1] == 1
+    assert int(row["best_rank"]) == alone.ranks.min()
+    assert float(row["top_prob"]) == pytest.approx(alone.probs[-1, 0])
+
+
+def test_rows_of_compared_methods_are_what_single_runs_give(
+    model: str, prompts: str, folder: Path
+) -> None:
+    words = ["compare-methods", "--model", model, "--max-new-tokens", "2", "--orders", "19"]
+    words += ["--method", "saliency", "--method", "input_x_gradient"]
+    assert cli.main([*words, "--prompts-file", prompts, "-o", "rows.csv"]) == 3
+    assert cli.main([*words, "--prompt", LONG, "-o", "one.npz"]) == 0
+    row, alone = rows("rows.csv")[0], ecco_captum.MethodComparison.load("one.npz")
+    assert row["candidate"] == alone.methods[alone.candidate]
+    assert float(row["lds"]) == pytest.approx(alone.intervals[alone.candidate, 0])
+    chance, position = alone.candidate_p_values.max(axis=0)
+    assert float(row["p_chance"]) == pytest.approx(chance)
+    assert float(row["p_position"]) == pytest.approx(position)
+    assert (row["best"], row["verdict"]) == (alone.best or "", alone.verdict)
+    assert row["outputs"] == "2"
+
+
+@pytest.mark.parametrize("command", OF_PROMPTS)
+def test_a_continuation_of_what_is_read_as_it_is_is_refused(
+    command: str, wordy: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("p.jsonl").write_text('{"prompt": "The keys", "continuation": " are"}\n')
+    words = [command, "--model", wordy, "--prompts-file", "p.jsonl", *OF_PROMPTS[command]]
+    assert cli.main(words) == 1
+    assert "'p.jsonl', row 1: it has a continuation, accepts none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["neurons", "--text", "a"], "neurons has no --prompts-file: it reads many texts"),
+        (["hidden-states", "--text", "a"], "it reads many texts at a time, by --text-file"),
+        (["similarity", "--text", "a"], "it reads many texts at a time, by --text-file"),
+        (["minimal-pairs", "--text", "a"], "it reads many texts at a time, by --text-file"),
+        (["report"], "report has no --prompts-file: it reads one prompt"),
+        (["factors"], "a row for each prompt comes from generate, saliency"),
+        (["demo"], "demo has no --prompts-file: it reads no prompt"),
+        (["models"], "it reads no prompt"),
+        (["show", "a.npz"], "it reads no prompt"),
+        (["compare", "a.npz"], "it reads no prompt"),
+        (["probe", "--conllu", "a.conllu"], "it reads no prompt"),
+    ],
+)
+def test_commands_without_rows_say_what_they_read(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--prompts-file", "p.jsonl"]) == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert line in said
+
+
+def test_the_help_says_of_every_command_which_texts_it_reads(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    rows = "generate, saliency, faithfulness, compare-methods, rankings, watch, layer-predictions"
+    assert f"A row for each prompt of --prompts-file: {rows}, order-test." in said
+    many = "minimal-pairs, neurons, hidden-states, similarity"
+    assert f"Many texts in one result, by --text-file: {many}." in said
+    assert "One prompt: report, factors." in said
 
 
 def test_rows_are_what_single_runs_give(model: str, prompts: str, folder: Path) -> None:

@@ -190,7 +190,7 @@ def test_the_help_of_the_whole_names_commands_and_exit_codes(
         (["saliency", "--prompt", "a", "--aggregate", "mean"], "max_abs"),
         (["neurons", "--text", "a", "--text-file", "b"], "one of --text-file and --text"),
         (
-            ["watch", "a", "--prompt", "a", "--prompt-file", "b"],
+            ["factors", "--prompt", "a", "--prompt-file", "b"],
             "one of --prompt and --prompt-file",
         ),
         (["rankings", "--prompt", "a", "--value", "norm"], "logit"),

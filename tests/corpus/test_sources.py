@@ -118,6 +118,93 @@ def test_a_table_without_texts_is_refused(given: Frame) -> None:
         read(given)
 
 
+@pytest.fixture
+def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    library = pytest.importorskip("datasets")
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return library
+
+
+def test_a_dataset(datasets: Any) -> None:
+    made = datasets.Dataset.from_list(ROWS)
+    assert read(made) == TEXTS
+    assert read(made["text"]) == TEXTS
+    assert read(made.select([3, 0])) == [TEXTS[3], TEXTS[0]]
+    assert read(made.select_columns(["text"]).rename_column("text", "words")) == TEXTS
+    assert read(datasets.Dataset.from_dict({"text": ["a", None]})) == ["a", ""]
+    assert read(datasets.Dataset.from_dict({"text": ["a", None]})["text"]) == ["a", ""]
+    with pytest.raises(ValueError, match="with the columns 'label', 'body', accepts one with a"):
+        read(made.rename_column("text", "body"))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "pandas", "arrow", "polars"])
+def test_a_dataset_in_another_format(datasets: Any, kind: str) -> None:
+    made = datasets.Dataset.from_list(ROWS)
+    assert read(made.with_format(kind)) == TEXTS
+    assert made.with_format(kind).format["type"] == kind, "the user's own is left as it was"
+
+
+def test_a_transform_of_a_dataset_stays(datasets: Any) -> None:
+    def shouted(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {**rows, "text": [text.upper() for text in rows["text"]]}
+
+    made = datasets.Dataset.from_list(ROWS).with_transform(shouted)
+    assert read(made) == [text.upper() for text in TEXTS]
+
+
+def test_a_stream_of_a_dataset(datasets: Any) -> None:
+    known = datasets.Dataset.from_list(ROWS).to_iterable_dataset()
+    unknown = datasets.IterableDataset.from_generator(lambda: iter(ROWS))
+    assert unknown.column_names is None
+    for stream in (known, unknown):
+        assert read(stream) == read(stream) == TEXTS, "it can be read again"
+        assert read(stream["text"]) == TEXTS
+        assert read(stream.take(2)) == TEXTS[:2]
+        assert read(stream.filter(lambda row: row["label"] > 1)) == TEXTS[2:]
+        assert read(stream.map(lambda row: {"text": row["text"] + "!"}))[0] == "The keys!"
+
+
+def test_a_stream_is_read_no_further_than_asked(datasets: Any) -> None:
+    reached = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in ROWS:
+            reached.append(row["label"])
+            yield row
+
+    stream = datasets.IterableDataset.from_generator(rows)
+    for given in (stream, stream["text"]):
+        reached.clear()
+        texts = texts_of(given)
+        assert texts is not None
+        assert next(iter(texts)) == TEXTS[0]
+        assert max(reached) < 3, "the rest of a stream stays where it is"
+
+
+def test_a_file_of_json_lines_as_a_dataset(datasets: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, ROWS)))
+    options: dict[str, Any] = {"data_files": str(path), "cache_dir": str(tmp_path / "cache")}
+    for streaming in (False, True):
+        splits = datasets.load_dataset("json", **options, streaming=streaming)
+        with pytest.raises(ValueError, match="with the splits 'train', accepts one of them"):
+            read(splits)
+        assert read(splits["train"]) == TEXTS
+        assert read(splits["train"]["text"]) == TEXTS
+
+
+def test_activations_of_datasets_are_those_of_a_list(
+    tiny_lm: Callable[..., LanguageModel], datasets: Any
+) -> None:
+    lm, texts = tiny_lm("gpt2"), ["The keys", "A dog", "are here"]
+    expected = ecco_captum.hidden_states(lm, texts)
+    made = datasets.Dataset.from_dict({"text": texts, "label": [1, 2, 3]})
+    stream = made.to_iterable_dataset()
+    for given in (made, made["text"], stream, stream["text"]):
+        acts = ecco_captum.hidden_states(lm, given)
+        np.testing.assert_array_equal(acts.values, expected.values)
+        np.testing.assert_array_equal(acts.sequences, expected.sequences)
+
+
 def test_polars() -> None:
     polars = pytest.importorskip("polars")
     assert read(polars.DataFrame(ROWS)) == TEXTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import importlib.util
 import inspect
 import re
@@ -99,6 +100,18 @@ def test_the_calls_that_readers_are_told_to_make_exist() -> None:
     assert len(column) > 40
     for code in column:
         kind_of(ast.parse(code, mode="eval").body)
+
+
+def test_both_sides_of_every_row_are_run_by_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS.parent / "benchmarks"))
+    script = importlib.import_module("coming_from")
+    page = (DOCS / "coming_from.md").read_text(encoding="utf-8")
+    rows = script.rows(page)
+    assert len(rows) == len(re.findall(r"^\| .* \|$", page, flags=re.MULTILINE)) - 4 * 2
+    keys = [(library, script.key_of(library, cell)) for library, cell in rows]
+    checks = [(library, key) for library, own in script.CHECKS.items() for key in own]
+    assert sorted(keys) == sorted(checks), "a check for each row, a row for each check"
+    assert script.key_of("Captum", "`a_new_call()`") is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quoted_numbers import quoted_numbers, stands_in, unsupported
+from quoted_numbers import CAPTION, quoted_numbers, stands_in, unsupported
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "tutorials").glob("[0-9]*.ipynb"))
@@ -50,6 +50,51 @@ def test_it_was_executed_in_order_and_shows_something_everywhere(path: Path) -> 
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"/(?:home|root|Users|tmp/ipykernel)", text), "paths of whoever ran it"
     assert "hub" in cells(path)[0]["source"], "how to take another model stands at the top"
+
+
+def shows_a_picture(cell: dict[str, Any]) -> bool:
+    """Whether a cell displays a figure or a view; a table of pandas is none."""
+    return any(
+        "image/png" in output["kinds"]
+        or ("text/html" in output["kinds"] and "dataframe" not in output["data"]["text/html"])
+        for output in cell.get("outputs", [])
+    )
+
+
+def without_captions(listed: list[dict[str, Any]]) -> list[str]:
+    """The sources of pictures that no caption stands right behind, those in texts included."""
+    missing = []
+    for cell, after in zip(listed, [*listed[1:], {"cell_type": "none", "source": ""}], strict=True):
+        if cell["cell_type"] == "code" and shows_a_picture(cell):
+            begins = after["source"].partition("\n")[0]
+            if after["cell_type"] != "markdown" or not CAPTION.fullmatch(begins):
+                missing.append(cell["source"])
+        if cell["cell_type"] == "markdown":
+            pictures = re.findall(r"^!\[.*\)\n*(.*)", cell["source"], flags=re.MULTILINE)
+            missing += [cell["source"] for behind in pictures if not CAPTION.fullmatch(behind)]
+    return missing
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_each_picture_has_a_caption_right_behind_it(path: Path) -> None:
+    assert without_captions(cells(path)) == []
+    pictures = sum(map(shows_a_picture, cells(path)))
+    text = "\n".join(cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown")
+    captions = re.findall(r"^\*What to see: .*", text, flags=re.MULTILINE)
+    assert len(set(captions)) == len(captions) == pictures + text.count("![") > 0
+
+
+def test_a_picture_without_a_caption_is_found() -> None:
+    view = {"kinds": ["text/html"], "data": {"text/html": "<section>1</section>"}}
+    table = {"kinds": ["text/html"], "data": {"text/html": '<table class="dataframe">'}}
+    shown = {"cell_type": "code", "source": "a", "outputs": [view]}
+    listed = {"cell_type": "code", "source": "b", "outputs": [table]}
+    said = {"cell_type": "markdown", "source": "*What to see: one is dark.*\n\nAnd so on."}
+    late = {"cell_type": "markdown", "source": "And so on.\n\n*What to see: one is dark.*"}
+    assert without_captions([shown, said, listed]) == []
+    assert without_captions([shown, late]) == ["a"]
+    assert without_captions([shown]) == ["a"]
+    assert without_captions([{"cell_type": "markdown", "source": "![a](a.png)\n\nText."}]) != []
 
 
 class _Visible(HTMLParser):

@@ -1,8 +1,9 @@
 """Numbers that a text quotes, and whether they stand in the output that it speaks of.
 
 In a tutorial each number of a text has to be in the output of the nearest cells above that printed
-something, back to the text before them, with as many digits as are quoted. What is no result is
-left out: code, links, years, and the numbers of figures, tables, sections and tutorials.
+something, back to the text before them, with as many digits as are quoted. The caption of a picture
+is no text between cells. What is no result is left out: code, links, years, and the numbers of
+figures, tables, sections and tutorials.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ _LEFT_OUT = re.compile(
     r"|\b(?:19|20)\d\d[a-z]?\b|\b[A-Za-z]+\d[\w-]*|\b\d+[A-Za-z][\w-]*|^\s*\d+\.\s",
     flags=re.DOTALL | re.MULTILINE,
 )
+CAPTION = re.compile(r"\*What to see: [^\n]+\.\*")
+"""The line behind a picture that says what to see in it."""
+
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-−]?\d+)?")
 
 
@@ -67,7 +71,7 @@ def unsupported(cells: Iterable[dict[str, Any]]) -> list[str]:
             printed = printed + found if fresh else found or printed
             fresh = fresh or bool(found)
             continue
-        fresh = False
+        fresh = fresh and bool(CAPTION.fullmatch(cell["source"]))
         problems += [
             f"cell {number} says {quoted}, which the cells above do not print"
             for quoted in quoted_numbers(cell["source"])
