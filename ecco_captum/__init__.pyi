@@ -2,7 +2,9 @@ from . import widgets as widgets
 from ._version import __version__ as __version__
 from .activations.ablation import ablate as ablate
 from .activations.capture import Captured as Captured
+from .activations.capture import CapturePrice as CapturePrice
 from .activations.capture import capture as capture
+from .activations.capture import capture_price as capture_price
 from .activations.neurons import hidden_states as hidden_states
 from .activations.neurons import neurons as neurons
 from .activations.record import Activations as Activations

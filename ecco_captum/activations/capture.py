@@ -3,6 +3,8 @@ r"""Activations of a corpus, by one process or many: hidden states and neurons i
 from __future__ import annotations
 
 import os
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +22,18 @@ from ecco_captum.activations.reading import (
 )
 from ecco_captum.activations.record import Activations, Kind, StackName
 from ecco_captum.activations.store import Store, open_captured
+from ecco_captum.core.checks import check_whole
 from ecco_captum.core.progress import Progress
-from ecco_captum.corpus.corpus import CorpusText, Problem
+from ecco_captum.corpus.corpus import Corpus, CorpusText, Problem
 from ecco_captum.corpus.engines import Engine, EngineName
 from ecco_captum.corpus.parts import Journal, Made, check_finished
-from ecco_captum.corpus.plan import TOKENS_PER_PART, Plan, read_plan
+from ecco_captum.corpus.plan import TOKENS_PER_PART, Plan, cut, plan, read_plan
 from ecco_captum.corpus.recipe import ModelRecipe
-from ecco_captum.corpus.run import problems_of, run_job
+from ecco_captum.corpus.run import model_recipe, problems_of, run_job
 from ecco_captum.corpus.texts import Long, ReadText, pieces_of_text
 from ecco_captum.models.language_model import LanguageModel
 
+_PRICED = 4096  # tokens, at most, that a price is measured on
 _DEATHS = 3  # of workers, before a text is taken to be the cause
 
 
@@ -89,19 +93,10 @@ def capture(
         >>> made.hidden_states.shape
         (3, 5, 576)
     """
-    job = CaptureJob(
-        hidden=_layers(hidden_states),
-        neurons=_layers(neurons),
-        stack=stack,
-        dtype=dtype,
-        batch_tokens=batch_tokens,
-        long=long,
-    )
-    if job.hidden is None and job.neurons is None:
-        raise ValueError("hidden_states, neurons: got neither, accepts layers of one or both")
+    job = _job(hidden_states, neurons, stack, dtype, batch_tokens, long)
     if isinstance(model, LanguageModel):
         job.readings(model)  # what is wrong is said before a folder is there
-    plan = run_job(
+    planned = run_job(
         job,
         model,
         texts,
@@ -110,7 +105,7 @@ def capture(
         engine=engine,
         progress=progress,
     )
-    return Captured(Path(store).absolute(), plan)
+    return Captured(Path(store).absolute(), planned)
 
 
 @dataclass(frozen=True)
@@ -157,6 +152,85 @@ class Captured:
 
     def __repr__(self) -> str:
         return f"Captured({self.plan}, {len(self.problems)} left out, {str(self.folder)!r})"
+
+
+@dataclass(frozen=True)
+class CapturePrice:
+    r"""What capturing a corpus would take, at the rate of its first texts.
+
+    Args:
+        plan (Plan): the parts of the corpus.
+        bytes (int): on disk, compressed as the first texts are.
+        seconds (float): of one process such as this one, without loading the model.
+        measured (int): of how many tokens both were measured.
+    """
+
+    plan: Plan
+    bytes: int
+    seconds: float
+    measured: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.plan}\n{self.bytes:,} bytes on disk, {self.seconds:,.0f} s in one process "
+            f"({self.plan.tokens / max(self.seconds, 1e-9):,.0f} tokens/s, as the first "
+            f"{self.measured:,} tokens)"
+        )
+
+
+def capture_price(
+    model: LanguageModel | ModelRecipe | str,
+    texts: Any,
+    *,
+    hidden_states: Any = None,
+    neurons: Any = None,
+    stack: StackName = "decoder",
+    dtype: str = "float16",
+    batch_tokens: int | None = None,
+    long: Long = "error",
+    tokens_per_part: int = TOKENS_PER_PART,
+) -> CapturePrice:
+    r"""Says what :func:`capture` would take: tokens, bytes and seconds. Nothing of it stays.
+
+    The corpus is cut, and its first part (up to 4,096 tokens of it) is captured into a folder that
+    goes away. Arguments and errors are those of :func:`capture`.
+
+    Examples::
+
+        >>> price = capture_price(lm, ["The keys", "to the cabinet"], hidden_states="all")
+        >>> price.plan.tokens, price.bytes > 0, price.seconds > 0
+        (5, True, True)
+    """
+    job = _job(hidden_states, neurons, stack, dtype, batch_tokens, long)
+    lm = model_recipe(model).load()
+    job.readings(lm)
+    corpus = texts if isinstance(texts, Corpus) else Corpus(texts)
+    check_whole("tokens_per_part", tokens_per_part)
+    size = min(tokens_per_part, _PRICED)
+    _, first = next(cut(corpus, lm.tokenizer, size))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        begun = time.perf_counter()
+        (folder / "made").mkdir()
+        made = job.run(lm, first, folder / "made", Journal(folder / "journal" / "0"))
+        seconds = time.perf_counter() - begun
+        written = sum(file.stat().st_size for file in (folder / "made").rglob("*"))
+    planned = plan(corpus, lm.tokenizer, tokens_per_part=tokens_per_part)
+    share = planned.tokens / max(made.tokens, 1)
+    return CapturePrice(planned, int(written * share), seconds * share, made.tokens)
+
+
+def _job(
+    hidden_states: Any,
+    neurons: Any,
+    stack: StackName,
+    dtype: str,
+    batch_tokens: int | None,
+    long: Long,
+) -> CaptureJob:
+    if hidden_states is None and neurons is None:
+        raise ValueError("hidden_states, neurons: got neither, accepts layers of one or both")
+    return CaptureJob(_layers(hidden_states), _layers(neurons), stack, dtype, batch_tokens, long)
 
 
 def _layers(given: Any) -> Any:

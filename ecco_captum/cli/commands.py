@@ -22,6 +22,7 @@ from ecco_captum.cli.batch import (
     WATCH,
     run_batch,
 )
+from ecco_captum.cli.corpora import CORPUS_COMMANDS, EngineOptions
 from ecco_captum.cli.options import (
     DEFAULT_MODEL,
     Aggregate,
@@ -647,6 +648,7 @@ def similarity(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="FIRST", help="A saved record, or a store.")],
     files: Files,
+    engine: EngineOptions,
     second: Annotated[
         Path | None, typer.Argument(metavar="SECOND", help="Another (activations: or none).")
     ] = None,
@@ -680,8 +682,8 @@ def compare(
     paths = files.paths(ecco_captum.Similarity, "compare")
     with out.progress_bar(1) as step:
         sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
-        bar = step("Comparing")
-        result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
+        how = {"measure": measure, "null": null, "engine": engine.chosen()}
+        result = ecco_captum.compare(x, y, **how, **sizes, progress=step("Comparing"))
     files.write(result, paths)
 
 
@@ -757,4 +759,5 @@ COMMANDS = (
     *(demo, models, report, generate, saliency, faithfulness, compare_methods),
     *(rankings, watch, layer_predictions, minimal_pairs, order_test),
     *(neurons, hidden_states, factors, similarity, compare, probe, show),
+    *CORPUS_COMMANDS,
 )

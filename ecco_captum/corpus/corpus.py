@@ -160,11 +160,10 @@ def _files(source: Any) -> list[str]:
         raise FileNotFoundError(
             f"source: there is no file {source!r}; one text alone goes into a list: [{source!r}]"
         )
-    listed = isinstance(source, list | tuple) and source
-    if listed and all(isinstance(item, os.PathLike) for item in source):
+    if not isinstance(source, list | tuple) or not source:
+        return []
+    if all(isinstance(item, os.PathLike) or is_url(item) for item in source):
         return [name for item in source for name in _spelled_out(os.fspath(item))]
-    if listed and all(is_url(item) for item in source):
-        return [name for item in source for name in _spelled_out(item)]
     return []
 
 

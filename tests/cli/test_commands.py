@@ -20,7 +20,9 @@ from ecco_captum.cli.commands import COMMANDS
 CALLED = {
     "load_record": "show",
     "force_decode": "generate",
-    "nmf": "factors",
+    "capture_price": "capture",  # --price
+    "map_texts": "map",
+    "plan": "capture",  # --price
     "offline_models": "models",
     "rankings_watch": "watch",
     **dict.fromkeys(("cca", "svcca", "pwcca", "cka"), "similarity"),
