@@ -2,6 +2,7 @@ r"""StoredValues: an array of activations that stays on disk and is read where i
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from dataclasses import dataclass, field, replace
@@ -132,6 +133,20 @@ class StoredValues:
     def _arrays(self) -> dict[int, Any]:
         """The arrays of zarr that were opened, by part."""
         return {}
+
+
+def pieces_of(values: Any, tokens: slice, least: int) -> list[slice]:
+    """Cuts tokens into runs of at least so many, save the last: parts of values on disk, small ones
+    together; of values without parts, runs of equal size.
+    """
+    edges = np.arange(tokens.start, tokens.stop, least)
+    if isinstance(values, StoredValues) and values.parts:
+        edges = np.cumsum([count for _, _, count in values.parts])
+    bounds = [tokens.start]
+    for edge in edges.tolist():
+        if bounds[-1] + least <= edge < tokens.stop:
+            bounds.append(edge)
+    return [slice(*both) for both in itertools.pairwise([*bounds, tokens.stop])]
 
 
 def opened_group(path: str | Path, mode: str = "r") -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecco_captum.core.stored_array import StoredValues
+from ecco_captum.core.stored_array import StoredValues, pieces_of
 from ecco_captum.core.threads import Each, one_by_one, one_thread_each
 from ecco_captum.similarity.rearranged import Null, whole_order
 
@@ -297,22 +297,10 @@ _PIECE = 2**13  # tokens that are summed up together, at least
 
 
 def pieces(layers: Sequence[Layer], within: slice | None = None) -> list[slice]:
-    """Runs of tokens that are summed up each by itself: parts of the values, small ones together.
-
-    Words, and values that have no parts, are cut into runs of equal size.
-    """
+    """Runs of tokens that are summed up each by itself; words are cut without regard to parts."""
+    parted = [layer.values for layer in layers if layer.on_disk and layer.spans is None]
     tokens = within or slice(0, layers[0].tokens)
-    edges = np.arange(tokens.start, tokens.stop, _PIECE)
-    for layer in layers:
-        values = layer.values
-        if layer.spans is None and isinstance(values, StoredValues) and values.parts:
-            edges = np.cumsum([count for _, _, count in values.parts])
-            break
-    bounds = [tokens.start]
-    for edge in edges.tolist():
-        if bounds[-1] + _PIECE <= edge < tokens.stop:
-            bounds.append(edge)
-    return [slice(*both) for both in itertools.pairwise([*bounds, tokens.stop])]
+    return pieces_of(next(iter(parted), None), tokens, _PIECE)
 
 
 @dataclass(frozen=True)
