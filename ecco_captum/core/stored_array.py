@@ -104,7 +104,9 @@ class StoredValues:
         if isinstance(tokens, int):
             part = int(np.searchsorted(self._starts, tokens, side="right")) - 1
             return self._read_part(part, row, tokens - int(self._starts[part]), features)
-        places = np.arange(self.tokens)[tokens] if isinstance(tokens, slice) else tokens
+        places = tokens
+        if isinstance(tokens, slice):
+            places = np.arange(tokens.start, tokens.stop, tokens.step)
         of_part = np.searchsorted(self._starts, places, side="right") - 1
         values = np.empty((len(places), *np.empty(self.features)[features].shape), self.dtype)
         for part in np.unique(of_part).tolist():

@@ -57,7 +57,7 @@ def use_threads(count: int) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
-def with_threads(count: int, work: Callable[[Item], Result], item: Item) -> Result:
-    """Works on an item in a process that is given so many threads."""
+def with_threads(count: int, work: Callable[..., Result], *items: Any) -> Result:
+    """Works on some items in a process that is given so many threads."""
     use_threads(count)
-    return work(item)
+    return work(*items)

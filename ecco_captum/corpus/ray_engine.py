@@ -96,9 +96,10 @@ class RayEngine:
         Sums stay in the object store; only the last one comes here.
         """
         with self.session() as ray:
-            join = ray.remote(num_cpus=self.num_cpus, max_retries=-1)(add)
+            task, shared = self._task(ray), ray.put(add)
             values = self._submitted(ray, function, pieces)
-            return _result(ray, added(values, join.remote))
+            sums = added(values, lambda *both: task.remote(self.num_cpus, shared, *both))
+            return _result(ray, sums)
 
     def map(self, function: Callable[[Any], T], pieces: Sequence[Any]) -> Iterator[T]:
         with self.session() as ray:
@@ -115,16 +116,19 @@ class RayEngine:
         self, ray: Any, function: Callable[[Any], Any], pieces: Sequence[Any]
     ) -> Iterator[Any]:
         """A task for each piece, in order, as many at once as there are workers."""
-        make = ray.remote(num_cpus=self.num_cpus, max_retries=-1)(with_threads)
-        size = self._size(ray, len(pieces))
+        task, size = self._task(ray), self._size(ray, len(pieces))
         shared = ray.put(function)  # once a node, however much it holds
         running: list[Any] = []
         for piece in pieces:
             while len(running) >= size:
                 _, running = ray.wait(running, fetch_local=False)
-            value = make.remote(self.num_cpus, shared, piece)
+            value = task.remote(self.num_cpus, shared, piece)
             running.append(value)
             yield value
+
+    def _task(self, ray: Any) -> Any:
+        """What runs a function; it runs again wherever a worker is lost."""
+        return ray.remote(num_cpus=self.num_cpus, max_retries=-1)(with_threads)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Any]:

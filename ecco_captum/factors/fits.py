@@ -73,17 +73,23 @@ class Matrix:
 
     def total(self, work: Callable[[Matrix, slice], S]) -> S:
         """Adds up what some work makes of each run of rows, in an order that is always the same."""
-        return self.engine.total(partial(_sum_of_runs, self._sent, work), self.pieces, operator.add)
+        function = partial(_sum_of_runs, self._sent, work, self._run)
+        return self.engine.total(function, self.pieces, operator.add)
 
     def each(self, work: Callable[[Matrix, slice], T]) -> Iterator[tuple[slice, list[T]]]:
         """Pieces, in order, and what some work makes of each run of their rows."""
-        made = self.engine.map(partial(_of_runs, self._sent, work), self.pieces)
-        return zip(self.pieces, made, strict=True)
+        function = partial(_of_runs, self._sent, work, self._run)
+        return zip(self.pieces, self.engine.map(function, self.pieces), strict=True)
 
     @property
     def pieces(self) -> list[slice]:
         """Runs of tokens; engines work on each by itself."""
         return pieces_of(self.activations.values, slice(0, self.shape[0]), _PIECE)
+
+    @property
+    def _run(self) -> int:
+        """How many rows are read together."""
+        return max(1, min(_ROWS, _RUN_BYTES // (4 * self.shape[1])))
 
     @property
     def _sent(self) -> Matrix:
@@ -128,17 +134,18 @@ def _energies(matrix: Matrix, run: slice) -> np.ndarray:
     return np.array([np.square(values).sum(), np.square(np.minimum(values, 0)).sum()])
 
 
-def _of_runs(matrix: Matrix, work: Callable[[Matrix, slice], T], piece: slice) -> list[T]:
-    """What some work makes of each run of rows of a piece."""
-    size = max(1, min(_ROWS, _RUN_BYTES // (4 * matrix.shape[1])))
+def _of_runs(
+    matrix: Matrix, work: Callable[[Matrix, slice], T], size: int, piece: slice
+) -> list[T]:
+    """What some work makes of each run of so many rows of a piece."""
     starts = range(piece.start, piece.stop, size)
     runs = [slice(start, min(start + size, piece.stop)) for start in starts]
     with one_thread_each() as each:
         return each(partial(work, matrix), runs)
 
 
-def _sum_of_runs(matrix: Matrix, work: Callable[[Matrix, slice], S], piece: slice) -> S:
-    return reduce(operator.add, _of_runs(matrix, work, piece))
+def _sum_of_runs(matrix: Matrix, work: Callable[[Matrix, slice], S], size: int, piece: slice) -> S:
+    return reduce(operator.add, _of_runs(matrix, work, size, piece))
 
 
 Start = Literal["nndsvdar", "random"]

@@ -78,13 +78,15 @@ def nmf(
     if isinstance(activations, Activations):
         activations = activations.of_layers(layers)
     where = engine_of(engine)
-    matrix = Matrix(activations, negatives, where)
+    matrix = Matrix(activations, negatives)
     _check_count(n_components, matrix)
     check_whole("seed", seed, least=0)
     check_whole("max_iter", max_iter)
     check_whole("memory_budget", memory_budget)
+    if matrix.nbytes > memory_budget:
+        matrix = Matrix(activations, negatives, where)
     settings = {"seed": seed, "max_iter": max_iter, "tol": tol, "memory_budget": memory_budget}
-    with where.session():
+    with matrix.engine.session():
         clipped = matrix.clipped
         if clipped > _LARGE_LOSS:
             warnings.warn(

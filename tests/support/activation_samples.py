@@ -58,6 +58,7 @@ def stored(acts: Activations, path: Path) -> Activations:
 
 def stored_in_parts(acts: Activations, path: Path, ends: list[int]) -> Activations:
     """The same in several folders, as many workers write them; `ends` are where parts end."""
+    path.mkdir(exist_ok=True)
     bounds, parts, values = [0, *ends], [], None
     for number, (start, end) in enumerate(itertools.pairwise(bounds)):
         texts = np.flatnonzero((acts.sequences >= start) & (acts.sequences < end)).tolist()
