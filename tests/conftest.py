@@ -76,3 +76,14 @@ def reference() -> Path:
     if not REFERENCE.is_dir():
         pytest.skip(f"no reference numbers beside this checkout ({REFERENCE.name}/)")
     return REFERENCE
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A Ray of its own with two processors, which the engines of a module find and share."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    # "local", as this machine may have another Ray, of somebody else.
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init("local", num_cpus=2, object_store_memory=2**28, **quiet)
+    yield
+    ray.shutdown()

@@ -638,7 +638,7 @@ def similarity(
             return [read(lm, given, layers=layers, progress=step("Reading")) for read in chosen]
 
     x, y = states(model.model), None if other_model is None else states(other_model)
-    sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
+    sizes: dict[str, Any] = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
     with out.progress_bar(1) as step:
         bar = step("Comparing")
         result = ecco_captum.compare(x, y, measure=measure, null=null, **sizes, progress=bar)
@@ -681,8 +681,8 @@ def compare(
         )
     paths = files.paths(ecco_captum.Similarity, "compare")
     with out.progress_bar(1) as step:
-        sizes = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
-        how = {"measure": measure, "null": null, "engine": engine.chosen()}
+        sizes: dict[str, Any] = {"n_draws": draws, "bootstrap": bootstrap, "seed": seed}
+        how: dict[str, Any] = {"measure": measure, "null": null, "engine": engine.chosen()}
         result = ecco_captum.compare(x, y, **how, **sizes, progress=step("Comparing"))
     files.write(result, paths)
 

@@ -2,6 +2,7 @@ r"""StoredValues: an array of activations that stays on disk and is read where i
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from dataclasses import dataclass, field, replace
@@ -103,7 +104,9 @@ class StoredValues:
         if isinstance(tokens, int):
             part = int(np.searchsorted(self._starts, tokens, side="right")) - 1
             return self._read_part(part, row, tokens - int(self._starts[part]), features)
-        places = np.arange(self.tokens)[tokens] if isinstance(tokens, slice) else tokens
+        places = tokens
+        if isinstance(tokens, slice):
+            places = np.arange(tokens.start, tokens.stop, tokens.step)
         of_part = np.searchsorted(self._starts, places, side="right") - 1
         values = np.empty((len(places), *np.empty(self.features)[features].shape), self.dtype)
         for part in np.unique(of_part).tolist():
@@ -132,6 +135,20 @@ class StoredValues:
     def _arrays(self) -> dict[int, Any]:
         """The arrays of zarr that were opened, by part."""
         return {}
+
+
+def pieces_of(values: Any, tokens: slice, least: int) -> list[slice]:
+    """Cuts tokens into runs of at least so many, save the last: parts of values on disk, small ones
+    together; of values without parts, runs of equal size.
+    """
+    edges = np.arange(tokens.start, tokens.stop, least)
+    if isinstance(values, StoredValues) and values.parts:
+        edges = np.cumsum([count for _, _, count in values.parts])
+    bounds = [tokens.start]
+    for edge in edges.tolist():
+        if bounds[-1] + least <= edge < tokens.stop:
+            bounds.append(edge)
+    return [slice(*both) for both in itertools.pairwise([*bounds, tokens.stop])]
 
 
 def opened_group(path: str | Path, mode: str = "r") -> Any:

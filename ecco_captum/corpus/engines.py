@@ -2,12 +2,16 @@ r"""Where the parts of a corpus are worked on: in this process, or by workers of
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from ecco_captum.corpus.parts import Made
-from ecco_captum.corpus.worker import Work, Worker
+from ecco_captum.corpus.adding import added
+
+if TYPE_CHECKING:
+    from ecco_captum.corpus.parts import Made
+    from ecco_captum.corpus.worker import Work
 
 T = TypeVar("T")
 
@@ -16,6 +20,9 @@ EngineName = Literal["local", "ray"]
 
 class Engine(Protocol):
     """What runs parts, and sums over pieces."""
+
+    def session(self) -> contextlib.AbstractContextManager[Any]:
+        """Keeps workers up for several calls."""
 
     def run(
         self, work: Work, parts: Sequence[int], advance: Callable[[int], object]
@@ -35,9 +42,14 @@ class Engine(Protocol):
 class LocalEngine:
     """This process."""
 
+    def session(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
     def run(
         self, work: Work, parts: Sequence[int], advance: Callable[[int], object]
     ) -> Iterator[tuple[int, Made]]:
+        from ecco_captum.corpus.worker import Worker  # loads torch, which sums do without
+
         worker = Worker(work, advance)
         for number in parts:
             yield number, worker(number)
@@ -49,26 +61,6 @@ class LocalEngine:
 
     def map(self, function: Callable[[Any], T], pieces: Sequence[Any]) -> Iterator[T]:
         return map(function, pieces)
-
-
-def added(values: Iterator[T], add: Callable[[T, T], T]) -> T:
-    """Adds neighbours in pairs, then pairs of pairs: an order that depends on their number alone.
-
-    No more of them are held at once than their number has binary digits.
-    """
-    held: list[tuple[int, T]] = []
-    for value in values:
-        level = 0
-        while held and held[-1][0] == level:
-            value = add(held.pop()[1], value)
-            level += 1
-        held.append((level, value))
-    if not held:
-        raise ValueError("pieces: got none, accepts at least one")
-    total = held.pop()[1]
-    while held:
-        total = add(held.pop()[1], total)
-    return total
 
 
 def engine_of(given: Engine | EngineName) -> Engine:

@@ -3,10 +3,8 @@ r"""Workers of Ray: Ray Data schedules parts and repeats what was lost, Ray Core
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import logging
-import os
 import queue
 import threading
 import time
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ecco_captum.core.checks import check_whole
+from ecco_captum.core.threads import use_threads, with_threads
+from ecco_captum.corpus.adding import added
 from ecco_captum.corpus.corpus import Problem
 from ecco_captum.corpus.parts import Made, journals
 from ecco_captum.corpus.recipe import LoadedModel
@@ -72,7 +72,7 @@ class RayEngine:
                 "model: got a LanguageModel, which is in this process; accepts a ModelRecipe with "
                 "engine='ray', so that each worker loads its own"
             )
-        with self._connected() as ray, _quiet(ray):
+        with self.session() as ray, _quiet(ray):
             # One block a part: blocks are what is scheduled, lost and made again.
             data = ray.data.from_items(
                 [{"part": number} for number in parts], override_num_blocks=len(parts)
@@ -90,50 +90,47 @@ class RayEngine:
     def total(
         self, function: Callable[[Any], T], pieces: Sequence[Any], add: Callable[[T, T], T]
     ) -> T:
-        """As :func:`~ecco_captum.corpus.engines.added` does it, with workers for pieces and pairs.
+        """As :func:`~ecco_captum.corpus.adding.added` does it, with tasks for pieces and sums.
 
         Sums stay in the object store; only the last one comes here.
         """
-        with self._connected() as ray:
-            remote = ray.remote(num_cpus=self.num_cpus, max_retries=-1)
-            make, join = remote(_threaded(function, self.num_cpus)), remote(add)
-            ahead = 2 * self._size(ray, len(pieces))
-            held: list[tuple[int, Any]] = []
-            running: list[Any] = []
-            for piece in pieces:
-                if len(running) >= ahead:
-                    _, running = ray.wait(running, num_returns=len(running) - ahead + 1)
-                value, level = make.remote(piece), 0
-                running.append(value)
-                while held and held[-1][0] == level:
-                    value = join.remote(held.pop()[1], value)
-                    running.append(value)
-                    level += 1
-                held.append((level, value))
-            if not held:
-                raise ValueError("pieces: got none, accepts at least one")
-            last = held.pop()[1]
-            while held:
-                last = join.remote(held.pop()[1], last)
-            total: T = ray.get(last)
-            return total
+        with self.session() as ray:
+            task, shared = self._task(ray), ray.put(add)
+            values = self._submitted(ray, function, pieces)
+            sums = added(values, lambda *both: task.remote(self.num_cpus, shared, *both))
+            return _result(ray, sums)
 
     def map(self, function: Callable[[Any], T], pieces: Sequence[Any]) -> Iterator[T]:
-        with self._connected() as ray:
-            make = ray.remote(num_cpus=self.num_cpus, max_retries=-1)(
-                _threaded(function, self.num_cpus)
-            )
-            ahead = 2 * self._size(ray, len(pieces))
+        with self.session() as ray:
+            ahead = 4 * self._size(ray, len(pieces))
             waiting: list[Any] = []
-            for piece in pieces:
-                waiting.append(make.remote(piece))
+            for value in self._submitted(ray, function, pieces):
+                waiting.append(value)
                 if len(waiting) >= ahead:
-                    yield ray.get(waiting.pop(0))
+                    yield _result(ray, waiting.pop(0))
             while waiting:
-                yield ray.get(waiting.pop(0))
+                yield _result(ray, waiting.pop(0))
+
+    def _submitted(
+        self, ray: Any, function: Callable[[Any], Any], pieces: Sequence[Any]
+    ) -> Iterator[Any]:
+        """A task for each piece, in order, as many at once as there are workers."""
+        task, size = self._task(ray), self._size(ray, len(pieces))
+        shared = ray.put(function)  # once a node, however much it holds
+        running: list[Any] = []
+        for piece in pieces:
+            while len(running) >= size:
+                _, running = ray.wait(running, fetch_local=False)
+            value = task.remote(self.num_cpus, shared, piece)
+            running.append(value)
+            yield value
+
+    def _task(self, ray: Any) -> Any:
+        """What runs a function; it runs again wherever a worker is lost."""
+        return ray.remote(num_cpus=self.num_cpus, max_retries=-1)(with_threads)
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def session(self) -> Iterator[Any]:
         """Ray, which is left as it was found: a cluster of our own ends with the work."""
         ray = imported_ray()
         begun = not ray.is_initialized()
@@ -230,7 +227,7 @@ class _Actor:
     """Makes parts in a process of Ray's; what goes wrong goes back as a text."""
 
     def __init__(self, work: Work, threads: int) -> None:
-        _use_threads(threads)
+        use_threads(threads)
         self.error = ""
         try:
             self.worker = Worker(work)
@@ -288,21 +285,12 @@ def _waiting(working: dict[int, tuple[int, float]], engine: RayEngine) -> str:
     return said
 
 
-def _threaded(function: Callable[[Any], T], threads: int) -> Callable[[Any], T]:
-    def run(piece: Any) -> T:
-        _use_threads(threads)
-        return function(piece)
-
-    return run
-
-
-def _use_threads(threads: int) -> None:
-    """What Ray gave this process; its BLAS has read the environment before."""
-    import torch
-
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
-    importlib.import_module("threadpoolctl").threadpool_limits(threads)
+def _result(ray: Any, value: Any) -> Any:
+    """What a task returned; an error is the one that it met."""
+    try:
+        return ray.get(value)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
 
 
 def imported_ray() -> Any:

@@ -3,34 +3,43 @@ r"""Fits of a non-negative matrix by scikit-learn: in memory or beyond; stabilit
 from __future__ import annotations
 
 import dataclasses
+import operator
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial, reduce
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.decomposition import MiniBatchNMF, non_negative_factorization
+from sklearn.decomposition import non_negative_factorization
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import Negatives
+from ecco_captum.core.stored_array import pieces_of
+from ecco_captum.core.threads import one_thread_each
+from ecco_captum.corpus.engines import Engine, LocalEngine
 
 if TYPE_CHECKING:
     from ecco_captum.factors.record import Factors
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Any)
 
 
 @dataclass(frozen=True)
 class Matrix:
     """(tokens, columns), float32, not negative; columns are the neurons of all layers in turn.
 
-    ``negatives`` says what becomes of negative values: "clip", "split" or "abs".
+    ``negatives`` says what becomes of negative values: "clip", "split" or "abs"; ``engine`` reads
+    what is read piece by piece.
     """
 
     activations: Activations
     negatives: Negatives
+    engine: Engine = field(default_factory=LocalEngine)
 
     def __post_init__(self) -> None:
         if not isinstance(self.activations, Activations):
@@ -57,26 +66,40 @@ class Matrix:
         """(end - first, columns) of some tokens."""
         return self._rows(np.asarray(self.activations.values[:, first:end]))
 
-    def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """A run of tokens at a time: where it stands, and its rows."""
-        if "whole" in self.__dict__:
-            yield slice(None), self.whole
-            return
-        for where, values in self.activations.parts():
-            yield where, self._rows(values)
-
     @cached_property
     def whole(self) -> np.ndarray:
         """All of it at once."""
         return self._rows(np.asarray(self.activations.values))
 
+    def total(self, work: Callable[[Matrix, slice], S]) -> S:
+        """Adds up what some work makes of each run of rows, in an order that is always the same."""
+        function = partial(_sum_of_runs, self._sent, work, self._run)
+        return self.engine.total(function, self.pieces, operator.add)
+
+    def each(self, work: Callable[[Matrix, slice], T]) -> Iterator[tuple[slice, list[T]]]:
+        """Pieces, in order, and what some work makes of each run of their rows."""
+        function = partial(_of_runs, self._sent, work, self._run)
+        return zip(self.pieces, self.engine.map(function, self.pieces), strict=True)
+
+    @property
+    def pieces(self) -> list[slice]:
+        """Runs of tokens; engines work on each by itself."""
+        return pieces_of(self.activations.values, slice(0, self.shape[0]), _PIECE)
+
+    @property
+    def _run(self) -> int:
+        """How many rows are read together."""
+        return max(1, min(_ROWS, _RUN_BYTES // (4 * self.shape[1])))
+
+    @property
+    def _sent(self) -> Matrix:
+        """What workers are sent."""
+        return Matrix(self.activations, self.negatives)
+
     @cached_property
     def energies(self) -> tuple[float, float]:
         """Sums of squares: of all activations, and of the negative ones among them."""
-        total = below = 0.0
-        for _, values in self.activations.parts():
-            total += float(np.square(values, dtype=np.float64).sum())
-            below += float(np.square(np.minimum(values, 0), dtype=np.float64).sum())
+        total, below = self.total(_energies).tolist()
         return total, below
 
     @property
@@ -106,13 +129,36 @@ class Matrix:
         return np.concatenate([above, np.maximum(-flat, 0)], axis=1)
 
 
+def _energies(matrix: Matrix, run: slice) -> np.ndarray:
+    values = np.asarray(matrix.activations.values[:, run], dtype=np.float64)
+    return np.array([np.square(values).sum(), np.square(np.minimum(values, 0)).sum()])
+
+
+def _of_runs(
+    matrix: Matrix, work: Callable[[Matrix, slice], T], size: int, piece: slice
+) -> list[T]:
+    """What some work makes of each run of so many rows of a piece."""
+    starts = range(piece.start, piece.stop, size)
+    runs = [slice(start, min(start + size, piece.stop)) for start in starts]
+    with one_thread_each() as each:
+        return each(partial(work, matrix), runs)
+
+
+def _sum_of_runs(matrix: Matrix, work: Callable[[Matrix, slice], S], size: int, piece: slice) -> S:
+    return reduce(operator.add, _of_runs(matrix, work, size, piece))
+
+
 Start = Literal["nndsvdar", "random"]
 
 _LOUDEST = 8192  # neurons of the first descent from a random start
-_ROWS = 1024  # of a mini-batch
-_KEPT = 0.7  # how much earlier mini-batches count after a pass, as in scikit-learn's own fit
-_JUDGED = 8  # mini-batches, spread over the text, on which a pass is judged
+_ROWS = 1024  # whose weights are sought together, at most
+_RUN_BYTES = 2**26  # of such a run of rows
+_PIECE = 2**13  # tokens that are worked on together, at least
+_SWEEPS = 10  # of the components in a pass, at most
+_MOST_SWEEPS = 400  # of weights
+_STILL = 1e-5  # a sweep that changes less than this part of the largest change is the last
 _GAIN = 1e-3  # a pass that lowers the error by less than this part of itself is the last
+_TINY = float(np.finfo(np.float32).tiny)
 
 Fit = tuple[np.ndarray, np.ndarray, int]
 """Weights (tokens, components), components (components, columns), and how many rounds or passes."""
@@ -133,19 +179,26 @@ def fit_whole(
         return _descended(rows, init=start, **options)
     loudest = np.argsort(-np.square(rows).sum(axis=0), kind="stable")[:_LOUDEST]
     weights, _, _ = _descended(np.ascontiguousarray(rows[:, loudest]), init=start, **options)
-    components = np.ascontiguousarray(_best(rows.T, np.ascontiguousarray(weights.T)).T)
+    components = np.ascontiguousarray(_best(rows.T, np.ascontiguousarray(weights.T))[0].T)
     return _descended(rows, init="custom", W=weights, H=components, **options)
 
 
 def fit_in_parts(
-    matrix: Matrix, count: int, start: Start, *, seed: int, max_iter: int, memory_budget: int
-) -> Fit:
-    """Fits as many rows as memory holds, then all of them by mini-batches (Lefèvre et al. 2011).
+    matrix: Matrix,
+    count: int,
+    start: Start,
+    *,
+    seed: int,
+    max_iter: int,
+    memory_budget: int,
+) -> tuple[np.ndarray, int]:
+    """Fits as many rows as memory holds, then all of them in passes over pieces.
 
-    The multiplicative updates of mini-batches are far slower than coordinate descent, and so start
-    from what that finds in random runs of rows. Passes over all rows, in a new order each, go on
-    until one lowers the error on some of them by less than a thousandth of itself, at most
-    ``max_iter``. Returns weights, the best for these components; components; passes.
+    Coordinate descent on random runs of rows finds where to start. In a pass an engine finds the
+    best weights of each piece for the components as they are, and adds up what the best components
+    for these weights depend on, :class:`Statistics`; then the components descend, so that no pass
+    raises the error. They go on until one lowers it by less than a thousandth of itself, at most
+    ``max_iter``. Returns components (components, columns), and how many passes.
     """
     tokens, columns = matrix.shape
     firsts = np.arange(0, tokens, _ROWS)
@@ -153,34 +206,118 @@ def fit_in_parts(
     fitting = max(memory_budget // (4 * columns * _ROWS), -(-count // _ROWS), 1)
     chosen = np.sort(rng.permutation(firsts)[:fitting])
     options = {"n_components": count, "init": start, "random_state": seed, "max_iter": max_iter}
-    rows = _gathered(matrix, chosen)
-    components = _descended(rows, **options)[1].astype(np.float32)
-    judged = firsts[np.linspace(0, len(firsts) - 1, min(_JUDGED, len(firsts))).astype(int)]
-    error, passes = _error(matrix, judged, components), 0
-    # partial_fit forgets anew with each mini-batch; this is as much in a pass as in fit.
-    kept = _KEPT ** (min(_ROWS, tokens) / tokens)
-    model = MiniBatchNMF(count, init="custom", batch_size=_ROWS, forget_factor=kept)
-    average = float(np.sqrt(rows.mean() / count))
-    del rows
-    with tqdm(desc="Factorising", unit=" parts", leave=False, disable=None) as bar:
+    components = _descended(_gathered(matrix, chosen), **options)[1].astype(np.float64)
+    error, passes = np.inf, 0
+    with tqdm(desc="Factorising", unit=" passes", leave=False, disable=None) as bar:
         while passes < max_iter:
+            statistics = matrix.total(partial(_statistics, components.astype(np.float32)))
+            before, error = error, statistics.error(components)
+            components = descended(statistics.within, statistics.products, components, _SWEEPS)
             passes += 1
-            for first in rng.permutation(firsts):
-                rows = matrix.rows(first, first + _ROWS)
-                start_at = {"W": np.full((len(rows), count), average, np.float32), "H": components}
-                model.partial_fit(rows, **({} if hasattr(model, "components_") else start_at))
-                bar.update()
-            before, error = error, _error(matrix, judged, model.components_)
+            bar.update()
             bar.set_postfix(error=f"{error:.4f}")
-            if error < before:
-                components = model.components_.copy()
-            if before - error < _GAIN * before:
+            if np.isfinite(before) and before - error <= _GAIN * before:
                 break
-    return best_weights(matrix, components), components, passes
+    return components.astype(np.float32), passes
+
+
+@dataclass(frozen=True)
+class Statistics:
+    r"""What the best components for some rows' weights depend on, and how the present ones fit.
+
+    Args:
+        within (array): (components, components), sum over rows of the products of weights.
+        products (array): (components, columns), sum over rows of weight × row.
+        energy (float): the sum of squares of the rows.
+    """
+
+    within: np.ndarray
+    products: np.ndarray
+    energy: float
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Of the rows of both."""
+        return Statistics(
+            self.within + other.within,
+            self.products + other.products,
+            self.energy + other.energy,
+        )
+
+    def error(self, components: np.ndarray) -> float:
+        """The norm of what is missed, over that of the rows."""
+        among = self.within * (components @ components.T)
+        missed = self.energy - 2 * float(np.vdot(self.products, components)) + float(among.sum())
+        return float(np.sqrt(max(0.0, missed) / max(self.energy, _TINY)))
+
+
+def _statistics(components: np.ndarray, matrix: Matrix, run: slice) -> Statistics:
+    """Of a run of rows, with the best weights for the components."""
+    rows = matrix.rows(run.start, run.stop)
+    weights, _ = _best(rows, components)
+    energy = float(np.einsum("tc,tc->", rows, rows, dtype=np.float64))
+    return Statistics(
+        weights @ weights.T, (weights.astype(np.float32) @ rows).astype(np.float64), energy
+    )
+
+
+def weighed(matrix: Matrix, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weights that fit best to components, (components, columns).
+
+    Returns them, (components, tokens), float32; and (components,), the inner products of the matrix
+    with each weight × component.
+    """
+    weights = np.empty((len(components), matrix.shape[0]), np.float32)
+    own = np.zeros(len(components))
+    for piece, made in matrix.each(partial(_weighed, components)):
+        weights[:, piece] = np.concatenate([some for some, _ in made], axis=1)
+        own += sum(inner for _, inner in made)
+    return weights, own
+
+
+def _weighed(components: np.ndarray, matrix: Matrix, run: slice) -> tuple[np.ndarray, np.ndarray]:
+    weights, products = _best(matrix.rows(run.start, run.stop), components)
+    return weights.astype(np.float32), _inner(weights, products)
+
+
+def _best(rows: np.ndarray, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best weights for components, (components, columns), and the components' products.
+
+    Both are (components, rows), float64.
+    """
+    wide = components.astype(np.float64)
+    products = (components @ rows.T).astype(np.float64)
+    average = np.sqrt(max(0.0, float(rows.mean())) / len(components))
+    first = np.full_like(products, average)
+    return descended(wide @ wide.T, products, first, _MOST_SWEEPS), products
+
+
+def descended(
+    within: np.ndarray, products: np.ndarray, first: np.ndarray, sweeps: int
+) -> np.ndarray:
+    r"""Descends on one factor of a matrix while the other is fixed (Cichocki & Phan 2009).
+
+    With the other's rows :math:`h` and the matrix's columns :math:`x`, ``within`` are the products
+    :math:`h \cdot h'`, (components, components), and ``products`` are :math:`h \cdot x`,
+    (components, columns). Each sweep sets one component after the other to its best non-negative
+    values, until a sweep changes less than 1e-5 of what the first one did.
+    """
+    values, largest = first.copy(), 0.0
+    for _ in range(sweeps):
+        change = 0.0
+        for k, length in enumerate(np.diag(within)):
+            if length > 0:
+                step = (products[k] - within[k] @ values) / length
+                own = np.maximum(values[k] + step, 0)
+                change += float(np.abs(own - values[k]).sum())
+                values[k] = own
+        largest = max(largest, change)
+        if change <= _STILL * largest:
+            break
+    return values
 
 
 def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
-    """The rows of some mini-batches, in memory once."""
+    """The rows of some runs, in memory once."""
     tokens, columns = matrix.shape
     ends = np.minimum(firsts + _ROWS, tokens)
     places = np.cumsum([0, *(ends - firsts)])
@@ -188,29 +325,6 @@ def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
     for first, end, place in zip(firsts, ends, places[:-1], strict=True):
         gathered[place : place + end - first] = matrix.rows(first, end)
     return gathered
-
-
-def best_weights(matrix: Matrix, components: np.ndarray) -> np.ndarray:
-    """(tokens, components), the weights that fit best to components, (components, columns)."""
-    weights = np.empty((matrix.shape[0], len(components)), np.float32)
-    for where, rows in matrix.parts():
-        weights[where] = _best(rows, components)
-    return weights
-
-
-def _best(rows: np.ndarray, components: np.ndarray) -> np.ndarray:
-    options = {"H": components, "n_components": len(components), "init": None}
-    return _descended(rows, **options, update_H=False, max_iter=400)[0]
-
-
-def _error(matrix: Matrix, firsts: np.ndarray, components: np.ndarray) -> float:
-    """The norm of what is missed of some mini-batches, over theirs."""
-    missed = energy = 0.0
-    for first in firsts:
-        rows = matrix.rows(first, first + _ROWS)
-        missed += float(np.square(rows - _best(rows, components) @ components).sum())
-        energy += float(np.square(rows).sum())
-    return float(np.sqrt(missed / max(energy, np.finfo(np.float32).tiny)))
 
 
 def _descended(rows: np.ndarray, **options: Any) -> Fit:
@@ -226,18 +340,19 @@ def factorise(matrix: Matrix, count: int, start: Start, settings: dict[str, Any]
     chosen = {"seed": settings["seed"], "max_iter": settings["max_iter"]}
     if matrix.nbytes > settings["memory_budget"]:
         budget = settings["memory_budget"]
-        fitted = fit_in_parts(matrix, count, start, memory_budget=budget, **chosen)
+        components, rounds = fit_in_parts(matrix, count, start, memory_budget=budget, **chosen)
+        weights, own = weighed(matrix, components)
     else:
         matrix = Matrix(_in_memory(matrix.activations), matrix.negatives)
-        fitted = fit_whole(matrix, count, start, tol=settings["tol"], **chosen)
-    weights, components, rounds = fitted
+        fitted, components, rounds = fit_whole(matrix, count, start, tol=settings["tol"], **chosen)
+        weights, own = fitted.T, _inner(fitted.T, components @ matrix.whole.T)
     components = components.astype(np.float64)
     lengths = np.linalg.norm(components, axis=1)
     components /= np.maximum(lengths, np.finfo(np.float64).tiny)[:, None]
-    weights = (weights * lengths).T
+    weights = weights * lengths[:, None]
     order = np.argsort(-np.square(weights).sum(axis=1), kind="stable")
-    weights, components = weights[order], components[order]
-    error, contributions = _accounted(matrix, weights, components)
+    weights, components, own = weights[order], components[order], own[order]
+    error, contributions = _accounted(matrix.energy, own, weights, components)
     layers, _, neurons = matrix.activations.shape
     parts = components.reshape(count, -1, layers, neurons).astype(np.float32)
     return {
@@ -260,27 +375,27 @@ def _in_memory(activations: Activations) -> Activations:
 
 
 def _accounted(
-    matrix: Matrix, weights: np.ndarray, components: np.ndarray
+    energy: float, own: np.ndarray, weights: np.ndarray, components: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """The relative norm of what is missed, and by how much its square grows without each factor.
 
-    From inner products with the matrix, and of the factors among themselves: the reconstruction,
-    as large as the matrix, is never needed.
+    From inner products with the matrix, (components,), and of the factors among themselves: the
+    reconstruction, as large as the matrix, is never needed.
     """
-    own = np.zeros(len(weights))
-    narrow = components.T.astype(np.float32)
-    for where, rows in matrix.parts():
-        own += np.einsum("kt,tk->k", weights[:, where], rows @ narrow)
     among = (weights @ weights.T) * (components @ components.T)
-    left = max(0.0, matrix.energy - 2 * own.sum() + among.sum())
+    left = max(0.0, energy - 2 * own.sum() + among.sum())
     alone = 2 * (own - among.sum(axis=1)) + np.diag(among)
-    return float(np.sqrt(left / matrix.energy)), alone / matrix.energy
+    return float(np.sqrt(left / energy)), alone / energy
+
+
+def _inner(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """(components,), inner products of weights and products, (components, tokens)."""
+    return np.asarray(np.einsum("kt,kt->k", weights, products, dtype=np.float64))
 
 
 def transform(factors: Factors, activations: Activations) -> np.ndarray:
     """(components, tokens), float32, how strongly factors are there in other activations."""
-    weights = best_weights(_same_neurons(factors, activations), _flat(factors))
-    return np.ascontiguousarray(weights.T, dtype=np.float32)
+    return weighed(_same_neurons(factors, activations), _flat(factors))[0]
 
 
 def match(factors: Factors, other: Factors) -> tuple[np.ndarray, np.ndarray]:

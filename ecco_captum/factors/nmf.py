@@ -7,6 +7,7 @@ from typing import Any
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import Negatives, check_whole
+from ecco_captum.corpus.engines import Engine, EngineName, engine_of
 from ecco_captum.factors.fits import Matrix, factorise
 from ecco_captum.factors.record import Factors
 
@@ -24,6 +25,7 @@ def nmf(
     max_iter: int = 400,
     tol: float = 1e-4,
     memory_budget: int = 2**30,
+    engine: Engine | EngineName = "local",
 ) -> Factors:
     r"""Finds groups of neurons that fire together (Alammar 2021, section 4; Lee & Seung 1999).
 
@@ -45,14 +47,20 @@ def nmf(
         tol (float, optional): stops where a round changes less than this, relative to the first.
             Default: 1e-4
         memory_budget (int, optional): bytes. Of a larger matrix, such as of activations on disk, as
-            many tokens as fit are factorised so, and then all of them in mini-batches
-            (scikit-learn's ``MiniBatchNMF``), in up to ``max_iter`` passes. Default: 1 GiB
+            many tokens as fit are factorised so, which gives components to start from; then up to
+            ``max_iter`` passes over all tokens find the best weights for the components, piece by
+            piece, and better components for these weights. Default: 1 GiB
+        engine (str or RayEngine, optional): where a matrix beyond ``memory_budget`` is read:
+            ``"local"`` in this process; ``"ray"``, or a :class:`RayEngine`, by many, which reach
+            the activations on disk under the same path. The factors are the same to the last bit,
+            whatever the engine and its workers. Default: ``"local"``
 
     Returns:
         Factors: weights (components, tokens) and components (components, layers, neurons), ordered
         by energy.
 
     Raises:
+        ImportError: if Ray is missing, with ``engine="ray"``.
         TypeError: if ``activations`` is none.
         ValueError: if an argument is wrong, or values are not finite.
 
@@ -69,20 +77,24 @@ def nmf(
     """
     if isinstance(activations, Activations):
         activations = activations.of_layers(layers)
+    where = engine_of(engine)
     matrix = Matrix(activations, negatives)
     _check_count(n_components, matrix)
     check_whole("seed", seed, least=0)
     check_whole("max_iter", max_iter)
     check_whole("memory_budget", memory_budget)
-    clipped = matrix.clipped
-    if clipped > _LARGE_LOSS:
-        warnings.warn(
-            f"negatives: {clipped:.0%} of the activations' energy is negative and was clipped, as "
-            'in gated feed-forward layers; negatives="split" keeps it',
-            stacklevel=2,
-        )
+    if matrix.nbytes > memory_budget:
+        matrix = Matrix(activations, negatives, where)
     settings = {"seed": seed, "max_iter": max_iter, "tol": tol, "memory_budget": memory_budget}
-    factors = Factors(**factorise(matrix, n_components, "nndsvdar", settings))
+    with matrix.engine.session():
+        clipped = matrix.clipped
+        if clipped > _LARGE_LOSS:
+            warnings.warn(
+                f"negatives: {clipped:.0%} of the activations' energy is negative and was clipped, "
+                'as in gated feed-forward layers; negatives="split" keeps it',
+                stacklevel=2,
+            )
+        factors = Factors(**factorise(matrix, n_components, "nndsvdar", settings))
     if factors.settings["rounds"] >= max_iter:
         warnings.warn(
             f"max_iter: the fit did not converge in {max_iter} rounds; allow more", stacklevel=2

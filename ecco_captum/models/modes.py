@@ -181,13 +181,16 @@ def map_threads(
     work: Callable[[Item, Callable[[], object]], Result],
     items: Sequence[Item],
     advance: Callable[[], object],
+    *,
+    alone: bool = False,
 ) -> list[Result]:
     """Runs some work on each item, torch's threads shared out among them.
 
     Many small products are faster one in each thread than one after the other in all of them.
     torch's number of threads is what it was once this returns, or fails. ``work`` takes an item and
     a function that it should call now and then, which stops it where other work has failed or the
-    user has interrupted; ``advance`` is called as often, one call at a time.
+    user has interrupted; ``advance`` is called as often, one call at a time. ``alone`` gives each
+    item one thread, however few there are, so that sums are rounded the same on every machine.
     """
     threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
     count = min(threads, len(items))
@@ -198,10 +201,10 @@ def map_threads(
         with lock:
             advance()
 
-    if count < 2:
-        return [work(item, step) for item in items]
-    torch.set_num_threads(threads // count)
     try:
+        torch.set_num_threads(1 if alone else threads // max(count, 1))
+        if count < 2:
+            return [work(item, step) for item in items]
         with ThreadPoolExecutor(count) as pool:
             running = [pool.submit(work, item, step) for item in items]
             try:

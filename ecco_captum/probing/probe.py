@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ecco_captum.core.checks import check_whole
 from ecco_captum.core.progress import Progress, progress_bar
+from ecco_captum.corpus.engines import Engine, EngineName, LocalEngine, engine_of
 from ecco_captum.models.language_model import LanguageModel
 from ecco_captum.models.modes import map_threads
 from ecco_captum.probing.record import ProbeReport, joined_reports
@@ -119,6 +124,7 @@ def probe(
     sentences: Sequence[int] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    engine: Engine | EngineName = "local",
     progress: Progress = None,
     **options: Any,
 ) -> ProbeReport:
@@ -147,6 +153,10 @@ def probe(
         checkpoint (str or PathLike, optional): a folder where the report of each representation is
             kept once it is done, and found by a later run of the same. Default: none
         seed (int, optional): of all draws. Default: 0
+        engine (str or RayEngine, optional): where probes are trained: ``"local"`` in this process,
+            each layer and trial in one thread; ``"ray"``, or a :class:`RayEngine`, by many. The
+            words' vectors are read here. The numbers are the same to the last bit, whatever the
+            engine and its workers. Default: ``"local"``
         progress (bool or Callable, optional): whether to show a progress bar, or a function that
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
         **options (Any): of :class:`ProbeOptions`: ``trials`` (5), ``test_size`` (0.33), ``epochs``
@@ -157,6 +167,7 @@ def probe(
         ProbeReport: accuracy and selectivity of each layer in each trial, and baselines.
 
     Raises:
+        ImportError: if Ray is missing, with ``engine="ray"``.
         TypeError: if ``lm`` or ``corpus`` is something else, or there is no such option.
         ValueError: if an argument is wrong, there are too few words to split, or ``checkpoint``
             holds reports of another run.
@@ -170,7 +181,7 @@ def probe(
         >>> probe(np.eye(20), tags, words=tags, trials=2).accuracy.shape
         (1, 2)
     """
-    chosen = ProbeOptions.read(options)
+    chosen, where = ProbeOptions.read(options), engine_of(engine)
     check_whole("n_tokens", n_tokens)
     check_whole("seed", seed, least=0)
     if isinstance(lm, LanguageModel):
@@ -185,17 +196,23 @@ def probe(
     folder = None if checkpoint is None else Path(checkpoint)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(source, chosen, seed, progress)
-    return joined_reports([run.report(name, folder) for name in source.read])
+    run = _Run(source, chosen, seed, where, progress)
+    with where.session():
+        return joined_reports([run.report(name, folder) for name in source.read])
 
 
 class _Run:
     """One call's words, trials and options; makes the report of each representation."""
 
     def __init__(
-        self, source: Source, options: ProbeOptions, seed: int, progress: Progress
+        self,
+        source: Source,
+        options: ProbeOptions,
+        seed: int,
+        engine: Engine,
+        progress: Progress,
     ) -> None:
-        self.source, self.options, self.progress = source, options, progress
+        self.source, self.options, self.engine, self.progress = source, options, engine, progress
         numbers = range(options.trials)
         self.trials = level([make_trial(source.words, options, (seed, k)) for k in numbers])
         self.training = Training(len(source.words.names), options, seed)
@@ -218,14 +235,24 @@ class _Run:
         return report
 
     def _trained(self, name: str) -> list[Evaluation]:
-        states = self.source.read[name]()
-        total = len(states) * self.training.rounds
+        states, trials = self.source.read[name](), len(self.trials)
+        pieces = [(layer, trial) for layer in range(len(states)) for trial in range(trials)]
+        total = len(pieces) * self.training.rounds
         with progress_bar(self.progress, total=total, desc=f"Probing {name}") as bar:
-            return map_threads(
-                lambda read, step: train_and_evaluate(read(), self.trials, self.training, step),
-                states,
-                bar.update,
-            )
+            if isinstance(self.engine, LocalEngine):
+                training = _TrialTraining([_Read(read, trials) for read in states], self)
+                each = map_threads(training, pieces, bar.update, alone=True)
+            else:
+                # Arrays, which workers on one machine share.
+                arrays = [partial(_tensor, read().numpy()) for read in states]
+                each = []
+                for evaluation in self.engine.map(_TrialTraining(arrays, self).alone, pieces):
+                    each.append(evaluation)
+                    bar.update(self.training.rounds)
+        return [
+            Evaluation.of_trials(each[start : start + trials])
+            for start in range(0, len(each), trials)
+        ]
 
     def _made(self, name: str, layers: Sequence[Evaluation]) -> ProbeReport:
         source, accuracy = self.source, np.array([layer.accuracy for layer in layers])
@@ -268,6 +295,41 @@ class _Run:
                     f"not {here!r}; accepts an empty folder, or one of the same run"
                 )
         return report
+
+
+class _TrialTraining:
+    """Trains the probes of a layer in a trial."""
+
+    def __init__(self, states: Sequence[Callable[[], Tensor]], run: _Run) -> None:
+        self.states, self.trials, self.training = states, run.trials, run.training
+
+    def __call__(self, piece: tuple[int, int], step: Callable[[], object]) -> Evaluation:
+        layer, trial = piece
+        training = dataclasses.replace(self.training, first=trial)
+        return train_and_evaluate(self.states[layer](), [self.trials[trial]], training, step)
+
+    def alone(self, piece: tuple[int, int]) -> Evaluation:
+        """In one thread, as all are trained."""
+        return map_threads(self, [piece], lambda: None, alone=True)[0]
+
+
+class _Read:
+    """A layer's states, kept until they have been asked for so many times."""
+
+    def __init__(self, read: Callable[[], Tensor], times: int) -> None:
+        self._read, self._left, self._lock = read, times, Lock()
+        self._states: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        with self._lock:
+            states = self._read() if self._states is None else self._states
+            self._left -= 1
+            self._states = states if self._left else None
+            return states
+
+
+def _tensor(states: np.ndarray) -> Tensor:
+    return torch.from_numpy(states.copy())  # what workers share cannot be written to
 
 
 def _check_representations(names: Sequence[str]) -> None:

@@ -136,7 +136,7 @@ def of_states(
 
 
 def _row(values: Any, row: int, kept: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(values[row])[kept].astype(np.float32))
+    return torch.from_numpy(np.asarray(values[row, kept]).astype(np.float32))
 
 
 def _array(given: Any) -> np.ndarray:

@@ -264,11 +264,13 @@ class Training:
         options (ProbeOptions): epochs, learning rates, where they are chosen, whether labels are
             coded as well.
         seed (int): of first weights and of the order of words.
+        first (int): the number of the first of the trials that are trained. Default: 0
     """
 
     labels: int
     options: ProbeOptions
     seed: int
+    first: int = 0
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -277,7 +279,7 @@ class Training:
 
     @property
     def rounds(self) -> int:
-        """How often ``advance`` is called for a layer."""
+        """How often ``advance`` is called for the trials of a layer that are trained together."""
         return self.options.epochs * (len(_BLOCKS) if self.options.codelength else 1)
 
 
@@ -297,11 +299,21 @@ class Evaluation:
     confusion: np.ndarray
     codelength: np.ndarray
 
+    @classmethod
+    def of_trials(cls, several: Sequence[Evaluation]) -> Evaluation:
+        """Trials that were trained each by itself."""
+        return cls(
+            np.concatenate([each.accuracy for each in several]),
+            np.concatenate([each.rates for each in several]),
+            np.sum([each.confusion for each in several], axis=0),
+            np.concatenate([each.codelength for each in several]),
+        )
+
 
 def train_and_evaluate(
     x: Tensor, trials: Sequence[Trial], training: Training, advance: Callable[[], object]
 ) -> Evaluation:
-    """Trains all probes of a layer, and keeps the best rate's of each trial and task.
+    """Trains probes of a layer together, and keeps the best rate's of each trial and task.
 
     ``x`` is (words, features), float32; trials have the same sizes.
     """
@@ -376,6 +388,6 @@ def _fitted(
         labels=training.labels,
         learning_rates=training.rates,
         epochs=training.options.epochs,
-        seeds=[training.seed * 1000 + trial for trial in range(len(targets))],
+        seeds=[training.seed * 1000 + training.first + trial for trial in range(len(targets))],
         advance=advance,
     )

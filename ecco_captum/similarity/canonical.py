@@ -8,10 +8,14 @@ they are read again in axes in which they are not, as in CholeskyQR2 (Yamamoto e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecco_captum.similarity.sums import CrossSums, Frame, Layer, Sums, accumulate
+
+if TYPE_CHECKING:
+    from ecco_captum.corpus.engines import Engine
 
 # A direction with less spread than this many roundings, over that of standardised features, is
 # rounding itself.
@@ -60,8 +64,11 @@ class Whitened:
         return own if self.frame.axes is None else np.asarray(self.frame.axes @ own)
 
 
-def whitened(layer: Layer, frame: Frame, sums: Sums) -> Whitened:
-    """Whitens a layer, without features that are constant and directions that are rounding."""
+def whitened(layer: Layer, frame: Frame, sums: Sums, engine: Engine | None = None) -> Whitened:
+    """Whitens a layer, without features that are constant and directions that are rounding.
+
+    Where it has to be read again, an engine may do so.
+    """
     tolerance = max(_FINEST, _ROUNDINGS * layer.precision)
     scale = _scale(layer, frame, sums)
     varying = scale > 0
@@ -78,7 +85,7 @@ def whitened(layer: Layer, frame: Frame, sums: Sums) -> Whitened:
         flat = np.maximum(root, _FLATTENED * root.max())
         axes, back = axes @ (vectors / flat), (vectors * flat).T @ back
         frame = Frame(frame.shift, axes, frame.scale)
-        sums = accumulate([layer], [frame], [0], [])[0][0]
+        sums = accumulate([layer], [frame], [0], [], engine=engine)[0][0]
         gram = sums.centred / sums.count
     lengths = root[kept] * np.sqrt(sums.count)
     inner, mean = vectors[:, kept] / lengths, sums.total / sums.count

@@ -13,6 +13,8 @@ from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import UnsupportedError, check_whole
 from ecco_captum.core.progress import Progress, progress_bar
 from ecco_captum.core.significance import LEVEL, max_t, rank_p_value
+from ecco_captum.core.stored_array import StoredValues
+from ecco_captum.corpus.engines import Engine, EngineName, LocalEngine, engine_of
 from ecco_captum.similarity.from_sums import CKA, SVCCA, MeasureName, find_measure
 from ecco_captum.similarity.layers import Alignment, aligned_words, check_enough, reduce_features
 from ecco_captum.similarity.pairwise import evaluated, resampled
@@ -40,6 +42,7 @@ def compare(
     bootstrap: int = 0,
     seed: int = 0,
     memory_budget: int = 2**30,
+    engine: Engine | EngineName = "local",
     progress: Progress = None,
     **options: Any,
 ) -> Similarity:
@@ -81,7 +84,12 @@ def compare(
             for none. SVCCA keeps its directions. Default: 0
         seed (int, optional): of all draws. Default: 0
         memory_budget (int, optional): bytes that sums over tokens may take at a time, of
-            activations on disk, and the kernels of the test. Default: 1 GiB
+            activations on disk, and the kernels of the test; where pieces are added up, three such
+            sums are held. Default: 1 GiB
+        engine (str or RayEngine, optional): where sums over tokens are made: ``"local"`` in this
+            process; ``"ray"``, or a :class:`RayEngine`, by many, which reach the activations on
+            disk under the same path. Of activations on disk the result is the same to the last
+            bit, whatever the engine and its workers. Default: ``"local"``
         progress (bool or Callable, optional): whether to show a progress bar, or a function that
             is called with the part done, 0 to 1. Default: a bar on a terminal and in notebooks
         **options (Any): those of the measure's function: ``variance``, ``dims``, ``weight_by``,
@@ -91,6 +99,7 @@ def compare(
         Similarity: values (rows, columns), their null, p-values and interval.
 
     Raises:
+        ImportError: if Ray is missing, with ``engine="ray"``.
         TypeError: if a or b are no activations, or the measure has no such option.
         ValueError: if they are not of the same texts, hold NaN or infinity, have too few tokens for
             the measure, or an argument is wrong.
@@ -113,7 +122,7 @@ def compare(
     check_whole("bootstrap", bootstrap, least=0)
     check_whole("seed", seed, least=0)
     check_whole("memory_budget", memory_budget)
-    chosen = find_measure(measure, options)
+    where, chosen = engine_of(engine), find_measure(measure, options)
     rows = _together("a", a)
     columns = rows if b is None else _together("b", b)
     layers = [_layers("a", rows), [] if b is None else _layers("b", columns)]
@@ -138,10 +147,21 @@ def compare(
     pairs = grid.pairs(shown)
     tested = grid.pairs(0) if drawn.draws and len(drawn.rows) else []
     total = len(pairs) + len(tested) + (len(grid.pairs(0)) if bootstrap else 0)
-    with progress_bar(progress, total=total, desc="Comparing", unit=" pairs") as bar:
-        shuffling = Shuffling(seed, drawn.null, tuple(starts.tolist()))
-        options = {"memory_budget": memory_budget, "advance": bar.update}
-        values, sides = evaluated(every, pairs, chosen, shuffling=shuffling, **options)
+    # What is in memory is summed up as it comes, unless it goes to workers.
+    on_disk = any(isinstance(acts.values, StoredValues) for acts in (*rows, *columns))
+    in_pieces = on_disk or not isinstance(where, LocalEngine)
+    sums: dict[str, Any] = {
+        "memory_budget": memory_budget,
+        "engine": where if in_pieces else None,
+    }
+    with (
+        where.session(),
+        progress_bar(progress, total=total, desc="Comparing", unit=" pairs") as bar,
+    ):
+        shuffling = Shuffling(seed, drawn.null, starts)
+        values, sides = evaluated(
+            every, pairs, chosen, shuffling=shuffling, advance=bar.update, **sums
+        )
         p_values = p_adjusted = np.full(grid.shape, np.nan)
         if tested:
             p_values, p_adjusted = grid.p_values(alignments(every, sides, grid.rows, drawn))
@@ -149,7 +169,7 @@ def compare(
         interval = np.full((*grid.shape, 2), np.nan)
         if bootstrap:
             plain = [(i, j) for i, j, _ in grid.pairs(0)]
-            spread = resampled(every, plain, chosen, starts, bootstrap, seed=seed)
+            spread = resampled(every, plain, chosen, starts, bootstrap, seed=seed, **sums)
             for pair, each in zip(plain, spread, strict=True):
                 grid.put(interval, pair, _centred(values[pair[0], pair[1], -1], each))
                 bar.update()

@@ -3,7 +3,7 @@ r"""Measures of similarity: from the sums of two layers and of their pair to a n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from ecco_captum.core.checks import check_whole
 from ecco_captum.similarity.canonical import (
@@ -18,6 +18,9 @@ from ecco_captum.similarity.canonical import (
 )
 from ecco_captum.similarity.kernels import LinearKernel, linear_alignment, linear_kernel
 from ecco_captum.similarity.sums import CrossSums, Frame, Layer, Sums
+
+if TYPE_CHECKING:
+    from ecco_captum.corpus.engines import Engine
 
 MeasureName = Literal["cca", "svcca", "pwcca", "cka"]
 
@@ -42,8 +45,18 @@ class Measure(Protocol):
     def norms(self) -> bool:
         """Whether a pair's sums need the norms of its tokens, too."""
 
-    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> Any:
-        """Prepares a layer, once, from its sums and those of its pair with itself."""
+    def side(
+        self,
+        layer: Layer,
+        frame: Frame,
+        sums: Sums,
+        own: CrossSums | None,
+        engine: Engine | None = None,
+    ) -> Any:
+        """Prepares a layer, once, from its sums and those of its pair with itself.
+
+        An engine makes the sums of what has to be read again.
+        """
 
     def values(self, x: Any, y: Any, cross: CrossSums) -> Both:
         """Compares a pair."""
@@ -55,8 +68,15 @@ class CCA:
 
     norms: bool = False
 
-    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> Whitened:
-        return whitened(layer, frame, sums)
+    def side(
+        self,
+        layer: Layer,
+        frame: Frame,
+        sums: Sums,
+        own: CrossSums | None,
+        engine: Engine | None = None,
+    ) -> Whitened:
+        return whitened(layer, frame, sums, engine)
 
     def resampled(self, side: Whitened, sums: Sums) -> Whitened:
         """The same layer with other weights of its tokens."""
@@ -81,7 +101,14 @@ class SVCCA(CCA):
         if self.dims is not None:
             check_whole("dims", self.dims)
 
-    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> Whitened:
+    def side(
+        self,
+        layer: Layer,
+        frame: Frame,
+        sums: Sums,
+        own: CrossSums | None,
+        engine: Engine | None = None,
+    ) -> Whitened:
         return truncated(layer, frame, sums, variance=self.variance, dims=self.dims)
 
 
@@ -122,7 +149,14 @@ class CKA:
         if wide is not None and (isinstance(wide, bool) or not wide > 0):
             raise ValueError(f"bandwidth: got {wide!r}, accepts a number above 0")
 
-    def side(self, layer: Layer, frame: Frame, sums: Sums, own: CrossSums | None) -> LinearKernel:
+    def side(
+        self,
+        layer: Layer,
+        frame: Frame,
+        sums: Sums,
+        own: CrossSums | None,
+        engine: Engine | None = None,
+    ) -> LinearKernel:
         assert own is not None  # as norms are asked for
         return linear_kernel(layer, frame, sums, own, debiased=self.debiased)
 

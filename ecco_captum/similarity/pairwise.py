@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,11 +23,14 @@ from ecco_captum.similarity.sums import (
     Layer,
     Pair,
     Shuffling,
+    Summed,
     Sums,
     accumulate,
-    blocks,
     plain_frame,
 )
+
+if TYPE_CHECKING:
+    from ecco_captum.corpus.engines import Engine
 
 _PLAIN = Shuffling(0)  # where no pair is shuffled
 _IN_MEMORY_BYTES = 2**24, 2**26  # of the sums of pairs at a time, where layers are in memory
@@ -40,17 +43,19 @@ def evaluated(
     *,
     shuffling: Shuffling = _PLAIN,
     memory_budget: int = 2**30,
+    engine: Engine | None = None,
     advance: Callable[[int], object] = lambda done: None,
 ) -> tuple[dict[Pair, Both], Sequence[Any]]:
     """Returns, of each pair, how similar the second is to the first, and the first to the second.
 
     A pair names two layers of the same tokens and a draw of ``shuffling``, in which the second
     one's tokens stand in other places. ``memory_budget`` is the bytes that sums over tokens may
-    take at a time, of layers on disk. The layers as the measure prepares them are returned, too.
+    take at a time, of layers on disk; ``engine`` makes them, see :func:`accumulate`. The layers as
+    the measure prepares them are returned, too.
     """
     if isinstance(measure, CKA) and measure.kernel == "rbf":
         return _with_kernels(layers, pairs, measure, shuffling, advance)
-    sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget)
+    sides, crosses = prepared(layers, pairs, measure, shuffling, memory_budget, engine)
     values = {}
     on_disk = any(layer.on_disk for layer in layers)
     half = max(layer.tokens * layer.width * layer.values.dtype.itemsize for layer in layers) // 2
@@ -60,8 +65,15 @@ def evaluated(
     for group in (list(crosses), *_groups(left, sides, budget)):
         if group and group[0] not in crosses:
             frames = [side.frame for side in sides]
-            options = {"norms": measure.norms, "shuffling": shuffling}
-            crosses = accumulate(layers, frames, [], group, **options)[1]
+            crosses = accumulate(
+                layers,
+                frames,
+                [],
+                group,
+                norms=measure.norms,
+                shuffling=shuffling,
+                engine=engine,
+            )[1]
         for i, j, draw in group:
             values[i, j, draw] = measure.values(sides[i], sides[j], crosses.pop((i, j, draw)))
             advance(1)
@@ -89,6 +101,7 @@ def prepared(
     measure: Measure,
     shuffling: Shuffling,
     budget: int,
+    engine: Engine | None = None,
 ) -> tuple[list[Any], dict[Pair, CrossSums]]:
     """Each layer prepared; of layers on disk, pairs that were summed up in the same pass."""
     frames = [plain_frame(layer) for layer in layers]
@@ -99,19 +112,20 @@ def prepared(
         first = next(_groups(pairs, frames, max(room, 0)), [])
         wanted = list(dict.fromkeys([*selves, *first]))
         sums, crosses = accumulate(
-            layers, frames, every, wanted, norms=measure.norms, shuffling=shuffling
+            layers, frames, every, wanted, norms=measure.norms, shuffling=shuffling, engine=engine
         )
     else:
         sums, crosses = {}, {}
+        itself = [(0, 0, -1)] if selves else []
         for k, (layer, frame) in enumerate(zip(layers, frames, strict=True)):
             own, pair = accumulate(
-                [layer], [frame], [0], [(0, 0, -1)] if selves else [], norms=measure.norms
+                [layer], [frame], [0], itself, norms=measure.norms, engine=engine
             )
             sums[k] = own[0]
             crosses |= {(k, k, -1): pair[0, 0, -1]} if selves else {}
         first = []
     sides = [
-        measure.side(layer, frames[k], sums[k], crosses.get((k, k, -1)))
+        measure.side(layer, frames[k], sums[k], crosses.get((k, k, -1)), engine)
         for k, layer in enumerate(layers)
     ]
     # Of layers that had to be read again in other axes, pairs have to be, too.
@@ -171,48 +185,58 @@ def resampled(
     draws: int,
     *,
     seed: int,
+    memory_budget: int = 2**30,
+    engine: Engine | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields each pair's similarities, (draws, 2), where texts are drawn with replacement.
 
     Texts are put into up to 20 groups of neighbours, whose sums are gathered once and weighed in
-    each draw. ``starts`` says where each text starts.
+    each draw. ``starts`` says where each text starts; ``memory_budget`` is the bytes of the groups'
+    sums, of layers on disk; of others, a pair's are made at a time.
     """
     count = min(_GROUPS, len(starts))
     edges = np.linspace(0, len(starts), count + 1).astype(int)[:-1]
     bounds = itertools.pairwise([*starts[edges].tolist(), layers[0].tokens])
     groups = [slice(*bound) for bound in bounds]
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    sides, _ = prepared(layers, [], measure, _PLAIN, 0)
+    sides, _ = prepared(layers, [], measure, _PLAIN, 0, engine)
     if isinstance(measure, CKA):
         frames = [_centred(side, layers[0].tokens) for side in sides]
     else:
         _check_draws(max(side.rank for side in sides), groups, weights)
         frames = [side.frame for side in sides]
-    read = [_Read(layer, frame, groups) for layer, frame in zip(layers, frames, strict=True)]
-    if isinstance(measure, CKA):
-        shares = weights.astype(np.float64)
-        kernels, own = {}, {}
-        for k in sorted({k for pair in pairs for k in pair}):
-            kernels[k], crosses = (
-                _Kernel.of(read[k], shares),
-                _crosses(read[k], read[k], norms=True),
-            )
-            own[k] = _criteria(kernels[k], kernels[k], crosses, shares, debiased=measure.debiased)
-        for i, j in pairs:
-            crosses = _crosses(read[i], read[j], norms=True)
-            both = _criteria(kernels[i], kernels[j], crosses, shares, debiased=measure.debiased)
+    room = memory_budget if any(layer.on_disk for layer in layers) else 0
+    read = _Grouped(layers, frames, groups, room, engine)
+    drawn = _drawn_kernels if isinstance(measure, CKA) else _drawn_correlations
+    yield from drawn(read, sides, pairs, measure, weights)
+
+
+def _drawn_kernels(
+    read: _Grouped, sides: list[Any], pairs: Sequence[tuple[int, int]], measure: CKA, weights: Any
+) -> Iterator[np.ndarray]:
+    """CKA, (draws, 2) of each pair."""
+    shares = weights.astype(np.float64)
+    used = sorted({k for pair in pairs for k in pair})
+    kernels = read.kernels(used, shares)
+    own: dict[int, np.ndarray] = {}
+    selves = [(k, k) for k in used]
+    for (i, j), _, crosses in read.sums([*selves, *pairs], norms=True):
+        both = _criteria(kernels[i], kernels[j], crosses, shares, debiased=measure.debiased)
+        if len(own) < len(used):
+            own[i] = both
+        else:
             values = np.minimum(1.0, both / np.sqrt(own[i] * own[j]))
             yield np.stack([values, values], axis=1)
-        return
-    for i, j in pairs:
-        sums = (_sums(read[i]), _sums(read[j]))
-        crosses = _crosses(read[i], read[j], norms=False)
+
+
+def _drawn_correlations(
+    read: _Grouped, sides: list[Any], pairs: Sequence[tuple[int, int]], measure: Any, weights: Any
+) -> Iterator[np.ndarray]:
+    """Canonical correlations, (draws, 2) of each pair."""
+    for (i, j), sums, crosses in read.sums(pairs, norms=False):
         drawn = []
         for each in weights:
-            x, y = (
-                measure.resampled(sides[k], Sums.weighed(own, each))
-                for k, own in zip((i, j), sums, strict=True)
-            )
+            x, y = (measure.resampled(sides[k], Sums.weighed(sums[k], each)) for k in (i, j))
             drawn.append(measure.values(x, y, CrossSums.weighed(crosses, each)))
         yield np.array(drawn)
 
@@ -235,30 +259,47 @@ def _check_draws(directions: int, groups: Sequence[slice], weights: np.ndarray) 
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A layer, the coordinates in which it is read, and the groups of its tokens."""
+class _Grouped:
+    """Layers, the coordinates in which they are read, and the groups of their tokens."""
 
-    layer: Layer
-    frame: Frame
+    layers: Sequence[Layer]
+    frames: Sequence[Frame]
     groups: Sequence[slice]
+    budget: int
+    engine: Engine | None
 
+    def sums(
+        self, pairs: Sequence[tuple[int, int]], *, norms: bool
+    ) -> Iterator[tuple[tuple[int, int], dict[int, list[Sums]], list[CrossSums]]]:
+        """Each pair with the sums of its layers, where norms are not asked for, and its own.
 
-def _sums(x: _Read) -> list[Sums]:
-    """Of each group."""
-    sums = [Sums.none(x.frame.width) for _ in x.groups]
-    for group, group_sums in zip(x.groups, sums, strict=True):
-        for where in blocks([x.layer], group):
-            group_sums.add(x.frame.read(x.layer, where))
-    return sums
+        All are lists of one for each group; as many pairs as memory holds are read together.
+        """
+        named = [(i, j, -1) for i, j in pairs]
+        for some in _groups(named, self.frames, self.budget // (3 * len(self.groups))):
+            single = [] if norms else sorted({k for i, j, _ in some for k in (i, j)})
+            of_groups = [self._of(group, single, some, norms=norms) for group in self.groups]
+            sums = {k: [own[k] for own, _ in of_groups] for k in single}
+            for i, j, _ in some:
+                yield (i, j), sums, [crosses.pop((i, j, -1)) for _, crosses in of_groups]
 
+    def kernels(self, layers: Sequence[int], weights: np.ndarray) -> dict[int, _Kernel]:
+        """The linear kernels of some layers over the groups."""
+        each = [self._of(group, layers, [], norms=False)[0] for group in self.groups]
+        return {k: _Kernel.of([sums[k] for sums in each], weights) for k in layers}
 
-def _crosses(x: _Read, y: _Read, *, norms: bool) -> list[CrossSums]:
-    """Of each group."""
-    crosses = [CrossSums.none(x.frame.width, y.frame.width) for _ in x.groups]
-    for group, cross in zip(x.groups, crosses, strict=True):
-        for where in blocks([x.layer, y.layer], group):
-            cross.add(x.frame.read(x.layer, where), y.frame.read(y.layer, where), norms=norms)
-    return crosses
+    def _of(
+        self, group: slice, singles: Sequence[int], pairs: Sequence[Pair], *, norms: bool
+    ) -> Summed:
+        return accumulate(
+            self.layers,
+            self.frames,
+            singles,
+            pairs,
+            norms=norms,
+            within=group,
+            engine=self.engine,
+        )
 
 
 @dataclass(frozen=True)
@@ -276,8 +317,7 @@ class _Kernel:
     trace: np.ndarray
 
     @classmethod
-    def of(cls, read: _Read, weights: np.ndarray) -> _Kernel:
-        sums = _sums(read)
+    def of(cls, sums: list[Sums], weights: np.ndarray) -> _Kernel:
         totals = np.array([part.total for part in sums])
         trace = weights**2 @ np.array([np.trace(part.gram) for part in sums])
         return cls(totals, _form(totals @ totals.T, weights), trace)

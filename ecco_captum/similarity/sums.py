@@ -10,11 +10,16 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecco_captum.core.stored_array import StoredValues
+from ecco_captum.core.stored_array import StoredValues, pieces_of
+from ecco_captum.core.threads import Each, one_by_one, one_thread_each
 from ecco_captum.similarity.rearranged import Null, whole_order
+
+if TYPE_CHECKING:
+    from ecco_captum.corpus.engines import Engine
 
 BLOCK_BYTES = 2**25  # of the float64 blocks of all layers that are read together
 _FEWEST = 256
@@ -126,6 +131,10 @@ class Sums:
         self.total += block.sum(axis=0)
         self.gram += block.T @ block
 
+    def __add__(self, other: Sums) -> Sums:
+        """Of the tokens of both."""
+        return Sums(self.count + other.count, self.total + other.total, self.gram + other.gram)
+
     @classmethod
     def weighed(cls, parts: Sequence[Sums], weights: np.ndarray) -> Sums:
         """Of parts of the tokens, each so many times."""
@@ -188,6 +197,16 @@ class CrossSums:
             self.by_y += of_y @ x
             self.by_x += of_x @ y
 
+    def __add__(self, other: CrossSums) -> CrossSums:
+        """Of the tokens of both."""
+        return CrossSums(
+            self.product + other.product,
+            self.count + other.count,
+            self.squares + other.squares,
+            self.by_y + other.by_y,
+            self.by_x + other.by_x,
+        )
+
 
 def blocks(layers: Sequence[Layer], within: slice | None = None) -> Iterator[slice]:
     """Runs of tokens, of all or of some, few enough for a block of each layer."""
@@ -212,7 +231,7 @@ Pair = tuple[int, int, int]
 """Two layers by their numbers, and which shuffling of the second one's tokens; -1 for none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shuffling:
     r"""Tokens in other places, drawn from a seed.
 
@@ -222,12 +241,12 @@ class Shuffling:
     Args:
         seed (int): of the draws.
         null (str): what changes places.
-        starts (tuple of int): where each text starts.
+        starts (array): (texts,), where each text starts.
     """
 
     seed: int
     null: Null = "tokens"
-    starts: tuple[int, ...] = (0,)
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
 
     def read(self, layer: Layer, frame: Frame, where: slice, draw: int) -> np.ndarray:
         """(tokens, coordinates) that stand in the place of a block's tokens."""
@@ -240,7 +259,11 @@ class Shuffling:
     def order(self, draw: int, start: int, count: int) -> np.ndarray:
         """(count,), the order of the tokens from ``start`` on, counted from there."""
         rng = np.random.default_rng((self.seed, draw, start))
-        return whole_order(self.null, np.array(self.starts) - start, count, rng)
+        return whole_order(self.null, self.starts - start, count, rng)
+
+
+Summed = tuple[dict[int, Sums], dict[Pair, CrossSums]]
+"""Sums of single layers and of pairs."""
 
 
 def accumulate(
@@ -251,44 +274,109 @@ def accumulate(
     *,
     norms: bool = False,
     shuffling: Shuffling | None = None,
-) -> tuple[dict[int, Sums], dict[Pair, CrossSums]]:
-    """Reads every token once and sums it up: for single layers, and for pairs of them.
+    within: slice | None = None,
+    engine: Engine | None = None,
+) -> Summed:
+    """Reads tokens, all or some, once and sums them up: for single layers, and for pairs of them.
 
     ``norms`` says whether what kernels need is wanted, too; values that are not finite raise a
-    ValueError.
+    ValueError. An engine sums up pieces of the tokens, whose bounds and order do not depend on it;
+    without one they are summed up as they come.
     """
-    widths = [frame.width for frame in frames]
-    sums = {k: Sums.none(widths[k]) for k in singles}
-    plain = [pair for pair in pairs if pair[2] < 0]
-    shuffled = sorted((pair for pair in pairs if pair[2] >= 0), key=lambda pair: pair[::-1])
-    used = sorted({*sums, *(i for i, _, _ in pairs), *(j for _, j, _ in plain)})
-    involved = [layers[k] for k in {*used, *(j for _, j, _ in shuffled)}]
-    # What chance gives needs no more digits than the values have, and costs half of it.
-    coarse = np.float64 if min(layer.precision for layer in involved) < 1e-10 else np.float32
-    kinds = {-1: np.float64}
-    crosses = {
-        (i, j, draw): CrossSums.none(widths[i], widths[j], kinds.get(draw, coarse))
-        for i, j, draw in pairs
-    }
-    with np.errstate(invalid="ignore", over="ignore"):  # checked in the sums
-        for where in blocks(involved):
-            read = {k: frames[k].read(layers[k], where) for k in used}
-            for k in sums:
-                sums[k].add(read[k])
-            for i, j, draw in plain:
-                crosses[i, j, draw].add(read[i], read[j], norms=norms)
-            if not shuffled:
-                continue
-            assert shuffling is not None  # pairs that are shuffled come with it
-            rows = {i: read[i].astype(coarse) for i in {i for i, _, _ in shuffled}}
-            del read
-            for (j, draw), same in itertools.groupby(shuffled, key=lambda pair: pair[1:]):
-                other = shuffling.read(layers[j], frames[j], where, draw).astype(coarse)
-                for pair in same:
-                    crosses[pair].add(rows[pair[0]], other, norms=norms)
+    wanted = _Wanted(layers, frames, sorted(set(singles)), pairs, norms, shuffling)
+    if engine is None:
+        sums, crosses = wanted.summed(within or slice(0, layers[0].tokens), one_by_one)
+    else:
+        sums, crosses = engine.total(wanted, pieces(layers, within), _both)
     for k, own in sums.items():
         check_finite(layers[k], own.gram)
     return sums, crosses
+
+
+_PIECE = 2**13  # tokens that are summed up together, at least
+
+
+def pieces(layers: Sequence[Layer], within: slice | None = None) -> list[slice]:
+    """Runs of tokens that are summed up each by itself; words are cut without regard to parts."""
+    parted = [layer.values for layer in layers if layer.on_disk and layer.spans is None]
+    tokens = within or slice(0, layers[0].tokens)
+    return pieces_of(next(iter(parted), None), tokens, _PIECE)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is summed up, of any run of tokens; see :func:`accumulate`."""
+
+    layers: Sequence[Layer]
+    frames: Sequence[Frame]
+    singles: Sequence[int]
+    pairs: Sequence[Pair]
+    norms: bool
+    shuffling: Shuffling | None
+
+    def __call__(self, tokens: slice) -> Summed:
+        with one_thread_each() as each:
+            return self.summed(tokens, each)
+
+    def summed(self, tokens: slice, each: Each) -> Summed:
+        layers, frames = self.layers, self.frames
+        widths = [frame.width for frame in frames]
+        sums = {k: Sums.none(widths[k]) for k in self.singles}
+        plain = [pair for pair in self.pairs if pair[2] < 0]
+        shuffled = sorted((pair for pair in self.pairs if pair[2] >= 0), key=lambda p: p[::-1])
+        moved = [(*key, list(same)) for key, same in itertools.groupby(shuffled, lambda p: p[1:])]
+        used = sorted({*sums, *(i for i, _, _ in self.pairs), *(j for _, j, _ in plain)})
+        involved = [layers[k] for k in {*used, *(j for _, j, _ in shuffled)}]
+        # What chance gives needs no more digits than the values have, and costs half of it.
+        coarse = np.float64 if min(layer.precision for layer in involved) < 1e-10 else np.float32
+        kinds = {-1: np.float64}
+        crosses = {
+            (i, j, draw): CrossSums.none(widths[i], widths[j], kinds.get(draw, coarse))
+            for i, j, draw in self.pairs
+        }
+
+        def read_layer(k: int) -> np.ndarray:
+            with _unchecked():
+                return frames[k].read(layers[k], where)
+
+        def add_single(k: int) -> None:
+            with _unchecked():
+                sums[k].add(read[k])
+
+        def add_pair(pair: Pair) -> None:
+            with _unchecked():
+                crosses[pair].add(read[pair[0]], read[pair[1]], norms=self.norms)
+
+        def add_moved(group: tuple[int, int, list[Pair]]) -> None:
+            j, draw, same = group
+            assert self.shuffling is not None  # pairs that are shuffled come with it
+            with _unchecked():
+                other = self.shuffling.read(layers[j], frames[j], where, draw).astype(coarse)
+                for pair in same:
+                    crosses[pair].add(rows[pair[0]], other, norms=self.norms)
+
+        for where in blocks(involved, tokens):  # noqa: B007 - the functions above read it
+            read = dict(zip(used, each(read_layer, used), strict=True))
+            each(add_single, list(sums))
+            each(add_pair, plain)
+            if moved:
+                with _unchecked():
+                    rows = {i: read[i].astype(coarse) for i in {i for i, _, _ in shuffled}}
+                del read
+                each(add_moved, moved)
+        return sums, crosses
+
+
+def _unchecked() -> Any:
+    """What is not finite is seen in the sums; each thread has to ask for it."""
+    return np.errstate(invalid="ignore", over="ignore")
+
+
+def _both(some: Summed, others: Summed) -> Summed:
+    """Of the tokens of both."""
+    with _unchecked():
+        sums = {k: own + others[0][k] for k, own in some[0].items()}
+        return sums, {pair: own + others[1][pair] for pair, own in some[1].items()}
 
 
 def check_finite(layer: Layer, products: np.ndarray) -> None:

@@ -27,7 +27,8 @@ from ecco_captum import (
     hidden_states,
     map_texts,
 )
-from ecco_captum.corpus.engines import LocalEngine, added
+from ecco_captum.corpus.adding import added
+from ecco_captum.corpus.engines import LocalEngine
 from ecco_captum.corpus.ray_engine import PartError, StalledWarning
 
 ray = pytest.importorskip("ray")

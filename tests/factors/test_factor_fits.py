@@ -1,4 +1,4 @@
-"""Factors beyond memory: mini-batches find what one fit of everything finds."""
+"""Factors beyond memory: passes over pieces find what one fit of everything finds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ecco_captum.factors.fits import Matrix, fit_in_parts
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factor_fits, "_ROWS", 64)
-    monkeypatch.setattr("ecco_captum.activations.record._PART_BYTES", 2**13)
+    monkeypatch.setattr(factor_fits, "_PIECE", 128)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -45,7 +45,7 @@ def test_near_the_fit_of_everything_and_not_only_of_what_memory_holds() -> None:
     noise = np.random.default_rng(1).gamma(0.7, size=given.values.shape)
     given = activations(given.values + noise)
     matrix = np.concatenate(list(given.values), axis=1)
-    budget = 128 * 4 * matrix.shape[1]  # two mini-batches of 64
+    budget = 128 * 4 * matrix.shape[1]  # two runs of 64 rows
     factors = nmf(given, 5, memory_budget=budget)
     best = nmf(given, 5, max_iter=5000).error
     some = nmf(activations(given.values[:, :128]), 5, max_iter=5000)
@@ -91,7 +91,7 @@ def test_seeds_decide_and_passes_end() -> None:
     assert np.abs(first - other).max() > 1e-3
     with pytest.warns(UserWarning, match="max_iter: the fit did not converge in 1 rounds"):
         nmf(random(4, shape=(1, 500, 15)), 3, memory_budget=1, max_iter=1)
-    # More components than a mini-batch has rows; a last mini-batch of one row.
+    # More components than a run has rows; a last run of one row.
     wide = activations(np.random.default_rng(0).gamma(1, size=(1, 321, 90)))
     assert nmf(wide, 70, memory_budget=1).count == 70
 

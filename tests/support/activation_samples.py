@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.activations.store import Store, open_for_append
+from ecco_captum.core.stored_array import StoredValues
 from ecco_captum.core.tokens import Tokens
 from ecco_captum.factors.record import Factors
 
@@ -51,6 +54,22 @@ def stored(acts: Activations, path: Path) -> Activations:
         store.append(np.asarray(acts.values), acts.tokens, acts.sequences, [1])
         store.complete()
     return Activations.open(path)
+
+
+def stored_in_parts(acts: Activations, path: Path, ends: list[int]) -> Activations:
+    """The same in several folders, as many workers write them; `ends` are where parts end."""
+    path.mkdir(exist_ok=True)
+    bounds, parts, values = [0, *ends], [], None
+    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
+        texts = np.flatnonzero((acts.sequences >= start) & (acts.sequences < end)).tolist()
+        values = stored(acts.of_texts(texts), path / f"{number}").values
+        assert isinstance(values, StoredValues)
+        parts.append((f"{number}", values.key, end - start))
+    assert values is not None
+    held = dataclasses.replace(
+        values, path=str(path), key="", tokens=bounds[-1], parts=tuple(parts)
+    )
+    return dataclasses.replace(acts, values=held)
 
 
 def corpus(count: int = 60, seed: int = 0) -> list[list[int]]:
