@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from collections.abc import Callable
@@ -28,10 +29,11 @@ def prompts(folder: Path) -> str:
 def wordy(tiny_lm: Callable[..., LanguageModel], tmp_path: Path) -> str:
     """A tiny model that has " is" and " are" as tokens."""
     lm = tiny_lm("gpt2")
-    lm.tokenizer.add_tokens([" is", " are", " the"])
-    lm.model.resize_token_embeddings(len(lm.tokenizer), mean_resizing=False)
+    tokenizer = copy.deepcopy(lm.tokenizer)  # other tests have the same one
+    tokenizer.add_tokens([" is", " are", " the"])
+    lm.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     lm.model.save_pretrained(tmp_path / "wordy")
-    lm.tokenizer.save_pretrained(tmp_path / "wordy")
+    tokenizer.save_pretrained(tmp_path / "wordy")
     return str(tmp_path / "wordy")
 
 
