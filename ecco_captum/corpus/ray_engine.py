@@ -39,8 +39,9 @@ class RayEngine:
     by all of them under the same path.
 
     Args:
-        workers (int, optional): how many actors. Default: as many as the cluster holds, less one
-            processor that stays free, so that lost tasks of another kind can run again
+        workers (int, optional): how many actors, or tasks of sums at once. Default: as many as the
+            cluster holds, less one processor that stays free, so that lost tasks of another kind
+            can run again
         num_cpus (int, optional): processors, and threads, of each. Default: 1
         num_gpus (float, optional): GPUs of each. Default: 0
         address (str, optional): of the cluster, such as ``"auto"``. Default: the one that this

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ecco_captum.activations.record import Activations
 from ecco_captum.core.checks import Negatives
-from ecco_captum.core.stored_array import pieces_of
+from ecco_captum.core.stored_array import StoredValues, pieces_of
 from ecco_captum.core.threads import one_thread_each
 from ecco_captum.corpus.engines import Engine, LocalEngine
 
@@ -27,6 +27,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Any)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The numbers of a matrix alone, which workers are sent: values (layers, tokens, neurons)."""
+
+    values: np.ndarray | StoredValues
+    negatives: Negatives
+
+    def read(self, run: slice) -> np.ndarray:
+        """(tokens, columns) of a run of tokens."""
+        values = np.asarray(self.values[:, run], dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("activations: they hold NaN or infinity, accepts finite values")
+        flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+        if self.negatives == "abs":
+            return np.abs(flat)
+        above = np.maximum(flat, 0)
+        if self.negatives == "clip":
+            return above
+        return np.concatenate([above, np.maximum(-flat, 0)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -62,23 +83,24 @@ class Matrix:
         """What the whole of it takes."""
         return self.shape[0] * self.shape[1] * 4
 
-    def rows(self, first: int, end: int) -> np.ndarray:
-        """(end - first, columns) of some tokens."""
-        return self._rows(np.asarray(self.activations.values[:, first:end]))
+    @property
+    def rows(self) -> Rows:
+        """Its numbers, read where they are asked for."""
+        return Rows(self.activations.values, self.negatives)
 
     @cached_property
     def whole(self) -> np.ndarray:
         """All of it at once."""
-        return self._rows(np.asarray(self.activations.values))
+        return self.rows.read(slice(None))
 
-    def total(self, work: Callable[[Matrix, slice], S]) -> S:
+    def total(self, work: Callable[[Rows, slice], S]) -> S:
         """Adds up what some work makes of each run of rows, in an order that is always the same."""
-        function = partial(_sum_of_runs, self._sent, work, self._run)
+        function = partial(_sum_of_runs, self.rows, work, self._run)
         return self.engine.total(function, self.pieces, operator.add)
 
-    def each(self, work: Callable[[Matrix, slice], T]) -> Iterator[tuple[slice, list[T]]]:
+    def each(self, work: Callable[[Rows, slice], T]) -> Iterator[tuple[slice, list[T]]]:
         """Pieces, in order, and what some work makes of each run of their rows."""
-        function = partial(_of_runs, self._sent, work, self._run)
+        function = partial(_of_runs, self.rows, work, self._run)
         return zip(self.pieces, self.engine.map(function, self.pieces), strict=True)
 
     @property
@@ -90,11 +112,6 @@ class Matrix:
     def _run(self) -> int:
         """How many rows are read together."""
         return max(1, min(_ROWS, _RUN_BYTES // (4 * self.shape[1])))
-
-    @property
-    def _sent(self) -> Matrix:
-        """What workers are sent."""
-        return Matrix(self.activations, self.negatives)
 
     @cached_property
     def energies(self) -> tuple[float, float]:
@@ -116,36 +133,22 @@ class Matrix:
         total, below = self.energies
         return total - below if self.negatives == "clip" else total
 
-    def _rows(self, values: np.ndarray) -> np.ndarray:
-        values = np.asarray(values, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError("activations: they hold NaN or infinity, accepts finite values")
-        flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
-        if self.negatives == "abs":
-            return np.abs(flat)
-        above = np.maximum(flat, 0)
-        if self.negatives == "clip":
-            return above
-        return np.concatenate([above, np.maximum(-flat, 0)], axis=1)
 
-
-def _energies(matrix: Matrix, run: slice) -> np.ndarray:
-    values = np.asarray(matrix.activations.values[:, run], dtype=np.float64)
+def _energies(rows: Rows, run: slice) -> np.ndarray:
+    values = np.asarray(rows.values[:, run], dtype=np.float64)
     return np.array([np.square(values).sum(), np.square(np.minimum(values, 0)).sum()])
 
 
-def _of_runs(
-    matrix: Matrix, work: Callable[[Matrix, slice], T], size: int, piece: slice
-) -> list[T]:
+def _of_runs(rows: Rows, work: Callable[[Rows, slice], T], size: int, piece: slice) -> list[T]:
     """What some work makes of each run of so many rows of a piece."""
     starts = range(piece.start, piece.stop, size)
     runs = [slice(start, min(start + size, piece.stop)) for start in starts]
     with one_thread_each() as each:
-        return each(partial(work, matrix), runs)
+        return each(partial(work, rows), runs)
 
 
-def _sum_of_runs(matrix: Matrix, work: Callable[[Matrix, slice], S], size: int, piece: slice) -> S:
-    return reduce(operator.add, _of_runs(matrix, work, size, piece))
+def _sum_of_runs(rows: Rows, work: Callable[[Rows, slice], S], size: int, piece: slice) -> S:
+    return reduce(operator.add, _of_runs(rows, work, size, piece))
 
 
 Start = Literal["nndsvdar", "random"]
@@ -250,13 +253,13 @@ class Statistics:
         return float(np.sqrt(max(0.0, missed) / max(self.energy, _TINY)))
 
 
-def _statistics(components: np.ndarray, matrix: Matrix, run: slice) -> Statistics:
+def _statistics(components: np.ndarray, rows: Rows, run: slice) -> Statistics:
     """Of a run of rows, with the best weights for the components."""
-    rows = matrix.rows(run.start, run.stop)
-    weights, _ = _best(rows, components)
-    energy = float(np.einsum("tc,tc->", rows, rows, dtype=np.float64))
+    read = rows.read(run)
+    weights, _ = _best(read, components)
+    energy = float(np.einsum("tc,tc->", read, read, dtype=np.float64))
     return Statistics(
-        weights @ weights.T, (weights.astype(np.float32) @ rows).astype(np.float64), energy
+        weights @ weights.T, (weights.astype(np.float32) @ read).astype(np.float64), energy
     )
 
 
@@ -274,8 +277,8 @@ def weighed(matrix: Matrix, components: np.ndarray) -> tuple[np.ndarray, np.ndar
     return weights, own
 
 
-def _weighed(components: np.ndarray, matrix: Matrix, run: slice) -> tuple[np.ndarray, np.ndarray]:
-    weights, products = _best(matrix.rows(run.start, run.stop), components)
+def _weighed(components: np.ndarray, rows: Rows, run: slice) -> tuple[np.ndarray, np.ndarray]:
+    weights, products = _best(rows.read(run), components)
     return weights.astype(np.float32), _inner(weights, products)
 
 
@@ -323,7 +326,7 @@ def _gathered(matrix: Matrix, firsts: np.ndarray) -> np.ndarray:
     places = np.cumsum([0, *(ends - firsts)])
     gathered = np.empty((places[-1], columns), np.float32)
     for first, end, place in zip(firsts, ends, places[:-1], strict=True):
-        gathered[place : place + end - first] = matrix.rows(first, end)
+        gathered[place : place + end - first] = matrix.rows.read(slice(first, end))
     return gathered
 
 
