@@ -83,6 +83,8 @@ _STATES = {
     "layers that are no slice": (*_A_TEXT, "--layers", "x"),
 }
 
+_CORPUS = ("--input", "prompt.txt")
+
 CASES: dict[str, dict[str, tuple[str, ...]]] = {
     "demo": {k: v for k, v in _ANY.items() if v[0] != "--model"},
     "models": {"an option that it lacks": ("--none",)},
@@ -181,6 +183,32 @@ CASES: dict[str, dict[str, tuple[str, ...]]] = {
         "nothing": (),
         "what is not there": ("none.npz",),
         "what is no record": ("no_record.npz",),
+    },
+    "capture": {
+        "a model that is nowhere": ("--model", "./none", *_CORPUS, "--neurons", "all"),
+        "nothing to capture": _CORPUS,
+        "no texts": ("--neurons", "all"),
+        "a file that is not there": ("--input", "none.jsonl", "--neurons", "all"),
+        "a pattern that nothing fits": ("--input", "none/*.txt", "--neurons", "all"),
+        "a column that is not there": (
+            *("--input", "table.csv", "--text-column", "words", "--neurons", "all"),
+        ),
+        "layers that are no slice": (*_CORPUS, "--neurons", "1:2:3"),
+        "layers that it has not": (*_CORPUS, "--neurons", "99"),
+        "an engine that it has not": (*_CORPUS, "--neurons", "all", "--engine", "spark"),
+        "no workers": (*_CORPUS, "--neurons", "all", "--engine", "ray", "--workers", "0"),
+        "a folder that holds something else": (*_CORPUS, "--neurons", "all", "--store", "."),
+    },
+    "map": {
+        "no analysis": _CORPUS,
+        "an analysis that it has not": ("magic", *_CORPUS),
+        "a function that is not there": ("os:magic", *_CORPUS),
+        "no texts": ("rankings",),
+    },
+    "nmf": {
+        "nothing": (),
+        "what is not there": ("none",),
+        "what is no folder": ("no_record.npz",),
     },
 }
 """For each command, wrong inputs by their kind."""

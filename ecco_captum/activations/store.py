@@ -259,6 +259,7 @@ def held_parts(folder: Path, kind: str) -> list[Path]:
 
 def open_captured(folder: Path, kind: str) -> dict[str, Any]:
     r"""Returns the fields of the activations of one kind that a run over a corpus has written."""
+    folder = folder.absolute()
     parts = [open_store(path) for path in held_parts(folder, kind)]
     if not parts:
         raise ValueError(f"path: {str(folder)!r} holds no activations of the kind {kind!r}")
@@ -273,9 +274,7 @@ def open_captured(folder: Path, kind: str) -> dict[str, Any]:
     )
     return {
         **parts[0],
-        "values": replace(
-            values[0], path=str(folder.absolute()), key="", tokens=len(ids), parts=listed
-        ),
+        "values": replace(values[0], path=str(folder), key="", tokens=len(ids), parts=listed),
         "tokens": Tokens(ids, texts, len(ids)),
         "sequences": np.concatenate(sequences),
     }

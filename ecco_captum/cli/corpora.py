@@ -122,10 +122,10 @@ def _tell_problems(problems: list[Any]) -> None:
 
 
 def capture(
-    store: Folder,
     texts: CorpusOptions,
     model: ModelOptions,
     engine: EngineOptions,
+    store: Folder = Path("ecco-captum-capture"),
     hidden_states: Annotated[Any, _layers_option("Rows of the residual stream")] = None,
     neurons: Annotated[Any, _layers_option("Blocks whose neurons are read")] = None,
     stack: Stack = "decoder",
@@ -151,10 +151,7 @@ def capture(
             raise ValueError("--price: there is no --input, accepts it with texts")
         print(ecco_captum.capture_price(recipe, corpus, **chosen))
         return
-    with out.progress_bar(1) as step:
-        made = ecco_captum.capture(
-            recipe, corpus, store, **chosen, engine=engine.chosen(), progress=step("Reading")
-        )
+    made = ecco_captum.capture(recipe, corpus, store, **chosen, engine=engine.chosen())
     _tell_problems(made.problems)
     print(f"{made.plan}: {made.folder}")
 
@@ -171,10 +168,10 @@ Analysis = Annotated[
 
 def map_texts(
     analysis: Analysis,
-    store: Folder,
     texts: CorpusOptions,
     model: ModelOptions,
     engine: EngineOptions,
+    store: Folder = Path("ecco-captum-map"),
     method: Annotated[str, option("The attribution method.")] = "input_x_gradient",
     max_new_tokens: Annotated[int, option("How many tokens to write behind each text.")] = 1,
 ) -> None:
@@ -186,16 +183,14 @@ def map_texts(
     """
     model.check()
     function = _function(analysis, method, max_new_tokens)
-    with out.progress_bar(1) as step:
-        made = ecco_captum.map_texts(
-            _recipe(model),
-            texts.corpus(),
-            function,
-            store,
-            tokens_per_part=texts.tokens_per_part,
-            engine=engine.chosen(),
-            progress=step("Reading"),
-        )
+    made = ecco_captum.map_texts(
+        _recipe(model),
+        texts.corpus(),
+        function,
+        store,
+        tokens_per_part=texts.tokens_per_part,
+        engine=engine.chosen(),
+    )
     _tell_problems(made.problems)
     print(f"{made.plan}: {made.folder}")
 

@@ -21,6 +21,10 @@ EngineName = Literal["local", "ray"]
 class Engine(Protocol):
     """What runs parts, and sums over pieces."""
 
+    @property
+    def by(self) -> str:
+        """Who does the work, for progress bars."""
+
     def session(self) -> contextlib.AbstractContextManager[Any]:
         """Keeps workers up for several calls."""
 
@@ -41,6 +45,10 @@ class Engine(Protocol):
 @dataclass(frozen=True)
 class LocalEngine:
     """This process."""
+
+    @property
+    def by(self) -> str:
+        return ""
 
     def session(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()

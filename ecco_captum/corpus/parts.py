@@ -147,7 +147,10 @@ def read_made(folder: Path, number: int) -> Made | None:
 
 @contextlib.contextmanager
 def begun(folder: Path) -> Iterator[None]:
-    """While active, no other run writes into the folder; what a run before left half is removed."""
+    """While active, no other run writes into the folder; what a run before left half is removed.
+
+    A new folder goes away where an error ends the run before any part is there.
+    """
     if not folder.absolute().parent.is_dir():
         raise FileNotFoundError(f"store: there is no folder {str(folder.absolute().parent)!r}")
     if folder.exists() and not folder.is_dir():
@@ -164,10 +167,16 @@ def begun(folder: Path) -> Iterator[None]:
                 f"store: the folder {str(folder)!r} holds something else, accepts a new one or one "
                 "that a run over a corpus has begun"
             )
+        made = not folder.exists()
         (folder / "parts").mkdir(parents=True, exist_ok=True)
         for partial in (folder / "parts").glob(f"*{PARTIAL}"):
             shutil.rmtree(partial, ignore_errors=True)
-        yield
+        try:
+            yield
+        except Exception:
+            if made and all(part.suffix == PARTIAL for part in (folder / "parts").iterdir()):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
     finally:
         with contextlib.suppress(OSError):  # Windows keeps files that are open
             Path(lock.lock_file).unlink()

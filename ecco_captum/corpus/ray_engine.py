@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import queue
 import threading
 import time
@@ -45,7 +46,8 @@ class RayEngine:
         num_cpus (int, optional): processors, and threads, of each. Default: 1
         num_gpus (float, optional): GPUs of each. Default: 0
         address (str, optional): of the cluster, such as ``"auto"``. Default: the one that this
-            process is connected to, else a new one on this machine
+            process is connected to, else the environment's RAY_ADDRESS, else a new one on this
+            machine
         stall_seconds (float, optional): a warning says what waits for what if nothing happens for
             so long. Default: 60
 
@@ -64,6 +66,10 @@ class RayEngine:
         if self.workers is not None:
             check_whole("workers", self.workers)
         check_whole("num_cpus", self.num_cpus)
+
+    @property
+    def by(self) -> str:
+        return f" by {self.workers} workers" if self.workers else " by workers of Ray"
 
     def run(
         self, work: Work, parts: Sequence[int], advance: Callable[[int], object]
@@ -137,7 +143,8 @@ class RayEngine:
         begun = not ray.is_initialized()
         if begun:
             ray.init(
-                address=self.address,
+                # Without an address Ray would join whatever cluster it finds on this machine.
+                address=self.address or os.environ.get("RAY_ADDRESS") or "local",
                 log_to_driver=False,
                 include_dashboard=False,
                 configure_logging=True,

@@ -274,4 +274,6 @@ def test_every_command_has_defaults_for_model_and_output(
         assert "None" not in page
         if "--model" in page:
             assert "[default: smollm2-135m]" in page
-        assert "required" not in page or command.__name__ in ("compare", "show", "probe")
+        assert "required" not in page or command.__name__ in (
+            *("compare", "show", "probe", "nmf", "map"),
+        )

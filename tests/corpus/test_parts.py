@@ -26,6 +26,7 @@ from ecco_captum import (
     ModelRecipe,
     TextTables,
     capture,
+    capture_price,
     force_decode,
     hidden_states,
     map_texts,
@@ -159,6 +160,10 @@ def test_a_folder_is_of_one_run(lm: LanguageModel, tmp_path: Path) -> None:
         neurons(ModelRecipe(tiny_gpt2), TEXTS)
     with pytest.raises(ValueError, match="engine: got 'spark'"):
         captured(lm, tmp_path / "acts2", engine="spark")
+    with pytest.raises(ValueError, match="layers"):
+        capture(ModelRecipe(tiny_gpt2), TEXTS, tmp_path / "acts2", neurons=[99], progress=False)
+    with pytest.raises(ValueError, match="text_column: row 1"):
+        captured(lm, tmp_path / "acts2", Corpus([{"a": "b", "c": "d"}], text_column="text"))
     assert not (tmp_path / "acts2").exists()
 
 
@@ -173,6 +178,24 @@ def test_a_model_of_other_weights_is_refused(lm: LanguageModel, tmp_path: Path) 
         captured(tiny_gpt2(1), folder)
     with pytest.raises(ValueError, match="store: another run is writing"):
         with_lock(folder, lambda: captured(lm, folder))
+
+
+def test_what_a_capture_would_take(lm: LanguageModel, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"hidden_states": "all", "neurons": [0], "tokens_per_part": 100}
+    price = capture_price(lm, iter(TEXTS), **asked)
+    made = capture(lm, TEXTS, tmp_path / "acts", **asked, progress=False)
+    assert price.plan == made.plan
+    assert price.seconds > 0
+    written = sum(
+        path.stat().st_size
+        for part in (tmp_path / "acts" / "parts").iterdir()
+        for kind in ("hidden", "neurons")
+        for path in (part / kind).rglob("*")
+    )
+    assert price.bytes == pytest.approx(written, rel=0.3)
+    assert f"{price.plan.tokens:,} tokens of 40 texts" in str(price)
+    with pytest.raises(ValueError, match="tokens_per_part: got 0"):
+        capture_price(lm, TEXTS, neurons="all", tokens_per_part=0)
 
 
 def with_lock(folder: Path, function: Any) -> None:
