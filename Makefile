@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM ?= false
 demo: $(VENV)/.runtime
 	$(BIN)/ecco-captum demo
 
-# What continuous integration runs for each change: under ten minutes on two cores.
+# What continuous integration runs for each change: under a quarter of an hour on two cores.
 test: check
 check: lint types docs unit tutorial smoke-newest demo
 

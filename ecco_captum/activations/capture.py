@@ -115,6 +115,12 @@ class Captured:
     Args:
         folder (Path): the folder.
         plan (Plan): the parts of the corpus.
+
+    Examples::
+
+        >>> made = capture(lm, [*texts, ""], "kept", neurons=[3])
+        >>> made.neurons.layer_names, [problem.reason for problem in made.problems]
+        (['block 3'], ['it is blank'])
     """
 
     folder: Path
@@ -163,6 +169,12 @@ class CapturePrice:
         bytes (int): on disk, compressed as the first texts are.
         seconds (float): of one process such as this one, without loading the model.
         measured (int): of how many tokens both were measured.
+
+    Examples::
+
+        >>> price = capture_price(lm, texts, hidden_states=[15])
+        >>> price.measured == price.plan.tokens  # all of so few
+        True
     """
 
     plan: Plan

@@ -79,17 +79,21 @@ class Corpus:
         if not self.files and isinstance(source, Iterator):
             source = list(source)
         self.source = source
-        #: What was wrong with rows in the last pass: broken ones and ids that come again.
-        self.problems: list[Problem] = []
+        self._problems: list[Problem] = []
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was wrong with rows in the last pass: broken ones, and ids that came again."""
+        return list(self._problems)
 
     def __iter__(self) -> Iterator[CorpusText]:
-        self.problems = []
+        self._problems = []
         # On disk, so that memory does not grow with the corpus; ids that are made cannot repeat.
         with closing(sqlite3.connect("")) as ids:
             ids.execute("create table seen (id text primary key) without rowid")
             for made, row in self._rows():
                 if isinstance(row, BrokenRow):
-                    self.problems.append(Problem(made, row.reason))
+                    self._problems.append(Problem(made, row.reason))
                     continue
                 text, own = self._columns(made, row)
                 if self.id_column is None:
@@ -106,7 +110,7 @@ class Corpus:
             other = f"{own}#{copy}"
             if ids.execute(add, (other,)).rowcount:
                 reason = f"its id {own!r} is another text's, too; here it is {other!r} (row {made})"
-                self.problems.append(Problem(other, reason))
+                self._problems.append(Problem(other, reason))
                 return other
         raise AssertionError
 

@@ -66,8 +66,8 @@ def map_texts(
         ...     return {"rank": int(force_decode(lm, text, " are").ranks[0])}
         >>> map_texts(lm, ["The keys", "The key"], last_rank, "ranks").to_pandas()
           id  rank
-        0  1     1
-        1  2     1
+        0  1     3
+        1  2   173
     """
     _imported_parquet()
     if not callable(function):
@@ -92,6 +92,12 @@ class TextTables:
     Args:
         folder (Path): the folder.
         plan (Plan): its parts.
+
+    Examples::
+
+        >>> tables = map_texts(lm, texts, lambda lm, text: {"letters": len(text)}, "letters")
+        >>> tables.to_pandas()["letters"].tolist()
+        [41, 39, 30]
     """
 
     folder: Path

@@ -55,6 +55,12 @@ class Plan:
         parts (tuple of Part): in order.
         problems (tuple of Problem): rows that are broken, and ids that came again.
         tokens_per_part (int): the most tokens of a part of several texts.
+
+    Examples::
+
+        >>> cut = plan(texts, lm, tokens_per_part=20)
+        >>> [part.texts for part in cut.parts], cut.tokens
+        ([2, 1], 29)
     """
 
     parts: tuple[Part, ...]

@@ -54,6 +54,8 @@ class RayEngine:
     Examples::
 
         >>> engine = RayEngine(workers=8, num_gpus=1, address="auto")
+        >>> engine.num_cpus
+        1
     """
 
     workers: int | None = None

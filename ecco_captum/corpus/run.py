@@ -41,8 +41,8 @@ def run_job(
         plan = written_plan(path, corpus, recipe, tokens_per_part)
         missing = [part.number for part in plan.parts if read_made(path, part.number) is None]
         work = Work(str(path), job, recipe)
-        said = {"desc": f"Reading{chosen.by}", "unit": " tokens", "unit_scale": True}
-        with progress_bar(progress, total=plan.tokens, **said) as bar:
+        shown = f"Reading{chosen.by}"
+        with progress_bar(progress, total=plan.tokens, desc=shown, unit=" tokens") as bar:
             if len(missing) < len(plan.parts):
                 lacking = set(missing)
                 bar.update(sum(part.tokens for part in plan.parts if part.number not in lacking))

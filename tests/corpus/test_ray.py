@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+import yaml
 from corpus_samples import contents, other_weights, sentences, tiny_gpt2, tokens_without_dogs
 
 from ecco_captum import (
@@ -93,8 +98,8 @@ def captured(folder: Path, engine: Any, model: Any = RECIPE, texts: Any = TEXTS)
 
 def actors() -> list[int]:
     """The processes of actors."""
-    said = subprocess.run(["pgrep", "-f", "ray::MapWorker"], stdout=subprocess.PIPE, text=True)
-    return [int(number) for number in said.stdout.split()]
+    listed = psutil.process_iter(["cmdline"])
+    return [each.pid for each in listed if "ray::MapWorker" in " ".join(each.info["cmdline"] or [])]
 
 
 def once(condition: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:
@@ -163,6 +168,43 @@ def test_a_node_is_removed(cluster: Any, whole: Path, tmp_path: Path) -> None:
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.nightly
+def test_thirty_kills_at_random_moments(cluster: Any, tmp_path: Path) -> None:
+    texts, rng, kills, runs = sentences(300), random.Random(0), 0, 0
+    captured(tmp_path / "whole", "local", texts=texts)
+    while kills < 30:
+        folder, ended = tmp_path / f"acts{runs}", threading.Event()
+        struck = list[int]()
+
+        def strike(ended: threading.Event = ended, struck: list[int] = struck) -> None:
+            while not ended.wait(rng.uniform(0.3, 4)):
+                if running := actors():
+                    struck.append(rng.choice(running))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(struck[-1], signal.SIGKILL)
+
+        thread = threading.Thread(target=strike)
+        thread.start()
+        try:
+            captured(folder, RayEngine(workers=2), texts=texts)
+        finally:
+            ended.set()
+            thread.join()
+        kills, runs = kills + len(struck), runs + 1
+        assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_the_file_of_a_cluster_is_valid() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    path = Path(__file__).parents[2] / "docs" / "ray_cluster.yaml"
+    config = prepare_config(yaml.safe_load(path.read_text("utf-8")))
+    validate_config(config)
+    assert config["max_workers"] == 8
+    installed = config["setup_commands"][0]
+    assert f'"ray[data]=={ray.__version__}"' in installed
+
+
 _DRIVER = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -206,6 +248,29 @@ def test_functions_of_texts_give_the_same_tables(cluster: Any, tmp_path: Path) -
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
     assert here.problems == there.problems
     assert "ValueError: no dogs" in {problem.reason for problem in there.problems}
+
+
+def test_a_corpus_with_faults_is_read_to_its_end(cluster: Any, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    rows = [{"id": f"t{k}", "text": text} for k, text in enumerate(sentences(200))]
+    rows[7]["id"], rows[150]["id"] = "t6", "t149"  # one in a hundred
+    rows[40]["text"], rows[90]["text"] = "", "the " * 500
+    lines = [json.dumps(row) for row in rows]
+    lines[120] = '{"id": "t120", "text":'
+    path.write_text("\n".join(lines), "utf-8")
+    made = capture(
+        RECIPE,
+        Corpus(path, id_column="id"),
+        tmp_path / "acts",
+        hidden_states=[0],
+        tokens_per_part=400,
+        engine=RayEngine(workers=2),
+        progress=False,
+    )
+    reasons = {problem.id: problem.reason for problem in made.problems}
+    assert set(reasons) == {"t6#2", "t149#2", "t40", "t90", f"{path}:121"}
+    assert "no JSON" in reasons[f"{path}:121"]
+    assert len(made.hidden_states.sequences) == 200 - 3
 
 
 def test_a_data_set_of_ray_is_a_corpus(cluster: Any) -> None:
