@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from faithfulness import DATA, texts
+from workers import note
 
 import ecco_captum as ec
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA, metavar="FOLDER")
     parser.add_argument("--texts", type=int, default=30, metavar="N")
+    parser.add_argument("--only", nargs="+", choices=RULES, default=list(RULES), metavar="RULE")
     parser.add_argument("--families", action="store_true", help="by default steps, of tiny models")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -63,8 +65,8 @@ def main() -> None:
         ec.generate(lm, ids, max_new_tokens=2, progress=False)
         for ids in texts(chosen.data, lm, chosen.texts)
     ]
-    for name, options in RULES.items():
-        print_row(name, lm, generations, options)
+    for name in chosen.only:
+        print_row(name, lm, generations, RULES[name])
 
 
 def _at_random(lm: ec.LanguageModel, sample: ec.Generation, seed: int) -> ec.Generation:
@@ -85,6 +87,7 @@ def print_row(
         own = ec.saliency(lm, generation, method="ig", progress=False, **options)
         missed.append(np.abs(own.deltas).mean() / np.abs(own.differences).mean())
         points.append(own.settings.get("points", own.settings["n_steps"]))
+        note(f"{name}: text {len(missed)}, {missed[-1]:.1%} missed, {points[-1]} points")
     seconds = (time.perf_counter() - start) / len(generations)
     cells = [
         name,

@@ -182,7 +182,7 @@ def fit_whole(
         return _descended(rows, init=start, **options)
     loudest = np.argsort(-np.square(rows).sum(axis=0), kind="stable")[:_LOUDEST]
     weights, _, _ = _descended(np.ascontiguousarray(rows[:, loudest]), init=start, **options)
-    components = np.ascontiguousarray(_best(rows.T, np.ascontiguousarray(weights.T))[0].T)
+    components = _best(rows.T, np.ascontiguousarray(weights.T))[0].astype(rows.dtype)
     return _descended(rows, init="custom", W=weights, H=components, **options)
 
 

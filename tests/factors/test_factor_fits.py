@@ -11,7 +11,7 @@ from activation_samples import activations, planted, random, rebuilt, stored
 
 from ecco_captum import Factors, nmf
 from ecco_captum.factors import fits as factor_fits
-from ecco_captum.factors.fits import Matrix, fit_in_parts
+from ecco_captum.factors.fits import Matrix, fit_in_parts, fit_whole
 
 
 @pytest.fixture
@@ -37,6 +37,21 @@ def test_planted_factors_are_found_part_by_part(negatives: Any, tmp_path: Path) 
         np.testing.assert_allclose(factors.explained(), whole.explained()[partners], atol=0.01)
         if negatives == "clip":
             assert factors.stability(2).min() > 0.99
+
+
+def test_a_random_start_first_descends_on_the_loudest_neurons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    matrix = Matrix(planted(tokens=300)[0], "clip")
+    options: dict[str, Any] = {"seed": 1, "max_iter": 2000, "tol": 1e-6}
+    _, columns = matrix.shape
+    of_all, found, _ = fit_whole(matrix, 3, "random", **options)
+    monkeypatch.setattr(factor_fits, "_LOUDEST", columns // 3)
+    weights, components, _ = fit_whole(matrix, 3, "random", **options)
+    assert components.shape == (3, columns)
+    missed = np.linalg.norm(matrix.whole - weights @ components)
+    assert missed < 1.01 * np.linalg.norm(matrix.whole - of_all @ found) + 1e-3
+    assert missed < 0.01 * np.linalg.norm(matrix.whole)
 
 
 @pytest.mark.usefixtures("small_parts")
