@@ -359,7 +359,7 @@ def test_killed_at_any_moment_it_completes_to_the_same_bytes(tmp_path: Path) -> 
     with Nursery(200) as nursery:
         nursery.start(whole)
         assert nursery.end() == 0
-        for _ in range(8):
+        for _ in range(6):
             child = nursery.start(folder)
             wanted = finished(folder) + rng.randint(0, 1)
             limit = time.monotonic() + 60

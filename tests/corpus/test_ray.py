@@ -49,7 +49,7 @@ pytestmark = [
 ]
 
 RECIPE = ModelRecipe(tiny_gpt2)
-TEXTS = [*sentences(120), " "]
+TEXTS = [*sentences(80), " "]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def finished(folder: Path) -> int:
     return len([1 for path in (folder / "parts").glob("*") if path.suffix != ".partial"])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.nightly), 2])
 def test_workers_write_the_same_bytes(
     cluster: Any, whole: Path, tmp_path: Path, workers: int
 ) -> None:
@@ -213,12 +213,14 @@ import ray
 ray.init(address={address!r}, log_to_driver=False)
 from corpus_samples import sentences, tiny_gpt2
 from ecco_captum import ModelRecipe, RayEngine, capture
-capture(ModelRecipe(tiny_gpt2), [*sentences(120), " "], {store!r}, hidden_states="all",
+capture(ModelRecipe(tiny_gpt2), [*sentences(80), " "], {store!r}, hidden_states="all",
         neurons="all", tokens_per_part=120, engine=RayEngine(workers=2), progress=False)
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "end", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 def test_the_driver_is_killed_and_called_again(
     cluster: Any, whole: Path, tmp_path: Path, end: signal.Signals
 ) -> None:
@@ -281,7 +283,7 @@ def test_a_data_set_of_ray_is_a_corpus(cluster: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.nightly), 3])
 def test_sums_do_not_depend_on_workers(cluster: Any, workers: int) -> None:
     pieces = list(np.random.default_rng(0).normal(size=(11, 5)) * 1e8)
 

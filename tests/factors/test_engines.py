@@ -43,7 +43,7 @@ def identical(some: Factors, other: Factors) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("negatives", ["clip", "split"])
+@pytest.mark.parametrize("negatives", ["clip", pytest.param("split", marks=pytest.mark.nightly)])
 def test_engines_and_workers_leave_no_trace(negatives: Any, tmp_path: Path) -> None:
     given = random(0, signed=negatives == "split", shape=(2, TOKENS, 12))
     acts = stored(given, tmp_path / "acts.zarr")

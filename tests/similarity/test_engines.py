@@ -50,7 +50,10 @@ def identical(some: Similarity, other: Similarity) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("measure", ["cka", "pwcca", "svcca"])
+@pytest.mark.parametrize(
+    "measure",
+    ["cka", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("pwcca", "svcca"))],
+)
 def test_engines_and_workers_leave_no_trace(measure: Any, on_disk: Activations) -> None:
     # Room for the sums of a few pairs at a time.
     options = {"measure": measure, "n_draws": 19, "bootstrap": 5, "memory_budget": 2**15}
