@@ -25,6 +25,7 @@ from ecco_captum.corpus.worker import Work, Worker
 
 T = TypeVar("T")
 
+_INIT_DEATHS = 20  # of actors one after the other, before the run ends
 _POLL = 0.5  # seconds between two looks at the journals
 
 
@@ -81,7 +82,7 @@ class RayEngine:
                 "model: got a LanguageModel, which is in this process; accepts a ModelRecipe with "
                 "engine='ray', so that each worker loads its own"
             )
-        with self.session() as ray, _quiet(ray):
+        with self.session() as ray, _settings(ray):
             # One block a part: blocks are what is scheduled, lost and made again.
             data = ray.data.from_items(
                 [{"part": number} for number in parts], override_num_blocks=len(parts)
@@ -217,14 +218,22 @@ class RayEngine:
 
 
 @contextlib.contextmanager
-def _quiet(ray: Any) -> Iterator[None]:
-    """Ray Data says nothing but errors: the progress bar is ours."""
+def _settings(ray: Any) -> Iterator[None]:
+    """Ray Data says nothing but errors, as the progress bar is ours, and is patient.
+
+    Actors that die while they load are replaced; that they cannot load at all, they say themselves.
+    """
     context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
-    names = ("enable_progress_bars", "print_on_execution_start")
-    held, level = {name: getattr(context, name) for name in names}, logger.level
+    chosen = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "max_consecutive_actor_init_deaths": _INIT_DEATHS,
+    }
+    held = {name: getattr(context, name) for name in chosen if hasattr(context, name)}
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    for name in names:
-        setattr(context, name, False)
+    for name in held:
+        setattr(context, name, chosen[name])
     try:
         yield
     finally:

@@ -176,8 +176,11 @@ def test_thirty_kills_at_random_moments(cluster: Any, tmp_path: Path) -> None:
         folder, ended = tmp_path / f"acts{runs}", threading.Event()
         struck = list[int]()
 
-        def strike(ended: threading.Event = ended, struck: list[int] = struck) -> None:
-            while not ended.wait(rng.uniform(0.3, 4)):
+        def strike(
+            left: int = 30 - kills, ended: threading.Event = ended, struck: list[int] = struck
+        ) -> None:
+            # A worker needs seconds to begin; without a pause no part would ever be made.
+            while not ended.wait(rng.uniform(1, 12)) and len(struck) < left:
                 if running := actors():
                     struck.append(rng.choice(running))
                     with contextlib.suppress(ProcessLookupError):
