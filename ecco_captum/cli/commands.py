@@ -37,11 +37,14 @@ from ecco_captum.cli.options import (
     Method,
     Methods,
     ModelOptions,
+    Negatives,
     Outputs,
+    Precision,
     Prompt,
     Prompts,
     Score,
     Seed,
+    Stack,
     StoredFiles,
     Texts,
     TheseLayers,
@@ -64,7 +67,6 @@ DEMO_PROMPT = "The countries of the European Union are:\n1. Austria\n2. Belgium\
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Tokens to watch.")]
 Ids = Annotated[list[int] | None, option("Watch this token id; repeatable.", "--id", metavar="N")]
-Negatives = Annotated[Literal["clip", "split", "abs"], option("How to treat negative activations.")]
 Effects = Annotated[list[int] | None, option("Ablate this factor; repeatable.", metavar="K")]
 Position = Annotated[int, option("What follows this token; -1 is the last.")]
 Draws = Annotated[int, option("Draws of the null, for p-values.")]
@@ -72,10 +74,6 @@ Null = Annotated[
     Literal["texts", "shift", "tokens"] | None, option("What changes places under the null.")
 ]
 Bootstrap = Annotated[int, option("Resamples of the texts, for an interval.")]
-Stack = Annotated[Literal["decoder", "encoder"], option("Of an encoder–decoder, whose tokens.")]
-Precision = Annotated[
-    Literal["float32", "float16", "float64"], option("The type of the values.", "--values")
-]
 Long = Annotated[
     Literal["error", "skip", "split"], option("What to do with texts longer than the context.")
 ]

@@ -16,6 +16,9 @@ from ecco_captum.cli import output as out
 from ecco_captum.cli.options import (
     Files,
     ModelOptions,
+    Negatives,
+    Precision,
+    Stack,
     model_option,
     option,
     parse_slice,
@@ -25,15 +28,10 @@ from ecco_captum.corpus.sources import is_url
 
 _LISTED = 5  # problems that are printed
 
-Values = Annotated[
-    Literal["float32", "float16", "float64"], option("The type of the values.", "--values")
-]
-Stack = Annotated[Literal["decoder", "encoder"], option("Of an encoder–decoder, whose tokens.")]
 Long = Annotated[
     Literal["error", "split"],
     option("List texts longer than the context as problems, or cut them."),
 ]
-Negatives = Annotated[Literal["clip", "split", "abs"], option("How to treat negative activations.")]
 Folder = Annotated[
     Path, option("The folder to write; a run that was cut off goes on there.", metavar="FOLDER")
 ]
@@ -129,7 +127,7 @@ def capture(
     hidden_states: Annotated[Any, _layers_option("Rows of the residual stream")] = None,
     neurons: Annotated[Any, _layers_option("Blocks whose neurons are read")] = None,
     stack: Stack = "decoder",
-    values: Values = "float16",
+    values: Precision = "float16",
     long: Long = "error",
     price: Annotated[
         bool, option("Only say what it would take: tokens, bytes, seconds.", "--price")

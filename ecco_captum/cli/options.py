@@ -79,6 +79,11 @@ TheseLayers = Annotated[slice | None, slice_option(f"Only these, from 0; {_FROM_
 Lens = Annotated[Path | None, option("The folder of a tuned lens, to replace the logit lens.")]
 Seed = Annotated[int, option("The seed of all random draws.")]
 Measure = Annotated[Literal["cca", "svcca", "pwcca", "cka"], option("How to compare.")]
+Negatives = Annotated[Literal["clip", "split", "abs"], option("How to treat negative activations.")]
+Stack = Annotated[Literal["decoder", "encoder"], option("Of an encoder–decoder, whose tokens.")]
+Precision = Annotated[
+    Literal["float32", "float16", "float64"], option("The type of the values.", "--values")
+]
 Kinds = Literal["hidden", "neurons", "both"]
 
 

@@ -2,6 +2,7 @@ r"""Any analysis of a text, over a corpus."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import inspect
@@ -149,14 +150,18 @@ class _MapJob:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Its text tells another function of the same name, where Python can say it."""
-        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        """A partial's arguments, and a function's text where Python has it, tell it from others."""
+        function, given = self.function, ""
+        if isinstance(function, functools.partial):
+            given = repr((function.args, sorted(function.keywords.items())))
+            function = function.func
+        name = getattr(function, "__qualname__", type(function).__qualname__)
         try:
-            source = inspect.getsource(self.function)
+            source = inspect.getsource(function)
         except (OSError, TypeError):
             source = ""
         digest = hashlib.sha256(source.encode()).hexdigest()[:16] if source else ""
-        return {"job": "map_texts", "function": name, "source": digest}
+        return {"job": "map_texts", "function": name, "arguments": given, "source": digest}
 
     def run(
         self, lm: LanguageModel, texts: Sequence[CorpusText], folder: Path, journal: Journal
@@ -186,7 +191,9 @@ class _MapJob:
 
 
 def _length(lm: LanguageModel, text: Any) -> int:
-    return len(lm.tokenizer(text)["input_ids"]) if isinstance(text, str) else len(text)
+    if isinstance(text, str):
+        return len(lm.tokenizer(text)["input_ids"])
+    return len(text) if isinstance(text, list) else 0
 
 
 def _table(made: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import random
 import signal
@@ -257,6 +258,10 @@ def row(lm: LanguageModel, text: str) -> dict[str, Any]:
     return {"letters": len(text), "rank": int(force_decode(lm, text, " a").ranks[0])}
 
 
+def power(lm: LanguageModel, text: str, *, exponent: int) -> dict[str, int]:
+    return {"letters": len(text) ** exponent}
+
+
 def table(lm: LanguageModel, text: str) -> Any:
     return saliency(lm, force_decode(lm, text, " a"))
 
@@ -281,6 +286,12 @@ def test_any_function_of_a_text(lm: LanguageModel, tmp_path: Path) -> None:
     pandas.testing.assert_frame_equal(of_records.drop(columns="id"), whole)
     with pytest.raises(TypeError, match="function: got a str"):
         map_texts(lm, TEXTS, "saliency", tmp_path / "no")  # type: ignore[arg-type]
+    odd = map_texts(lm, [{"text": None}, {"text": 3}], row, tmp_path / "odd", progress=False)
+    assert [problem.id for problem in odd.problems] == ["1", "2"]
+    one, other = (functools.partial(power, exponent=exponent) for exponent in (1, 2))
+    map_texts(lm, TEXTS[:2], one, tmp_path / "one", progress=False)
+    with pytest.raises(ValueError, match=r"holds arguments .*exponent.* this run has"):
+        map_texts(lm, TEXTS[:2], other, tmp_path / "one", progress=False)
     wrong = map_texts(lm, TEXTS[:1], lambda lm, text: 3, tmp_path / "wrong", progress=False)
     assert "returned a int" in wrong.problems[0].reason
     assert wrong.to_pandas().empty
